@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What we ask of a hypervisor: blocking calls and the frozen types they use.
+
+Two keepers: `libxc` (libxenctrl and libxenguest) and `simulated` (the simulated host's socket).
+Both pass tests/contract/test_hypervisor.py.  Every call may block: run it in a worker thread.
+Whatever fails raises `XenError` with errno, made in the thread that failed.
+"""
+
+import enum
+import errno as errno_names
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from openxt_core.errors import Unavailable
+from openxt_core.ids import Domid, Uuid
+
+
+class XenError(Unavailable):
+    """A hypercall or a builder call failed.  `errno` is Linux's number, 0 when unknown."""
+
+    def __init__(self, call: str, errno: int, detail: str = "") -> None:
+        name = errno_names.errorcode.get(errno, str(errno))
+        super().__init__(f"{call}: {name}: {os.strerror(errno)}" + (f" ({detail})" if detail else ""))
+        self.call = call
+        self.errno = errno
+
+
+class Kind(enum.StrEnum):
+    """Virtualisation type of a domain."""
+
+    PV = "pv"
+    PVH = "pvh"
+    HVM = "hvm"
+
+
+class ShutdownReason(enum.IntEnum):
+    """Why a domain stopped.  Source: xen/include/public/sched.h (4.17)."""
+
+    POWEROFF = 0
+    REBOOT = 1
+    SUSPEND = 2
+    CRASH = 3
+    WATCHDOG = 4
+    SOFT_RESET = 5
+
+
+class HvmParam(enum.IntEnum):
+    """Source: xen/include/public/hvm/params.h (4.17).  32 (IOREQ_SERVER_PFN) is never ours to set."""
+
+    CALLBACK_IRQ = 0
+    STORE_PFN = 1
+    STORE_EVTCHN = 2
+    TIMER_MODE = 10
+    HPET_ENABLED = 11
+    ACPI_S_STATE = 14
+    VPT_ALIGN = 16
+    CONSOLE_PFN = 17
+    CONSOLE_EVTCHN = 18
+    ALTP2M = 35
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    major: int
+    minor: int
+    extra: str
+    capabilities: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhysInfo:
+    """Figures of the host; memory in KiB."""
+
+    nr_cpus: int
+    total_kib: int
+    free_kib: int  # what new domains can have: free less outstanding claims
+    scrub_kib: int
+    has_hvm: bool
+    has_pv: bool
+    has_directio: bool
+    has_hap: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DomainInfo:
+    domid: Domid
+    uuid: Uuid
+    kind: Kind  # PVH is reported as HVM: Xen's list does not tell them apart
+    paused: bool
+    dying: bool
+    shutdown: ShutdownReason | None  # None: not shut down
+    memory_kib: int
+    max_memory_kib: int
+    vcpus: int
+    cpu_time_ns: int
+
+    @property
+    def is_dead(self) -> bool:
+        return self.dying or self.shutdown is not None
+
+
+@dataclass(frozen=True, slots=True)
+class DomainSpec:
+    """What create_domain needs."""
+
+    uuid: Uuid
+    kind: Kind
+    max_vcpus: int
+    ssidref: int = 0
+    hap: bool = True
+    nested: bool = False
+    iommu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """What the PV and PVH builders need.  Paths are files of the calling host."""
+
+    kernel: str
+    memory_kib: int
+    max_vcpus: int
+    store_port: int
+    console_port: int
+    ramdisk: str = ""
+    cmdline: str = ""
+    features: str = ""
+    acpi: bool = True  # PVH only: without tables Linux sees one vcpu and cannot power off
+
+
+@dataclass(frozen=True, slots=True)
+class Rings:
+    """Frame numbers (gfn) of the shared pages that the builder laid out."""
+
+    store: int
+    console: int
+
+
+class Hypervisor(Protocol):
+    """Blocking calls.  Memory in KiB, times in ns.  Raises XenError."""
+
+    def close(self) -> None: ...
+
+    def version(self) -> Version: ...
+
+    def physinfo(self) -> PhysInfo: ...
+
+    def domains(self) -> Sequence[DomainInfo]:
+        """All domains, ascending domid, dom0 included."""
+        ...
+
+    def info(self, domid: Domid) -> DomainInfo | None:
+        """None when there is no such domain."""
+        ...
+
+    def create_domain(self, spec: DomainSpec) -> Domid:
+        """A new, empty, paused domain with its vcpus.  EEXIST never: uuids need not be unique in Xen."""
+        ...
+
+    def destroy_domain(self, domid: Domid) -> None:
+        """Returns when its memory is given back, or raises; ESRCH when there is no such domain."""
+        ...
+
+    def pause(self, domid: Domid) -> None: ...
+
+    def unpause(self, domid: Domid) -> None: ...
+
+    def shutdown(self, domid: Domid, reason: ShutdownReason) -> None:
+        """Stop the domain at once, as if it had asked itself with `reason`."""
+        ...
+
+    def set_max_memory(self, domid: Domid, kib: int) -> None: ...
+
+    def set_memory_map_limit(self, domid: Domid, kib: int) -> None:
+        """PV only: what the guest's pseudo-physical map may hold."""
+        ...
+
+    def set_paging_pool(self, domid: Domid, kib: int) -> None:
+        """HVM and PVH only: memory for the paging structures."""
+        ...
+
+    def alloc_unbound_port(self, domid: Domid, remote: Domid) -> int:
+        """A new event channel in `domid` that `remote` may bind."""
+        ...
+
+    def set_hvm_param(self, domid: Domid, param: HvmParam, value: int) -> None: ...
+
+    def get_hvm_param(self, domid: Domid, param: HvmParam) -> int: ...
+
+    def apply_cpuid_policy(
+        self, domid: Domid, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
+    ) -> None:
+        """Default policy, then per (leaf, subleaf) four 32-character masks for eax, ebx, ecx, edx."""
+        ...
+
+    def set_tsc_default(self, domid: Domid) -> None: ...
+
+    def build_pv(self, domid: Domid, image: ImageSpec) -> Rings: ...
+
+    def build_pvh(self, domid: Domid, image: ImageSpec) -> Rings: ...
+
+    def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
+        """0 nmi, 1 reset, 2 init, 3 power button, 4 sleep button."""
+        ...
+
+    def resume(self, domid: Domid, *, fast: bool) -> None:
+        """Go on after a suspend that was not saved."""
+        ...
+
+    def read_console_ring(self) -> str:
+        """The hypervisor's own log."""
+        ...
