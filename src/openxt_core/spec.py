@@ -8,12 +8,12 @@ Also the three seams that generated code needs and others fill: `Service` (a ser
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from openxt_core.errors import PropertyReadOnly, UnknownProperty
 
 T = TypeVar("T")
-MaybeAwaitable = T | Awaitable[T]
+MaybeAwaitable: TypeAlias = T | Awaitable[T]
 """A handler may be a plain function (answered at once) or a coroutine."""
 
 Value = Any
