@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Every word sets up what it needs by itself, on a bare Debian 12 with python3 and apt.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+BIN := .venv/bin
+RUN_DIR ?= run
+KEEP ?=
+TESTS ?= tests
+
+RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps
+NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
+BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: .venv/run ## a VM's life on the simulated host; KEEP=1: the host stays up until Ctrl-C
+	@exec $(BIN)/openxt-house --dir $(RUN_DIR) $(if $(KEEP),--keep)
+
+run-xen: .venv/run native ## the same on the real Xen hypervisor, in QEMU
+	@$(BIN)/python scripts/xenbed/bed run scripts/xenbed/life.sh
+
+test: .venv/test ## unit, contract, system and browser tests
+	@$(BIN)/pytest -q $(TESTS)
+
+xen: .venv/test native ## the tests that need the real hypervisor, in QEMU
+	@$(BIN)/python scripts/xenbed/bed test
+
+check: .venv/check ## lint, types, layers, generated files
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/ruff check -q .
+	@$(BIN)/mypy src
+	@$(BIN)/pytest -q tests/repo
+
+bench: .venv/run ## every speed promise against its reference: NAME RATIO FLOOR ok|below
+	@scripts/need $(BENCH_PACKAGES)
+	@$(BIN)/python bench/run.py
+
+idl: .venv/run ## write src/openxt_api from idl/*.xml
+	@$(BIN)/xc-rpcgen -o src/openxt_api idl/*.xml
+
+native: .venv/run ## the binding to libxenctrl and libxenguest
+	@scripts/need $(NATIVE_PACKAGES)
+	@$(BIN)/python -c 'import cffi, setuptools' 2>/dev/null || $(BIN)/pip install -q cffi setuptools
+	@$(BIN)/python native/xenctrl_cffi/build.py
+
+clean: ## remove what the other words made, but no caches outside this folder
+	rm -rf .venv build run *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+# One virtual environment; each kind of dependency leaves a mark.
+.venv/bin/python:
+	@scripts/need $(RUN_PACKAGES)
+	@python3 -m venv .venv
+
+.venv/run: pyproject.toml | .venv/bin/python
+	@scripts/need $(RUN_PACKAGES)
+	@$(BIN)/pip install -q --disable-pip-version-check -e .
+	@touch $@
+
+.venv/test: .venv/run
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+.venv/check: .venv/test
+	@$(BIN)/pip install -q --disable-pip-version-check -e '.[check]'
+	@touch $@
+
+.PHONY: help run run-xen test xen check bench idl native clean

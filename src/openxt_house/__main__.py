@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`openxt-house`: a whole host in one folder, with all daemons; shows a VM's life, or stays up.
+
+Simulated by default: a private bus and the simulated Xen host, no root and no Xen needed.  `--xen`: in a real
+dom0, on its own bus and xenstored.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from openxt_house.layout import MAX_ROOT_LENGTH, Layout, lay_out
+from openxt_house.life import Guest, LifeFailed, show_lives
+from openxt_house.services import V4V_PORT, services
+from openxt_house.supervisor import StartFailed, Supervisor
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="openxt-house", description=__doc__)
+    parser.add_argument("--dir", type=Path, default=Path("run"), help="folder of the host; made anew")
+    parser.add_argument("--share", type=Path, default=Path(), help="project folder: templates/ rules/ etc/")
+    parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C or SIGTERM; show no life")
+    parser.add_argument("--xen", action="store_true", help="real Xen: use the system's bus and xenstored")
+    parser.add_argument("--kinds", default="pvh", help="kinds of guests to show, comma separated (pv,pvh)")
+    parser.add_argument("--kernel", type=Path, help="guest kernel (simulated hosts make a stand-in)")
+    parser.add_argument("--initrd", type=Path)
+    parser.add_argument("--start-timeout", type=float, default=30.0, metavar="S")
+    return parser.parse_args(argv)
+
+
+def _root(wanted: Path) -> Path:
+    """The folder asked for, or a short one: socket paths are limited."""
+    root = wanted.absolute()
+    if len(str(root)) <= MAX_ROOT_LENGTH:
+        return root
+    short = Path(tempfile.gettempdir()) / f"openxt-{os.getuid()}"
+    print(f"{root} is too long for sockets; using {short}")
+    return short
+
+
+def _guests(args: argparse.Namespace, layout: Layout) -> list[Guest]:
+    kernel, initrd = args.kernel, args.initrd
+    if kernel is None:
+        kernel, initrd = layout.root / "storage/vmlinuz", layout.root / "storage/initrd"
+        kernel.write_text("stand-in for a kernel: the simulated host runs no code\n")
+        initrd.write_text("stand-in for an initrd\n")
+    cmdline = "console=hvc0 quiet" if args.xen else "console=hvc0"
+    return [Guest(f"demo-{kind}", kind, kernel, initrd, cmdline) for kind in args.kinds.split(",")]
+
+
+def _announce(layout: Layout) -> None:
+    """Lines that other tools can use, each on its own; then `ready`."""
+    for name, value in layout.environ().items():
+        print(f"export {name}={shlex.quote(value)}")
+    print(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
+    print(f"rpc-proxy={layout.places.v4v}/0/{V4V_PORT}")
+    print("ready", flush=True)
+
+
+async def _work(args: argparse.Namespace, layout: Layout, supervisor: Supervisor) -> None:
+    await supervisor.start(services(layout))
+    if args.keep:
+        _announce(layout)
+        await supervisor.broken.wait()
+        raise StartFailed("a program of the host cannot be kept running; see the logs")
+    await show_lives(layout, supervisor.environ, _guests(args, layout))
+
+
+async def _run(args: argparse.Namespace) -> int:
+    layout = Layout(_root(args.dir), simulated=not args.xen)
+    try:
+        lay_out(layout, args.share)
+    except OSError as error:
+        print(f"openxt-house: {error}", file=sys.stderr)
+        return 1
+    supervisor = Supervisor(layout.environ(), layout.root, args.start_timeout)
+    work = asyncio.create_task(_work(args, layout, supervisor))
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sig, work.cancel)
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+    except (StartFailed, LifeFailed, TimeoutError) as error:
+        print(f"openxt-house: {error}\nlogs: {layout.root / 'log'}", file=sys.stderr)
+        return 1
+    finally:
+        await supervisor.stop()
+    return 0
+
+
+def main() -> int:
+    return asyncio.run(_run(_arguments(sys.argv[1:])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
