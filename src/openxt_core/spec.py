@@ -8,6 +8,7 @@ Also the three seams that generated code needs and others fill: `Service` (a ser
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from keyword import iskeyword
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from openxt_core.errors import PropertyReadOnly, UnknownProperty
@@ -21,6 +22,11 @@ Value = Any
 
 `ay` is `bytes`; a struct is a list; `v` is `openxt_core.signature.Variant`.
 """
+
+
+def attribute(name: str) -> str:
+    """The Python name of a member: a keyword gets a trailing underscore; the wire name stays."""
+    return f"{name}_" if iskeyword(name) else name
 
 
 @dataclass(frozen=True)
