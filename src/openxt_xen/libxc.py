@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The hypervisor as it is: `Hypervisor` kept by libxenctrl and libxenguest of Xen 4.17.
+
+Needs a dom0, root, and the compiled module `_xenctrl_cffi`, which only this file imports.
+Calls may come from several threads at once; each blocks its own thread only, since cffi lets go of the
+interpreter lock.  A forked child opens a handle of its own.
+"""
+
+import errno
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from openxt_core.errors import NotSupported
+from openxt_core.ids import Domid, Uuid
+from openxt_xen.hypervisor import (
+    DomainInfo,
+    DomainSpec,
+    HvmParam,
+    ImageSpec,
+    Kind,
+    PhysInfo,
+    Rings,
+    ShutdownReason,
+    Version,
+    XenError,
+)
+from openxt_xen.libxc_calls import Calls
+from openxt_xen.libxc_image import build_pv, build_pvh
+
+_KIB_PER_PAGE = 4
+_PAGE_SIZE = 4096
+_INFOS_PER_CALL = 1024
+_CONSOLE_CHUNK = 16384
+
+_MAX_EVENT_PORT = 1023  # libxl's default; 0 would leave the guest without any
+_DEFAULT_LIMIT = -1  # the hypervisor's own
+_ANY_SUBLEAF = 0xFFFF_FFFF
+
+_DEATH_TIMEOUT_S = 30.0
+_LONGEST_PAUSE_S = 0.05
+
+
+class LibXc:
+    """Fulfils `Hypervisor`.  Source: xenctrl.h, xen/domctl.h, xen/sysctl.h (4.17)."""
+
+    def __init__(self) -> None:
+        """Raises XenError where there is no Xen, NotSupported where the module was not compiled."""
+        native = _native_module()
+        self._calls = Calls(native.ffi, native.lib)
+        self._ffi, self._lib = native.ffi, native.lib
+
+    def close(self) -> None:
+        self._calls.close()
+
+    def _do(self, name: str, *arguments: Any) -> int:
+        return self._calls.number(name, self._calls.handle, *arguments)
+
+    # The host
+
+    def version(self) -> Version:
+        numbers = self._do("xc_version", self._lib.XENVER_version, self._ffi.NULL)
+        return Version(
+            major=numbers >> 16,
+            minor=numbers & 0xFFFF,
+            extra=self._version_text(self._lib.XENVER_extraversion),
+            capabilities=self._version_text(self._lib.XENVER_capabilities),
+        )
+
+    def _version_text(self, command: int) -> str:
+        # The longest text that Xen writes here (xen_capabilities_info_t) has 1024 bytes.
+        text = self._ffi.new("char[1024]")
+        self._do("xc_version", command, text)
+        return str(self._ffi.string(text).decode(errors="replace")).strip()
+
+    def physinfo(self) -> PhysInfo:
+        host = self._ffi.new("xc_physinfo_t *")
+        self._do("xc_physinfo", host)
+        free = max(0, host.free_pages - host.outstanding_pages)
+        return PhysInfo(
+            nr_cpus=host.nr_cpus,
+            total_kib=host.total_pages * _KIB_PER_PAGE,
+            free_kib=free * _KIB_PER_PAGE,
+            scrub_kib=host.scrub_pages * _KIB_PER_PAGE,
+            has_hvm=bool(host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_hvm),
+            has_pv=bool(host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_pv),
+            has_directio=bool(host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_directio),
+            has_hap=bool(host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_hap),
+        )
+
+    def read_console_ring(self) -> str:
+        index = self._ffi.new("uint32_t *", 0)
+        return b"".join(self._console_chunks(index)).decode(errors="replace")
+
+    def _console_chunks(self, index: Any) -> Iterator[bytes]:
+        """Xen moves `index` on; with `incremental` set the next call goes on from there."""
+        chunk = self._ffi.new("char[]", _CONSOLE_CHUNK)
+        count = self._ffi.new("unsigned *")
+        clear, incremental = 0, 1
+        while True:
+            count[0] = _CONSOLE_CHUNK
+            self._do("xc_readconsolering", chunk, count, clear, incremental, index)
+            yield bytes(self._ffi.buffer(chunk, count[0]))
+            if count[0] < _CONSOLE_CHUNK:
+                return
+
+    # What domains there are
+
+    def domains(self) -> Sequence[DomainInfo]:
+        return list(self._infos())
+
+    def _infos(self) -> Iterator[DomainInfo]:
+        page = self._ffi.new("xc_domaininfo_t[]", _INFOS_PER_CALL)
+        first = 0
+        while True:
+            count = self._do("xc_domain_getinfolist", first, _INFOS_PER_CALL, page)
+            yield from (self._info_of(page[number]) for number in range(count))
+            if count < _INFOS_PER_CALL:
+                return
+            first = page[count - 1].domain + 1
+
+    def info(self, domid: Domid) -> DomainInfo | None:
+        found = self._ffi.new("xc_domaininfo_t *")
+        count = self._do("xc_domain_getinfolist", domid, 1, found)
+        # Xen answers with the next one when there is no such domain.
+        return self._info_of(found) if count == 1 and found.domain == domid else None
+
+    def _info_of(self, raw: Any) -> DomainInfo:
+        lib, flags = self._lib, raw.flags
+        reason = flags >> lib.XEN_DOMINF_shutdownshift & lib.XEN_DOMINF_shutdownmask
+        no_vcpu = raw.max_vcpu_id == lib.XEN_INVALID_MAX_VCPU_ID
+        return DomainInfo(
+            domid=Domid(raw.domain),
+            uuid=_uuid_of(bytes(raw.handle)),
+            kind=Kind.HVM if flags & lib.XEN_DOMINF_hvm_guest else Kind.PV,
+            paused=bool(flags & lib.XEN_DOMINF_paused),
+            dying=bool(flags & lib.XEN_DOMINF_dying),
+            shutdown=_reason_of(reason) if flags & lib.XEN_DOMINF_shutdown else None,
+            memory_kib=raw.tot_pages * _KIB_PER_PAGE,
+            max_memory_kib=raw.max_pages * _KIB_PER_PAGE,
+            vcpus=0 if no_vcpu else raw.max_vcpu_id + 1,
+            cpu_time_ns=raw.cpu_time,
+        )
+
+    # Life and death
+
+    def create_domain(self, spec: DomainSpec) -> Domid:
+        config = self._ffi.new("struct xen_domctl_createdomain *")
+        self._ffi.memmove(config.handle, _handle_of(spec.uuid), len(config.handle))
+        config.ssidref = spec.ssidref
+        config.flags = self._creation_flags(spec)
+        config.max_vcpus = spec.max_vcpus
+        config.max_evtchn_port = _MAX_EVENT_PORT
+        config.max_grant_frames = config.max_maptrack_frames = _DEFAULT_LIMIT
+        config.grant_opts = self._grant_version()
+        config.arch.emulation_flags = self._emulation_flags(spec.kind)
+        domid = self._ffi.new("uint32_t *", self._lib.DOMID_INVALID)  # Xen chooses a free number
+        self._do("xc_domain_create", domid, config)
+        self._create_vcpus(Domid(domid[0]), spec.max_vcpus)
+        return Domid(domid[0])
+
+    def _create_vcpus(self, domid: Domid, count: int) -> None:
+        try:
+            self._do("xc_domain_max_vcpus", domid, count)
+        except XenError:
+            self.destroy_domain(domid)
+            raise
+
+    def _creation_flags(self, spec: DomainSpec) -> int:
+        wanted = (
+            (spec.kind is not Kind.PV, self._lib.XEN_DOMCTL_CDF_hvm),
+            (spec.kind is not Kind.PV and spec.hap, self._lib.XEN_DOMCTL_CDF_hap),
+            (spec.nested, self._lib.XEN_DOMCTL_CDF_nested_virt),
+            (spec.iommu, self._lib.XEN_DOMCTL_CDF_iommu),
+        )
+        return sum(flag for is_wanted, flag in wanted if is_wanted)
+
+    def _emulation_flags(self, kind: Kind) -> int:
+        lib = self._lib
+        all_but_vpci = lib.XEN_X86_EMU_ALL & ~lib.XEN_X86_EMU_VPCI
+        return int({Kind.PV: 0, Kind.PVH: lib.XEN_X86_EMU_LAPIC, Kind.HVM: all_but_vpci}[kind])
+
+    def _grant_version(self) -> int:
+        """The newest grant table that the host offers; 0 would mean none at all."""
+        host = self._ffi.new("xc_physinfo_t *")
+        self._do("xc_physinfo", host)
+        return 2 if host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_gnttab_v2 else 1
+
+    def destroy_domain(self, domid: Domid) -> None:
+        self._do("xc_domain_destroy", domid)
+        self._wait_until_gone(domid)
+
+    def _wait_until_gone(self, domid: Domid) -> None:
+        """Xen frees the memory before the call returns, but for pages that somebody still maps: mostly the
+        rings, which xenstored and xenconsoled let go when they hear of the death.  Nobody tells us when."""
+        give_up_at = time.monotonic() + _DEATH_TIMEOUT_S
+        pause_s = 0.001
+        while (left := self.info(domid)) is not None and left.dying:
+            if time.monotonic() > give_up_at:
+                detail = f"another domain or program still maps {left.memory_kib} KiB of domain {domid}"
+                raise XenError("xc_domain_destroy", errno.EBUSY, detail)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def pause(self, domid: Domid) -> None:
+        self._do("xc_domain_pause", domid)
+
+    def unpause(self, domid: Domid) -> None:
+        self._do("xc_domain_unpause", domid)
+
+    def shutdown(self, domid: Domid, reason: ShutdownReason) -> None:
+        self._do("xc_domain_shutdown", domid, reason)
+
+    def resume(self, domid: Domid, *, fast: bool) -> None:
+        self._do("xc_domain_resume", domid, fast)
+
+    def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
+        self._do("xc_domain_send_trigger", domid, trigger, vcpu)
+
+    # Setting one up
+
+    def set_max_memory(self, domid: Domid, kib: int) -> None:
+        self._do("xc_domain_setmaxmem", domid, kib)
+
+    def set_memory_map_limit(self, domid: Domid, kib: int) -> None:
+        self._do("xc_domain_set_memmap_limit", domid, kib)
+
+    def set_paging_pool(self, domid: Domid, kib: int) -> None:
+        # Xen takes whole pages only.
+        self._do("xc_set_paging_mempool_size", domid, -(-kib // _KIB_PER_PAGE) * _PAGE_SIZE)
+
+    def alloc_unbound_port(self, domid: Domid, remote: Domid) -> int:
+        return self._do("xc_evtchn_alloc_unbound", domid, remote)
+
+    def set_hvm_param(self, domid: Domid, param: HvmParam, value: int) -> None:
+        self._do("xc_hvm_param_set", domid, param, value)
+
+    def get_hvm_param(self, domid: Domid, param: HvmParam) -> int:
+        value = self._ffi.new("uint64_t *")
+        self._do("xc_hvm_param_get", domid, param, value)
+        return int(value[0])
+
+    def set_tsc_default(self, domid: Domid) -> None:
+        mode, elapsed_ns, khz, incarnation = 0, 0, 0, 0
+        self._do("xc_domain_set_tsc_info", domid, mode, elapsed_ns, khz, incarnation)
+
+    def apply_cpuid_policy(
+        self, domid: Domid, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
+    ) -> None:
+        restore, featureset, no_features, pae, itsc, nested = False, self._ffi.NULL, 0, True, False, False
+        leaves, masks = self._cpuid_leaves(overrides)
+        self._do(
+            "xc_cpuid_apply_policy", domid, restore, featureset, no_features, pae, itsc, nested,
+            leaves, self._ffi.NULL,
+        )  # fmt: skip
+        del masks  # `leaves` points into them: they had to live until here
+
+    def _cpuid_leaves(
+        self, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
+    ) -> tuple[Any, list[Any]]:
+        """An array that ends with an unused leaf, and the C strings that it points to."""
+        leaves = self._ffi.new("struct xc_xend_cpuid[]", len(overrides) + 1)
+        masks: list[Any] = []
+        for leaf, ((number, subleaf), registers) in zip(leaves, overrides.items(), strict=False):
+            leaf.leaf = number
+            leaf.subleaf = _ANY_SUBLEAF if subleaf is None else subleaf
+            for register, mask in enumerate(registers):
+                if mask is not None:
+                    masks.append(self._ffi.new("char[]", mask.encode()))
+                    leaf.policy[register] = masks[-1]
+        leaves[len(overrides)].leaf = self._lib.XEN_CPUID_INPUT_UNUSED
+        return leaves, masks
+
+    # Filling one
+
+    def build_pv(self, domid: Domid, image: ImageSpec) -> Rings:
+        return build_pv(self._calls, domid, image)
+
+    def build_pvh(self, domid: Domid, image: ImageSpec) -> Rings:
+        return build_pvh(self._calls, domid, image)
+
+
+def _native_module() -> Any:
+    """Imported late: everything but the real hypervisor works without it."""
+    try:
+        import _xenctrl_cffi
+    except ImportError as missing:
+        raise NotSupported(
+            f"the real hypervisor needs _xenctrl_cffi ({missing}): install the Debian package libxen-dev, "
+            "then run native/xenctrl_cffi/build.py"
+        ) from missing
+    return _xenctrl_cffi
+
+
+def _handle_of(uuid: Uuid) -> bytes:
+    """Xen keeps the 16 bytes in the order in which the text has them."""
+    return bytes.fromhex(uuid.replace("-", ""))
+
+
+def _uuid_of(handle: bytes) -> Uuid:
+    text = handle.hex()
+    return Uuid("-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:])))
+
+
+def _reason_of(guest_reason: int) -> ShutdownReason:
+    """A guest may give any number; what has no name is a crash."""
+    try:
+        return ShutdownReason(guest_reason)
+    except ValueError:
+        return ShutdownReason.CRASH
