@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every daemon's main does: log, connect, own the name, say it is ready, end on a signal.
+
+Exit status: 0 for a normal end, 1 for a fatal error, which is told on stderr.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from logging.handlers import SysLogHandler
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from openxt_core.errors import OpenxtError, Unavailable
+
+if TYPE_CHECKING:
+    from openxt_bus.connection import Bus
+
+SYSLOG_SOCKET = "/dev/log"
+
+
+class Lifetime:
+    """From start to end of one daemon.  Made by `run`."""
+
+    def __init__(self) -> None:
+        self._stopped = asyncio.Event()
+        self._buses: list[Bus] = []
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopped.set)
+        self._hangup: list[Callable[[], None]] = []
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+
+    async def connect(self) -> "Bus":
+        """The system bus; its loss ends the daemon.  Raises Unavailable."""
+        from openxt_bus.connection import Bus
+
+        bus = await Bus.connect()
+        self._buses.append(bus)
+        return bus
+
+    async def own(self, bus: "Bus", name: str) -> None:
+        """Own a bus name.  Raises Unavailable, which is fatal, when somebody else has it."""
+        if not await bus.request_name(name):
+            raise Unavailable(f"the bus name {name} is taken: is another instance running?")
+
+    def on_hangup(self, callback: Callable[[], None]) -> None:
+        """Call `callback` at each SIGHUP; a failing one is logged."""
+        self._hangup.append(callback)
+
+    def ready(self) -> None:
+        """Tell the service manager that calls are answered now."""
+        notify("READY=1")
+
+    async def until_stopped(self) -> None:
+        """Returns at SIGTERM or SIGINT.  Raises Unavailable when the bus is lost."""
+        stop = asyncio.ensure_future(self._stopped.wait())
+        losses = [asyncio.ensure_future(bus.wait_closed()) for bus in self._buses]
+        try:
+            await asyncio.wait([stop, *losses], return_when=asyncio.FIRST_COMPLETED)
+            if not stop.done():
+                raise Unavailable("the connection to the message bus is lost")
+        finally:
+            notify("STOPPING=1")
+            for waiting in (stop, *losses):
+                waiting.cancel()
+
+    def close(self) -> None:
+        """Leave every bus."""
+        for bus in self._buses:
+            bus.close()
+
+    def _hung_up(self) -> None:
+        for callback in self._hangup:
+            try:
+                callback()
+            except Exception:
+                logging.getLogger(__name__).exception("reloading failed")
+
+
+def run(ident: str, main: Callable[[Lifetime], Coroutine[Any, Any, None]]) -> int:
+    """Run `main` to its end and give the exit status; `ident` names the daemon in the log."""
+    set_up_logging(ident)
+    try:
+        asyncio.run(_live(main))
+    except (OpenxtError, OSError) as error:
+        print(f"{ident}: {error}", file=sys.stderr)
+        logging.getLogger(ident).error("%s", error)
+        return 1
+    except KeyboardInterrupt:
+        return 1
+    except Exception as error:
+        print(f"{ident}: internal error: {error!r}", file=sys.stderr)
+        logging.getLogger(ident).exception("internal error")
+        return 1
+    return 0
+
+
+async def _live(main: Callable[[Lifetime], Coroutine[Any, Any, None]]) -> None:
+    lifetime = Lifetime()
+    try:
+        await main(lifetime)
+    finally:
+        lifetime.close()
+
+
+def set_up_logging(ident: str) -> None:
+    """To stderr when OPENXT_LOG=stderr, on a terminal, or where there is no syslog; else to syslog."""
+    to_stderr = os.environ.get("OPENXT_LOG") == "stderr" or sys.stderr.isatty()
+    handler: logging.Handler
+    if to_stderr or not Path(SYSLOG_SOCKET).exists():
+        handler = logging.StreamHandler()
+    else:
+        handler = SysLogHandler(SYSLOG_SOCKET, SysLogHandler.LOG_DAEMON)
+    handler.setFormatter(logging.Formatter(f"{ident}[{os.getpid()}]: %(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+
+
+def notify(state: str) -> None:
+    """Tell systemd, if it asked to be told (sd_notify)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.sendto(state.encode(), address)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Signals, and which of them somebody wants: match rules for the bus and the same test on our side.  Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openxt_core.spec import Value
+
+BUS_NAME = "org.freedesktop.DBus"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A received signal; `sender` is a unique name."""
+
+    sender: str
+    path: str
+    interface: str
+    member: str
+    body: Sequence[Value]
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which signals; an empty text matches any.  `sender` may be a well-known name."""
+
+    interface: str = ""
+    member: str = ""
+    path: str = ""
+    path_namespace: str = ""
+    sender: str = ""
+    arg0: str = ""
+
+    @property
+    def rule(self) -> str:
+        """As AddMatch wants it."""
+        wanted = {
+            "sender": self.sender,
+            "interface": self.interface,
+            "member": self.member,
+            "path": self.path,
+            "path_namespace": self.path_namespace,
+            "arg0": self.arg0,
+        }
+        parts = [f"{key}={_quoted(value)}" for key, value in wanted.items() if value]
+        return ",".join(["type='signal'", *parts])
+
+    @property
+    def followed_name(self) -> str:
+        """The well-known name whose owner must be known to tell the sender; empty for none."""
+        return "" if self.sender.startswith(":") or self.sender == BUS_NAME else self.sender
+
+    def accepts(self, signal: Signal, sender: str | None) -> bool:
+        """Whether `signal` is wanted; `sender` is the unique name that `self.sender` stands for now."""
+        return (
+            self.interface in ("", signal.interface)
+            and self.member in ("", signal.member)
+            and self.path in ("", signal.path)
+            and (not self.sender or signal.sender == sender)
+            and (not self.path_namespace or _is_below(signal.path, self.path_namespace))
+            and (not self.arg0 or (len(signal.body) > 0 and signal.body[0] == self.arg0))
+        )
+
+
+def _is_below(path: str, namespace: str) -> bool:
+    return path == namespace or path.startswith(namespace.rstrip("/") + "/")
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures that tests of several packages share."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from private_bus import start_bus
+
+
+@pytest.fixture
+def bus_address() -> Iterator[str]:
+    """A private message bus for one test."""
+    with tempfile.TemporaryDirectory(prefix="bus") as folder, start_bus(Path(folder)) as address:
+        yield address
