@@ -20,7 +20,7 @@ class RpcProxyIdentity(Service):
     SPEC = RPC_PROXY_IDENTITY
 
     def get_connection_domid(self, name: str) -> MaybeAwaitable[int]:
-        """The domain whose connection has this unique name;"""
+        """The domain whose connection has this unique name; an error if this process did not make that connection."""
         raise NotSupported("com.citrix.xenclient.rpc_proxy.identity.get_connection_domid is not built yet")
 
 
@@ -30,7 +30,7 @@ class RpcProxyIdentityClient(Client):
     SPEC = RPC_PROXY_IDENTITY
 
     async def get_connection_domid(self, name: str) -> int:
-        """The domain whose connection has this unique name;"""
+        """The domain whose connection has this unique name; an error if this process did not make that connection."""
         reply: int = await self._invoke("get_connection_domid", name)
         return reply
 

@@ -4,8 +4,22 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from openxt_core.client import Client, Signals
-from openxt_core.spec import Arg, IdlFile, Interface, Service, Signal
+from openxt_core.spec import Arg, Enum, EnumValue, IdlFile, Interface, Service, Signal
+
+
+class NotifyCode(IntEnum):
+    """What a notification is about; its message says more."""
+
+    PING = 0
+    HUP = 1
+    ERROR = 2
+    VMSET = 4096
+    VMTRIGGER = 8192
+    VMSTATE = 61440
+
 
 XENVM_SIGNAL_NOTIFY = Interface(
     "xenvm.signal.notify",
@@ -14,7 +28,7 @@ XENVM_SIGNAL_NOTIFY = Interface(
 
 
 class XenvmSignalNotify(Service):
-    """News about one VM;"""
+    """News about one VM; sent only if its configuration says notify = dbus."""
 
     SPEC = XENVM_SIGNAL_NOTIFY
 
@@ -35,4 +49,22 @@ class XenvmSignalNotifySignals(Signals):
         self._emit("notify", uuid, code, message)
 
 
-FILE = IdlFile("xenvm_notify", "/org/xen/vm/uuid", interfaces=(XENVM_SIGNAL_NOTIFY,))
+FILE = IdlFile(
+    "xenvm_notify",
+    "/org/xen/vm/uuid",
+    interfaces=(XENVM_SIGNAL_NOTIFY,),
+    enums=(
+        Enum(
+            "NOTIFY_CODE",
+            "i",
+            (
+                EnumValue("PING", 0),
+                EnumValue("HUP", 1),
+                EnumValue("ERROR", 2),
+                EnumValue("VMSET", 4096),
+                EnumValue("VMTRIGGER", 8192),
+                EnumValue("VMSTATE", 61440),
+            ),
+        ),
+    ),
+)

@@ -54,12 +54,12 @@ ORG_XEN_VM = Interface(
 
 
 class OrgXenVm(Service):
-    """On the wire the interface is named for the VM, like the bus name:"""
+    """On the wire the interface is named for the VM, like the bus name: org.xen.vm.uuid_ and the uuid with _ for -."""
 
     SPEC = ORG_XEN_VM
 
     def quit(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """End the monitor of this VM;"""
+        """End the monitor of this VM; a domain that still runs is left alone."""
         raise NotSupported("org.xen.vm.quit is not built yet")
 
     def destroy(self, params: dict[str, str]) -> MaybeAwaitable[str]:
@@ -79,11 +79,11 @@ class OrgXenVm(Service):
         raise NotSupported("org.xen.vm.start is not built yet")
 
     def pause(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """Stop the domain's vcpus;"""
+        """Stop the domain's vcpus; enters state paused."""
         raise NotSupported("org.xen.vm.pause is not built yet")
 
     def unpause(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """Let the domain's vcpus run again;"""
+        """Let the domain's vcpus run again; enters state running."""
         raise NotSupported("org.xen.vm.unpause is not built yet")
 
     def suspend(self, params: dict[str, str]) -> MaybeAwaitable[str]:
@@ -103,11 +103,11 @@ class OrgXenVm(Service):
         raise NotSupported("org.xen.vm.s4suspend is not built yet")
 
     def get_domid(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """Number of the running domain in decimal;"""
+        """Number of the running domain in decimal; -1 when there is none."""
         raise NotSupported("org.xen.vm.get_domid is not built yet")
 
     def get_stubdomid(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """Number of the stub domain that runs the device model;"""
+        """Number of the stub domain that runs the device model; -1 when there is none."""
         raise NotSupported("org.xen.vm.get_stubdomid is not built yet")
 
     def get_status(self, params: dict[str, str]) -> MaybeAwaitable[str]:
@@ -115,7 +115,7 @@ class OrgXenVm(Service):
         raise NotSupported("org.xen.vm.get_status is not built yet")
 
     def get_acpi_state(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """ACPI sleep state of the guest as a digit;"""
+        """ACPI sleep state of the guest as a digit; 5 when it is unknown or the VM does not run."""
         raise NotSupported("org.xen.vm.get_acpi_state is not built yet")
 
     def get_vnc(self, params: dict[str, str]) -> MaybeAwaitable[str]:
@@ -171,19 +171,19 @@ class OrgXenVm(Service):
         raise NotSupported("org.xen.vm.read_config is not built yet")
 
     def disk_del(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """Not implemented in the original either;"""
+        """Not implemented in the original either; always an error."""
         raise NotSupported("org.xen.vm.disk_del is not built yet")
 
     def nic_del(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """Not implemented in the original either;"""
+        """Not implemented in the original either; always an error."""
         raise NotSupported("org.xen.vm.nic_del is not built yet")
 
     def pci_del(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """Not implemented in the original either;"""
+        """Not implemented in the original either; always an error."""
         raise NotSupported("org.xen.vm.pci_del is not built yet")
 
     def disk_list(self, params: dict[str, str]) -> MaybeAwaitable[str]:
-        """Not implemented in the original either;"""
+        """Not implemented in the original either; always an error."""
         raise NotSupported("org.xen.vm.disk_list is not built yet")
 
     def nic_list(self, params: dict[str, str]) -> MaybeAwaitable[str]:
@@ -217,7 +217,7 @@ class OrgXenVmClient(Client):
     SPEC = ORG_XEN_VM
 
     async def quit(self, params: dict[str, str]) -> str:
-        """End the monitor of this VM;"""
+        """End the monitor of this VM; a domain that still runs is left alone."""
         reply: str = await self._invoke("quit", params)
         return reply
 
@@ -242,12 +242,12 @@ class OrgXenVmClient(Client):
         return reply
 
     async def pause(self, params: dict[str, str]) -> str:
-        """Stop the domain's vcpus;"""
+        """Stop the domain's vcpus; enters state paused."""
         reply: str = await self._invoke("pause", params)
         return reply
 
     async def unpause(self, params: dict[str, str]) -> str:
-        """Let the domain's vcpus run again;"""
+        """Let the domain's vcpus run again; enters state running."""
         reply: str = await self._invoke("unpause", params)
         return reply
 
@@ -272,12 +272,12 @@ class OrgXenVmClient(Client):
         return reply
 
     async def get_domid(self, params: dict[str, str]) -> str:
-        """Number of the running domain in decimal;"""
+        """Number of the running domain in decimal; -1 when there is none."""
         reply: str = await self._invoke("get_domid", params)
         return reply
 
     async def get_stubdomid(self, params: dict[str, str]) -> str:
-        """Number of the stub domain that runs the device model;"""
+        """Number of the stub domain that runs the device model; -1 when there is none."""
         reply: str = await self._invoke("get_stubdomid", params)
         return reply
 
@@ -287,7 +287,7 @@ class OrgXenVmClient(Client):
         return reply
 
     async def get_acpi_state(self, params: dict[str, str]) -> str:
-        """ACPI sleep state of the guest as a digit;"""
+        """ACPI sleep state of the guest as a digit; 5 when it is unknown or the VM does not run."""
         reply: str = await self._invoke("get_acpi_state", params)
         return reply
 
@@ -357,22 +357,22 @@ class OrgXenVmClient(Client):
         return reply
 
     async def disk_del(self, params: dict[str, str]) -> str:
-        """Not implemented in the original either;"""
+        """Not implemented in the original either; always an error."""
         reply: str = await self._invoke("disk_del", params)
         return reply
 
     async def nic_del(self, params: dict[str, str]) -> str:
-        """Not implemented in the original either;"""
+        """Not implemented in the original either; always an error."""
         reply: str = await self._invoke("nic_del", params)
         return reply
 
     async def pci_del(self, params: dict[str, str]) -> str:
-        """Not implemented in the original either;"""
+        """Not implemented in the original either; always an error."""
         reply: str = await self._invoke("pci_del", params)
         return reply
 
     async def disk_list(self, params: dict[str, str]) -> str:
-        """Not implemented in the original either;"""
+        """Not implemented in the original either; always an error."""
         reply: str = await self._invoke("disk_list", params)
         return reply
 

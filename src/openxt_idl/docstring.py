@@ -9,7 +9,7 @@ import re
 from xml.etree import ElementTree
 
 BLOCKS = ("p", "ul", "ol", "li")
-_SENTENCE = re.compile(r"(.+?[.!?:;])(?:\s|$)")
+_SENTENCE = re.compile(r"(.+?[.!?])(?:\s|$)")
 
 
 def doc_text(raw: ElementTree.Element) -> str:

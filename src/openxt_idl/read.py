@@ -96,6 +96,14 @@ class _Element:
 
     @property
     def doc(self) -> str:
+        """What is written about the element, and about each argument as a list item."""
+        lines = [self._own_doc()]
+        for child in self.children("arg"):
+            if about := child._own_doc():
+                lines.append(f"- {child.name}: {about}" if child.name else f"- {about}")
+        return "\n".join(lines).strip()
+
+    def _own_doc(self) -> str:
         docs = self.children(DOC)
         if len(docs) > 1:
             raise self.fail("more than one tp:docstring")
