@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from openxt_core.errors import NotSupported
-from openxt_core.ids import Domid, Uuid
+from openxt_core.ids import Domid
 from openxt_xen.hypervisor import (
     DomainInfo,
     DomainSpec,
@@ -27,8 +27,8 @@ from openxt_xen.hypervisor import (
 )
 from openxt_xen.libxc_calls import Calls
 from openxt_xen.libxc_image import build_pv, build_pvh
+from openxt_xen.libxc_records import KIB_PER_PAGE, domain_info_of, handle_of, physinfo_of
 
-_KIB_PER_PAGE = 4
 _PAGE_SIZE = 4096
 _INFOS_PER_CALL = 1024
 _CONSOLE_CHUNK = 16384
@@ -76,17 +76,7 @@ class LibXc:
     def physinfo(self) -> PhysInfo:
         host = self._ffi.new("xc_physinfo_t *")
         self._do("xc_physinfo", host)
-        free = max(0, host.free_pages - host.outstanding_pages)
-        return PhysInfo(
-            nr_cpus=host.nr_cpus,
-            total_kib=host.total_pages * _KIB_PER_PAGE,
-            free_kib=free * _KIB_PER_PAGE,
-            scrub_kib=host.scrub_pages * _KIB_PER_PAGE,
-            has_hvm=bool(host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_hvm),
-            has_pv=bool(host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_pv),
-            has_directio=bool(host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_directio),
-            has_hap=bool(host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_hap),
-        )
+        return physinfo_of(self._lib, host)
 
     def read_console_ring(self) -> str:
         index = self._ffi.new("uint32_t *", 0)
@@ -114,7 +104,7 @@ class LibXc:
         first = 0
         while True:
             count = self._do("xc_domain_getinfolist", first, _INFOS_PER_CALL, page)
-            yield from (self._info_of(page[number]) for number in range(count))
+            yield from (domain_info_of(self._lib, page[number]) for number in range(count))
             if count < _INFOS_PER_CALL:
                 return
             first = page[count - 1].domain + 1
@@ -123,30 +113,13 @@ class LibXc:
         found = self._ffi.new("xc_domaininfo_t *")
         count = self._do("xc_domain_getinfolist", domid, 1, found)
         # Xen answers with the next one when there is no such domain.
-        return self._info_of(found) if count == 1 and found.domain == domid else None
-
-    def _info_of(self, raw: Any) -> DomainInfo:
-        lib, flags = self._lib, raw.flags
-        reason = flags >> lib.XEN_DOMINF_shutdownshift & lib.XEN_DOMINF_shutdownmask
-        no_vcpu = raw.max_vcpu_id == lib.XEN_INVALID_MAX_VCPU_ID
-        return DomainInfo(
-            domid=Domid(raw.domain),
-            uuid=_uuid_of(bytes(raw.handle)),
-            kind=Kind.HVM if flags & lib.XEN_DOMINF_hvm_guest else Kind.PV,
-            paused=bool(flags & lib.XEN_DOMINF_paused),
-            dying=bool(flags & lib.XEN_DOMINF_dying),
-            shutdown=_reason_of(reason) if flags & lib.XEN_DOMINF_shutdown else None,
-            memory_kib=raw.tot_pages * _KIB_PER_PAGE,
-            max_memory_kib=raw.max_pages * _KIB_PER_PAGE,
-            vcpus=0 if no_vcpu else raw.max_vcpu_id + 1,
-            cpu_time_ns=raw.cpu_time,
-        )
+        return domain_info_of(self._lib, found) if count == 1 and found.domain == domid else None
 
     # Life and death
 
     def create_domain(self, spec: DomainSpec) -> Domid:
         config = self._ffi.new("struct xen_domctl_createdomain *")
-        self._ffi.memmove(config.handle, _handle_of(spec.uuid), len(config.handle))
+        self._ffi.memmove(config.handle, handle_of(spec.uuid), len(config.handle))
         config.ssidref = spec.ssidref
         config.flags = self._creation_flags(spec)
         config.max_vcpus = spec.max_vcpus
@@ -227,7 +200,7 @@ class LibXc:
 
     def set_paging_pool(self, domid: Domid, kib: int) -> None:
         # Xen takes whole pages only.
-        self._do("xc_set_paging_mempool_size", domid, -(-kib // _KIB_PER_PAGE) * _PAGE_SIZE)
+        self._do("xc_set_paging_mempool_size", domid, -(-kib // KIB_PER_PAGE) * _PAGE_SIZE)
 
     def alloc_unbound_port(self, domid: Domid, remote: Domid) -> int:
         return self._do("xc_evtchn_alloc_unbound", domid, remote)
@@ -290,21 +263,3 @@ def _native_module() -> Any:
             "then run native/xenctrl_cffi/build.py"
         ) from missing
     return _xenctrl_cffi
-
-
-def _handle_of(uuid: Uuid) -> bytes:
-    """Xen keeps the 16 bytes in the order in which the text has them."""
-    return bytes.fromhex(uuid.replace("-", ""))
-
-
-def _uuid_of(handle: bytes) -> Uuid:
-    text = handle.hex()
-    return Uuid("-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:])))
-
-
-def _reason_of(guest_reason: int) -> ShutdownReason:
-    """A guest may give any number; what has no name is a crash."""
-    try:
-        return ShutdownReason(guest_reason)
-    except ValueError:
-        return ShutdownReason.CRASH

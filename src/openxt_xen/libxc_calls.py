@@ -42,18 +42,22 @@ class Calls:
         if handle != self.ffi.NULL and self._process == os.getpid():
             self.lib.xc_interface_close(handle)
 
-    def number(self, name: str, *arguments: Any) -> int:
-        """Call `name`; what it returns is 0 or more.  Raises XenError with its errno and messages."""
+    def number(self, name: str, *arguments: Any, unknown: int = 0) -> int:
+        """Call `name`; what it returns is 0 or more.  Raises XenError with its errno and messages.
+
+        A failure of which the library does not say the errno gets `unknown`.
+        """
         result = int(self._call(name, arguments))
         if result < 0:
-            raise self._error(name)
+            # Some calls return a negative errno instead of setting it; -1 says nothing.
+            raise self._error(name, unknown if result == -1 else -result)
         return result
 
     def pointer(self, name: str, *arguments: Any) -> Any:
         """Call `name`; what it returns is not NULL.  Raises XenError with its errno and messages."""
         result = self._call(name, arguments)
         if result == self.ffi.NULL:
-            raise self._error(name)
+            raise self._error(name, unknown=0)
         return result
 
     def _call(self, name: str, arguments: tuple[Any, ...]) -> Any:
@@ -62,7 +66,7 @@ class Calls:
         self.ffi.errno = 0  # some calls fail without setting it: 0 then says "unknown", not the last failure
         return function(*arguments)
 
-    def _error(self, name: str) -> XenError:
-        number = self.ffi.errno
+    def _error(self, name: str, unknown: int) -> XenError:
+        number = self.ffi.errno or unknown
         messages = self.ffi.string(self.lib.openxt_messages()).decode(errors="replace")
         return XenError(name, number, "; ".join(messages.splitlines()))

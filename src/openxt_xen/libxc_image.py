@@ -5,6 +5,7 @@ The domain exists already, with its vcpus, limits, event channels and cpuid poli
 xenstore are in dom0.  The order of calls is the one that libxl 4.17 uses.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import ImageSpec, Rings
 from openxt_xen.libxc_calls import Calls
+from openxt_xen.libxc_records import KIB_PER_PAGE
 from openxt_xen.pvh_tables import (
     FOUR_GIB,
     HOLE_START,
@@ -21,8 +23,6 @@ from openxt_xen.pvh_tables import (
     memory_layout,
     memory_map,
 )
-
-_KIB_PER_PAGE = 4
 
 
 def build_pv(calls: Calls, domid: Domid, spec: ImageSpec) -> Rings:
@@ -73,7 +73,7 @@ def _load_files(calls: Calls, image: Any, spec: ImageSpec) -> None:
 
 def _set_layout(image: Any, spec: ImageSpec) -> None:
     layout = memory_layout(spec.memory_kib)
-    image.target_pages = spec.memory_kib // _KIB_PER_PAGE
+    image.target_pages = spec.memory_kib // KIB_PER_PAGE
     image.mmio_start = HOLE_START
     image.mmio_size = FOUR_GIB - HOLE_START
     image.lowmem_end = layout.low_end
@@ -90,9 +90,9 @@ def _allocate(calls: Calls, image: Any, domid: Domid, spec: ImageSpec) -> None:
     image.console_evtchn, image.console_domid = spec.console_port, DOM0
     image.xenstore_evtchn, image.xenstore_domid = spec.store_port, DOM0
     calls.number("xc_dom_boot_xen_init", image, calls.handle, domid)
-    calls.number("xc_dom_parse_image", image)
+    calls.number("xc_dom_parse_image", image, unknown=errno.ENOEXEC)  # no loader knows this kernel
     calls.number("xc_dom_mem_init", image, spec.memory_kib // 1024)
-    image.total_pages = spec.memory_kib // _KIB_PER_PAGE  # mem_init counts in MiB; keep what lies beyond
+    image.total_pages = spec.memory_kib // KIB_PER_PAGE  # mem_init counts in MiB; keep what lies beyond
     calls.number("xc_dom_boot_mem_init", image)
 
 
