@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rows that say what a D-Bus property is, and what reads and writes any of them.  Pure.
+
+Type and access come from the interface file; a row adds what it cannot know: the key in the database,
+the default, the allowed words, when the key goes away again.  A `Stored` row needs only a tree; a `Live`
+row asks its subject.  Writing gives `Change` values; whoever has the database carries them out.
+"""
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from openxt_core.errors import BadRequest
+from openxt_core.spec import Interface, MaybeAwaitable, Value
+from openxt_xenmgr.vm.tree import Tree, encode, items, maybe_text, parse_bool, parse_int
+
+S = TypeVar("S")
+
+
+class Effect(enum.Enum):
+    """What else a written property sets in motion, besides the usual announcement."""
+
+    NAME = "name"  # vm_name_changed, and the switcher's nodes
+    SWITCHER = "switcher"  # the switcher's nodes of a running VM
+    TRANSFER = "transfer"  # vm_transfer_changed instead of vm_config_changed
+    PROXY_RULES = "proxy-rules"  # what rpc-proxy lets the VM do has changed
+    CONFIG = "config"  # config_changed of the root object
+    SILENT = "silent"  # nothing at all
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing to do to the database: a text sets the key, None removes it, a list replaces its items."""
+
+    key: str
+    value: str | tuple[str, ...] | None
+
+
+def _never(_value: Any) -> bool:
+    return False
+
+
+def is_empty(value: str) -> bool:
+    return value == ""
+
+
+def is_not_positive(value: int) -> bool:
+    return value <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A property that is one leaf of the database."""
+
+    name: str
+    key: str
+    default: Value | Callable[[Tree], Value] = ""
+    kind: str = ""  # the D-Bus type; found from the default when empty
+    words: tuple[str, ...] = ()  # what a text may be; empty: anything
+    least: int | None = None  # what a number must be at least
+    unset: Callable[[Any], bool] = _never  # the values that remove the key
+    inverted: bool = False  # the key means the opposite; false is no key at all
+    stripped: bool = False
+    always: bool = False  # written even when nothing changes
+    shown: Callable[[Tree, Any], Value] | None = None  # what is shown instead of the stored value
+    effect: Effect | None = None
+    guarded: bool = True  # policy may forbid writing it
+    unit: str = ""
+
+    @property
+    def type(self) -> str:
+        return self.kind or _kind_of(self.default)
+
+    def local(self) -> bool:
+        """True when the leaf alone tells the value."""
+        return self.shown is None and not callable(self.default)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A stored list, shown as one text with `;` between the items."""
+
+    name: str
+    key: str
+    effect: Effect | None = None
+    guarded: bool = True
+    type: str = "s"
+
+    def local(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Live(Generic[S]):
+    """A property that is worked out, by asking `S`."""
+
+    name: str
+    type: str
+    read: Callable[[S], MaybeAwaitable[Value]]
+    write: Callable[[S, Any], MaybeAwaitable[None]] | None = None
+    guarded: bool = True
+
+    def local(self) -> bool:
+        return False
+
+
+Row: TypeAlias = Stored | Joined | Live[S]
+
+
+def _kind_of(default: Any) -> str:
+    if isinstance(default, bool):
+        return "b"
+    return "i" if isinstance(default, int) else "s"
+
+
+def by_name(rows: Sequence[Row[S]]) -> Mapping[str, Row[S]]:
+    return {row.name: row for row in rows}
+
+
+def value_in(row: Stored | Joined, tree: Tree) -> Value:
+    """What the property reads in this tree.  A leaf that cannot be read counts as absent."""
+    if isinstance(row, Joined):
+        return ";".join(items(tree, row.key))
+    value = _decoded(row, maybe_text(tree, row.key))
+    if value is None:
+        value = row.default(tree) if callable(row.default) else row.default
+    return value if row.shown is None else row.shown(tree, value)
+
+
+def _decoded(row: Stored, text: str | None) -> Value | None:
+    """The stored value, None when there is none or none that makes sense."""
+    if text is None:
+        return None
+    match row.type:
+        case "b":
+            found = parse_bool(text)
+            return found if found is None or not row.inverted else not found
+        case "i":
+            return parse_int(text)
+    if row.words and text not in row.words:
+        return None
+    return text
+
+
+def changes_for(row: Stored | Joined, value: Value) -> tuple[Change, ...]:
+    """What to write for a new value of the right type.
+
+    Raises BadRequest naming the property, the value and what is allowed.
+    """
+    if isinstance(row, Joined):
+        stripped = tuple(part.strip() for part in str(value).split(";") if part.strip())
+        return (Change(row.key, stripped),)
+    if row.stripped:
+        value = str(value).strip()
+    check_allowed(row, value)
+    if row.unset(value):
+        return (Change(row.key, None),)
+    if row.inverted:
+        return (Change(row.key, None if value else "true"),)
+    return (Change(row.key, encode(value)),)
+
+
+def check_allowed(row: Stored, value: Value) -> None:
+    """Raises BadRequest unless the row allows `value`."""
+    if row.words and value not in row.words:
+        allowed = ", ".join(repr(word) for word in row.words)
+        raise BadRequest(f"{row.name} cannot be {str(value)[:60]!r}: allowed are {allowed}")
+    if row.least is not None and value < row.least and not row.unset(value):
+        raise BadRequest(f"{row.name} cannot be {value}: {row.least} or more is allowed")
+    if isinstance(value, str) and "\n" in value:
+        raise BadRequest(f"{row.name} cannot hold a line break")
+
+
+def needed_row(rows: Mapping[str, Row[S]], interface: Interface, name: str, *, writing: bool) -> Row[S]:
+    """The row of a property that may be read or written.  Raises BadRequest naming it."""
+    declared = interface.property.get(name)
+    allowed = declared is not None and (declared.writable if writing else declared.readable)
+    if not allowed or name not in rows:
+        word = "writable" if writing else "readable"
+        raise BadRequest(f"{interface.name}.{name[:60]} is not {word}, or does not exist")
+    return rows[name]
