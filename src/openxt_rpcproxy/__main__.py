@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`rpc-proxy`: guests → bus, message by message, by rule."""
+
+import functools
+import logging
+import os
+import sys
+
+from openxt_api.rpc_proxy import RPC_PROXY
+from openxt_api.rpc_proxy_identity import RPC_PROXY_IDENTITY
+from openxt_bus.connection import Bus
+from openxt_bus.daemon import Lifetime, run
+from openxt_bus.export import Face, ObjectTree
+from openxt_core.ids import RPC_PROXY_NAME
+from openxt_core.places import Places
+from openxt_rpcproxy.objects import IdentityObject, RpcProxyObject
+from openxt_rpcproxy.rules.sources import RuleSources
+from openxt_rpcproxy.server import Server
+from openxt_rpcproxy.settings import Settings, parse
+from openxt_rpcproxy.vms import Vms
+
+log = logging.getLogger(__name__)
+
+
+def _serve(bus: Bus, settings: Settings, server: Server, sources: RuleSources) -> None:
+    tree = ObjectTree()
+    faces = [Face(RPC_PROXY_IDENTITY, lambda call: IdentityObject(call, server))]
+    if settings.server:
+        faces.append(Face(RPC_PROXY, lambda call: RpcProxyObject(call, server, sources)))
+    tree.route("/", *faces)
+    bus.serve(tree)
+
+
+async def _live(settings: Settings, places: Places, lifetime: Lifetime) -> None:
+    bus = await lifetime.connect()
+    vms: Vms
+    sources = RuleSources(settings.rules, lambda uuid: vms.rules(uuid))
+    vms = Vms(bus, sources.forget_vm)
+    await vms.watch()
+    server = Server(settings, places, sources, vms)
+    _serve(bus, settings, server, sources)
+    # whoever asks who a guest's connection is finds us by our process id
+    await lifetime.own(bus, f"{RPC_PROXY_NAME}.p{os.getpid()}")
+    if settings.server:
+        await lifetime.own(bus, RPC_PROXY_NAME)
+    lifetime.on_hangup(sources.reload)
+    listener = await server.listen()
+    log.info("listening on %s", settings.listen)
+    if settings.pidfile:
+        settings.pidfile.write_text(f"{os.getpid()}\n")
+    lifetime.ready()
+    try:
+        await lifetime.until_stopped()
+    finally:
+        await listener.close()
+
+
+def main() -> int:
+    places = Places.of(os.environ)
+    settings = parse(sys.argv[1:], places)
+    return run("rpc-proxy", functools.partial(_live, settings, places))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which rules are in force for a domain: the file's, then its VM's own, then those added at run time.
+
+Read when first needed; a file or a VM's rule that cannot be read means that nobody, or that VM, may say
+nothing: an unreadable policy never allows.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+from openxt_core.errors import BadRequest, OpenxtError
+from openxt_core.ids import Uuid
+from openxt_rpcproxy.rules.grammar import RuleError, parse_rule, parse_rules
+from openxt_rpcproxy.rules.model import Direction, Rule, Verdict
+
+log = logging.getLogger(__name__)
+
+MAX_RUNTIME_RULES = 1000
+
+ReadVmRules = Callable[[Uuid], Awaitable[list[str]]]
+
+# What is in force when a policy cannot be read.
+NOTHING = tuple(
+    Rule(Verdict.DENY, direction, stubdom=stubdom, text="deny all", origin="unreadable rules")
+    for direction in Direction
+    for stubdom in (False, True)
+)
+
+
+class RuleSources:
+    def __init__(self, path: Path, read_vm_rules: ReadVmRules) -> None:
+        self._path = path
+        self._read_vm_rules = read_vm_rules
+        self._file: tuple[Rule, ...] | None = None
+        self._vms: dict[Uuid, tuple[Rule, ...]] = {}
+        self._added: list[Rule] = []
+        self.revision = 0  # grows whenever any rule may have changed
+
+    async def rules_for(self, uuid: Uuid | None) -> tuple[Rule, ...]:
+        """All rules for messages of that VM's domain, in order."""
+        return (*self.file_rules(), *(await self._vm_rules(uuid) if uuid else ()), *self._added)
+
+    def file_rules(self) -> tuple[Rule, ...]:
+        if self._file is None:
+            self._file = self._read_file()
+        return self._file
+
+    def _read_file(self) -> tuple[Rule, ...]:
+        try:
+            return parse_rules(self._path.read_text("utf-8"), str(self._path))
+        except (OSError, UnicodeDecodeError, BadRequest) as error:
+            log.error("rules cannot be read, nothing is allowed: %s", error)
+            return NOTHING
+
+    async def _vm_rules(self, uuid: Uuid) -> tuple[Rule, ...]:
+        if uuid not in self._vms:
+            revision = self.revision
+            rules = await self._read_vm(uuid)
+            if revision != self.revision:
+                return rules  # forgotten while we read: read again next time
+            self._vms[uuid] = rules
+        return self._vms[uuid]
+
+    async def _read_vm(self, uuid: Uuid) -> tuple[Rule, ...]:
+        try:
+            texts = await self._read_vm_rules(uuid)
+            origin = f"/vm/{uuid}/rpc-firewall-rules"
+            rules = [parse_rule(text, f"{origin}/{number}") for number, text in enumerate(texts)]
+        except OpenxtError as error:
+            log.error("rules of VM %s cannot be read, it may say nothing: %s", uuid, error)
+            return NOTHING
+        return tuple(replace(rule, dom_uuid=uuid) for rule in rules)
+
+    def add(self, text: str) -> None:
+        """Raises RuleError for an unreadable rule, and when there are too many."""
+        if len(self._added) >= MAX_RUNTIME_RULES:
+            raise RuleError(f"more than {MAX_RUNTIME_RULES} rules added at run time")
+        self._added.append(parse_rule(text, "added at run time"))
+        self.revision += 1
+
+    def delete(self, text: str) -> None:
+        """Remove the rules added with exactly that text.  Raises BadRequest when there is none."""
+        wanted = parse_rule(text, "to delete").text
+        kept = [rule for rule in self._added if rule.text != wanted]
+        if len(kept) == len(self._added):
+            raise BadRequest(f"no rule added at run time reads {wanted!r:.200}")
+        self._added = kept
+        self.revision += 1
+
+    def texts(self) -> list[str]:
+        """Every rule in force, as text."""
+        cached = (rule for rules in self._vms.values() for rule in rules)
+        return [rule.text for rule in (*self.file_rules(), *cached, *self._added)]
+
+    def reload(self) -> None:
+        """Forget what was read; rules added at run time stay."""
+        self._file = None
+        self._vms.clear()
+        self.revision += 1
+
+    def forget_vm(self, uuid: Uuid) -> None:
+        if self._vms.pop(uuid, None) is not None:
+            self.revision += 1
