@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""bed build | run | test | shell: words in, exit code out."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from xenbed import debian, image
+from xenbed.folders import RUNS
+from xenbed.machine import Machine
+from xenbed.payload import Payload
+from xenbed.runs import run_payload, wiring_of, write_disks
+from xenbed.tools import BedError, say
+
+RUN_LIMIT_S = 300
+TEST_LIMIT_S = 1200
+SHELL_LIMIT_S = 86400
+
+# What the `xen` tests need of pytest: loading plugins by looking for them takes seconds in dom0.
+PYTEST = (
+    *("python3", "-m", "pytest", "-m", "xen", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin"),
+    *("-p", "pytest_timeout", "--timeout=300", "--junitxml=/bed/out/junit.xml"),
+)
+TEST_FOLDERS = ("tests/contract", "tests/xen")
+
+TEST_SCRIPT = """\
+#!/bin/sh
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+exec {command}
+"""
+
+SHELL_SCRIPT = """\
+#!/bin/sh
+exec setsid sh -ic 'stty sane; echo "dom0 is yours; exit ends the machine"; exec sh -i' \
+    </dev/ttyS1 >/dev/ttyS1 2>&1
+"""
+
+
+def main(words: Sequence[str]) -> int:
+    options = _parser().parse_args(words)
+    try:
+        code: int = options.act(options)
+    except BedError as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bed", description="Real Xen and a Debian dom0, emulated by QEMU.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    build = commands.add_parser("build", help="make the machine, if it is not there yet")
+    build.set_defaults(act=_build)
+
+    run = commands.add_parser("run", help="run a script in dom0; results come to build/xen/<name>/")
+    run.add_argument("script", type=Path, help="a program that dom0 can start; /bed/out in there comes back")
+    run.add_argument("arguments", nargs="*", help="given to the script (put -- before options)")
+    _add_run_options(run, RUN_LIMIT_S)
+    run.set_defaults(act=_run)
+
+    test = commands.add_parser("test", help="run the tests marked `xen` in dom0; other words go to pytest")
+    _add_run_options(test, TEST_LIMIT_S)
+    test.add_argument("pytest", nargs=argparse.REMAINDER, help="default: tests/contract tests/xen")
+    test.set_defaults(act=_test)
+
+    shell = commands.add_parser("shell", help="a shell in dom0")
+    shell.set_defaults(act=_shell)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser, limit_s: int) -> None:
+    parser.add_argument("--cold", action="store_true", help="boot instead of resuming the frozen machine")
+    parser.add_argument("--timeout", type=int, default=limit_s, metavar="S", help=f"default {limit_s}")
+
+
+def _machine() -> Machine:
+    debian.install_host_packages()
+    return image.bed()
+
+
+def _build(_options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    machine = _machine()
+    say(f"{machine.folder} is ready after {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    script: Path = options.script
+    try:
+        text = script.read_text()
+    except OSError as error:
+        raise BedError(f"{script}: {error.strerror}") from error
+    if options.arguments:
+        text = _with_arguments(text, options.arguments)
+    return run_payload(_machine(), Payload(script.stem, text, options.timeout), cold=options.cold)
+
+
+def _with_arguments(script: str, arguments: Sequence[str]) -> str:
+    """A shell script that is given its arguments by its own second line."""
+    first, _, rest = script.partition("\n")
+    if not first.startswith("#!") or not first.endswith("sh"):
+        raise BedError("only shell scripts can be given arguments")
+    return f"{first}\nset -- {shlex.join(arguments)}\n{rest}"
+
+
+def _test(options: argparse.Namespace) -> int:
+    wanted = list(options.pytest)
+    if not any(not word.startswith("-") and Path(word.partition("::")[0]).exists() for word in wanted):
+        wanted += TEST_FOLDERS
+    script = TEST_SCRIPT.format(command=shlex.join([*PYTEST, *wanted]))
+    return run_payload(_machine(), Payload("test", script, options.timeout), cold=options.cold)
+
+
+def _shell(_options: argparse.Namespace) -> int:
+    """The terminal becomes dom0's second serial line; ^A x ends QEMU."""
+    if not sys.stdin.isatty():
+        raise BedError("a shell needs a terminal")
+    machine = _machine()
+    folder = RUNS / "shell"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_disks(Payload("shell", SHELL_SCRIPT, SHELL_LIMIT_S), folder)
+    wiring = wiring_of(folder, output="mon:stdio")
+    return subprocess.run(machine.resumed(wiring), check=False).returncode & ~1
