@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The database daemon, in our words.
+
+Everything asked of it can be asked twice with the same outcome, so while it is absent, or went away before
+it answered, the question is put again.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from openxt_core.errors import RemoteError, Unavailable
+from openxt_core.ids import DBD_NAME
+from openxt_core.spec import Caller, Value
+
+TIMEOUT_S = 25.0
+# A daemon that is being restarted is back within tenths of a second; five tries a second apart are
+# what the original's clients made.
+PAUSES_S = (0.05, 0.1, 0.25, 0.6, 1.0, 1.0, 1.0, 1.0)
+
+
+class DbClient:
+    """Paths are absolute.  Raises Unavailable while dbd is away, RemoteError for what it refuses."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    async def read(self, path: str) -> str:
+        """The text at `path`; empty when there is none."""
+        (value,) = await self._ask("read", "s", path)
+        return str(value)
+
+    async def exists(self, path: str) -> bool:
+        (found,) = await self._ask("exists", "s", path)
+        return bool(found)
+
+    async def list(self, path: str) -> "list[str]":
+        """Names of the children, in stored order."""
+        (names,) = await self._ask("list", "s", path)
+        return [str(name) for name in names]
+
+    async def dump(self, path: str) -> Any:
+        """The subtree or leaf at `path`; None when there is none.  Raises Unavailable if it is no JSON."""
+        return decode(await self.dump_text(path))
+
+    async def dump_text(self, path: str) -> str:
+        """The subtree at `path` as JSON text."""
+        (text,) = await self._ask("dump", "s", path)
+        return str(text)
+
+    async def write(self, path: str, value: str) -> None:
+        await self._ask("write", "ss", path, value)
+
+    async def rm(self, path: str) -> None:
+        """Remove `path` and all below; nothing happens when it is not there."""
+        await self._ask("rm", "s", path)
+
+    async def inject(self, path: str, tree: Any) -> None:
+        """Replace the whole subtree at `path`."""
+        await self._ask("inject", "ss", path, json.dumps(tree))
+
+    async def write_list(self, path: str, items: Sequence[str]) -> None:
+        """Replace a stored list; an empty one is no node at all."""
+        if items:
+            await self.inject(path, {str(at): item for at, item in enumerate(items)})
+        else:
+            await self.rm(path)
+
+    async def _ask(self, member: str, signature: str, *body: Value) -> Sequence[Value]:
+        for pause_s in PAUSES_S:
+            try:
+                return await self._call(member, signature, body)
+            except RemoteError as error:
+                if not error.is_absent:
+                    raise
+            await asyncio.sleep(pause_s)
+        try:
+            return await self._call(member, signature, body)
+        except RemoteError as error:
+            if error.is_absent:
+                raise Unavailable(f"the database daemon {DBD_NAME} does not answer: {error}") from error
+            raise
+
+    async def _call(self, member: str, signature: str, body: Sequence[Value]) -> Sequence[Value]:
+        return await self._caller.call(DBD_NAME, "/", DBD_NAME, member, signature, body, timeout_s=TIMEOUT_S)
+
+
+def decode(text: str) -> Any:
+    """The value of a dumped subtree.  Raises Unavailable if the text is no JSON."""
+    import orjson
+
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        pass
+    try:
+        return json.loads(text, strict=False)  # control characters stand raw in older dumps
+    except ValueError as error:
+        raise Unavailable(f"the database daemon gave a broken dump: {error}") from error
