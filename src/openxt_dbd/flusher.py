@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""When to save: three seconds after the first unsaved change, later and later while the disk fails.
+
+Files are written on one thread of its own, so that calls are answered meanwhile.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from openxt_core.errors import Unavailable
+from openxt_dbd.store import Database, Save
+
+log = logging.getLogger(__name__)
+
+DELAY_S: Final = 3.0
+"""Changes of so many seconds make one save.  Source: OpenXT dbd, 2015."""
+MAX_DELAY_S: Final = 60.0
+
+
+class Flusher:
+    """Saves a database's changes until it is stopped, and then once more."""
+
+    def __init__(self, database: Database, delay_s: float = DELAY_S) -> None:
+        self._database = database
+        self._delay_s = delay_s
+        self._failures = 0
+        self._woken = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._reloading: asyncio.Task[None] | None = None
+        database.on_change = self.wake
+        self._thread = ThreadPoolExecutor(1, "dbd-files")
+
+    def wake(self) -> None:
+        """There is something to save."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """`run` shall save what is left and return."""
+        self._stopping.set()
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Raises Unavailable if the last save fails."""
+        while not self._stopping.is_set():
+            await self._woken.wait()
+            self._woken.clear()
+            await self._pause()
+            await self.flush()
+        if not await self.flush():
+            raise Unavailable("changes are left in the journal: they could not be saved to the files")
+
+    def reload(self) -> None:
+        """Save what is unsaved, then take the tree from the files again."""
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
+        while self._database.dirty:
+            if not await self.flush():
+                log.error("the files are not read again: there are changes that cannot be saved")
+                return
+        try:
+            self._database.load()
+        except OSError:
+            log.exception("the files cannot be read again; what was read before is served")
+
+    async def flush(self) -> bool:
+        """Save now.  True if every change made before the call is durable."""
+        async with self._one_at_a_time:
+            if not self._database.dirty:
+                return True
+            save = self._database.start_save()
+            await asyncio.get_running_loop().run_in_executor(self._thread, save.run)
+            self._database.end_save(save)
+            self._report(save)
+            return not save.failed
+
+    async def _pause(self) -> None:
+        delay_s = min(self._delay_s * 2**self._failures, MAX_DELAY_S)
+        try:
+            await asyncio.wait_for(self._stopping.wait(), delay_s)
+        except TimeoutError:
+            pass
+
+    def _report(self, save: Save) -> None:
+        if not save.failed:
+            log.info("saved %d files", save.written)
+            self._failures = 0
+            return
+        unit, error = next(iter(save.failed.items()))
+        report = log.error if not self._failures else log.warning
+        report("%d files not saved, will try again; %s: %s", len(save.failed), unit.file, error)
+        self._failures = min(self._failures + 1, 10)
+        self.wake()

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""com.citrix.xenclient.db at `/`: who calls → where in the tree → the operation.  Decides nothing.
+
+The calls of one sender take effect in the order in which they came.  While a new sender's domain is being
+found out its calls wait in a row; those of a known sender are answered at once, without a task.
+"""
+
+import asyncio
+import builtins
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
+
+from openxt_api.db import DB, Db
+from openxt_bus.export import Face, ObjectTree
+from openxt_bus.identity import Caller
+from openxt_core.spec import Call, MaybeAwaitable
+from openxt_dbd import path as paths
+from openxt_dbd.files import read_binary
+from openxt_dbd.path import Path
+from openxt_dbd.store import Database
+from openxt_dbd.view import place_of
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Callers(Protocol):
+    """Who knows the domain behind a sender (`openxt_bus.identity.Identity`)."""
+
+    def cached(self, sender: str) -> Caller | None: ...
+
+    async def of(self, sender: str) -> Caller: ...
+
+
+class Desk:
+    """What all calls share: the database, who calls, and whose calls wait."""
+
+    def __init__(self, database: Database, callers: Callers) -> None:
+        self.database = database
+        self._callers = callers
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+
+    def objects(self) -> ObjectTree:
+        tree = ObjectTree()
+        tree.route("/", Face(DB, lambda call: DbObject(call, self)))
+        return tree
+
+    def place_now(self, sender: str) -> Path | None:
+        """The place of a sender whose call may run at once."""
+        caller = self._callers.cached(sender)
+        return None if caller is None or sender in self._waiting else place_of(caller)
+
+    async def in_turn(self, sender: str, run: Callable[[Path], MaybeAwaitable[T]]) -> T:
+        """Find out who the sender is and run its call behind its earlier ones."""
+        before, mine = self._waiting.get(sender), asyncio.get_running_loop().create_future()
+        self._waiting[sender] = mine
+        try:
+            if before is not None:
+                await before
+            result = run(place_of(await self._callers.of(sender)))
+            return await result if isinstance(result, Awaitable) else result
+        finally:
+            mine.set_result(None)
+            if self._waiting[sender] is mine:
+                del self._waiting[sender]
+
+
+class DbObject(Db):
+    """One call."""
+
+    def __init__(self, call: Call, desk: Desk) -> None:
+        super().__init__(call)
+        self._desk = desk
+
+    def read(self, path: str) -> MaybeAwaitable[str]:
+        return self._run(self._desk.database.read, path)
+
+    def read_binary(self, path: str) -> MaybeAwaitable[bytes]:
+        return self._run(self._read_binary, path)
+
+    def write(self, path: str, value: str) -> MaybeAwaitable[None]:
+        return self._change(self._desk.database.write, path, value)
+
+    def dump(self, path: str) -> MaybeAwaitable[str]:
+        return self._run(self._desk.database.dump, path)
+
+    def inject(self, path: str, value: str) -> MaybeAwaitable[None]:
+        return self._change(self._desk.database.inject, path, value)
+
+    def list(self, path: str) -> MaybeAwaitable[builtins.list[str]]:
+        return self._run(self._desk.database.names, path)
+
+    def rm(self, path: str) -> MaybeAwaitable[None]:
+        return self._change(self._desk.database.rm, path)
+
+    def exists(self, path: str) -> MaybeAwaitable[bool]:
+        return self._run(self._desk.database.exists, path)
+
+    def _run(self, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: str) -> MaybeAwaitable[T]:
+        steps = paths.parse(path)
+        place = self._desk.place_now(self.call.sender)
+        if place is None:
+            return self._desk.in_turn(self.call.sender, lambda place: operation(place + steps, *values))
+        return operation(place + steps, *values)
+
+    def _change(self, operation: Callable[..., None], path: str, *values: str) -> MaybeAwaitable[None]:
+        if log.isEnabledFor(logging.DEBUG):  # never the value: it may be a secret
+            size = sum(map(len, values))
+            log.debug("%s %s by %s, %d characters", self.call.member, path, self.call.sender, size)
+        return self._run(operation, path, *values)
+
+    async def _read_binary(self, path: Path) -> bytes:
+        node = self._desk.database.binary(path)
+        return await asyncio.to_thread(read_binary, node)

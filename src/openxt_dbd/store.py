@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The database: the tree in memory, the journal behind it, and which files are behind both.
+
+Everything but `Save.run` is called on one thread.  When to save is not decided here.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from openxt_core.errors import BadRequest
+from openxt_dbd import json_text, placement, tree
+from openxt_dbd.files import NO_FILE, Files, Loaded, digest
+from openxt_dbd.journal import Journal, Replay
+from openxt_dbd.path import Path
+from openxt_dbd.placement import Unit
+from openxt_dbd.tree import ABSENT, Change, FilePtr, Node, Nodes, Repeated
+
+log = logging.getLogger(__name__)
+
+UNREADABLE = "exception occured"  # sic: what the original says of JSON that is none
+
+
+@dataclass
+class Save:
+    """A frozen tree on its way to the files; `run` may be called on another thread."""
+
+    files: Files
+    journal: Journal
+    root: Node
+    units: tuple[Unit, ...]
+    number: int
+    generation: int
+    digests: dict[Unit, bytes]
+    failed: dict[Unit, OSError] = field(default_factory=dict)
+    written: int = 0
+
+    def run(self) -> "Save":
+        """Save each unit; one that fails does not stop the others."""
+        fresh: list[Unit] = []
+        for unit in self.units:
+            try:
+                if self._save(unit):
+                    fresh.append(unit)
+            except OSError as error:
+                self.failed[unit] = error
+        self.written = len(fresh)
+        self._sync_folders(fresh)
+        return self
+
+    def _save(self, unit: Unit) -> bool:
+        """Whether the file had to be touched."""
+        node = placement.part(self.root, unit)
+        content = b"" if node is ABSENT else json_text.dumps(node)
+        new = NO_FILE if node is ABSENT else digest(content)
+        if self.digests.get(unit, NO_FILE) == new:
+            return False
+        self.journal.note_saved(unit, new, self.number)
+        if node is ABSENT:
+            self.files.remove(unit)
+        else:
+            self.files.save(unit, content)
+        self.digests[unit] = new
+        return True
+
+    def _sync_folders(self, units: Sequence[Unit]) -> None:
+        for top in {unit.top for unit in units}:
+            mine = [unit for unit in units if unit.top == top]
+            try:
+                self.files.sync_folder_of(mine[0])
+            except OSError as error:
+                self.failed |= dict.fromkeys(mine, error)
+                # What a crash may undo has to be written again.
+                self.digests |= dict.fromkeys(mine, b"not durable")
+
+
+class Database:
+    """All eight operations on the whole tree, and the way from and to the files."""
+
+    def __init__(self, files: Files, journal: Journal) -> None:
+        self._files = files
+        self._journal = journal
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when something is dirty after nothing was."""
+        self._root: Node = Nodes()
+        self._owner = object()
+        self._digests: dict[Unit, bytes] = {}
+        self._dirty: dict[Unit, None] = {}
+
+    @property
+    def root(self) -> Node:
+        """The tree as it is now.  Changes when an operation changes it: `freeze` gives one to keep."""
+        return self._root
+
+    @property
+    def dirty(self) -> frozenset[Unit]:
+        """What no durable file holds yet."""
+        return frozenset(self._dirty)
+
+    def freeze(self) -> Node:
+        """The tree as it is now, for ever: later changes copy what they touch."""
+        self._owner = object()
+        return self._root
+
+    # Operations
+
+    def read(self, path: Path) -> str:
+        return tree.read(self._root, path)
+
+    def binary(self, path: Path) -> FilePtr:
+        """The binary node at `path`.  Raises BadRequest."""
+        node = tree.find(self._root, path)
+        if not isinstance(node, FilePtr):
+            raise BadRequest("not a binary node")
+        return node
+
+    def exists(self, path: Path) -> bool:
+        return tree.exists(self._root, path)
+
+    def names(self, path: Path) -> list[str]:
+        return tree.names(self._root, path)
+
+    def dump(self, path: Path) -> str:
+        node = tree.find(self._root, path)
+        return json_text.dumps(None if node is ABSENT else node).decode()
+
+    def write(self, path: Path, value: str) -> None:
+        """Raises BadRequest, Unavailable; the tree is then as before."""
+        self._make(tree.write(self._root, path, value))
+
+    def inject(self, path: Path, text: str) -> None:
+        """Raises BadRequest, Unavailable; the tree is then as before."""
+        try:
+            node = json_text.loads(text, tree.MAX_DEPTH - len(path))
+        except json_text.BadText as error:
+            log.info("inject refused: %s", error)
+            raise BadRequest(UNREADABLE) from error
+        self._make(tree.inject(self._root, path, node))
+
+    def rm(self, path: Path) -> None:
+        """Raises BadRequest, Unavailable; the tree is then as before."""
+        self._make(tree.rm(self._root, path))
+
+    def _make(self, changes: Sequence[Change]) -> None:
+        if not changes:
+            return
+        for change in changes:
+            placement.check(change)
+        self._journal.append(changes)
+        for change in changes:
+            for unit, one in tuple(placement.split(self._root, change)):
+                self._apply(unit, one)
+
+    def _apply(self, unit: Unit | None, change: Change) -> None:
+        if unit is None:
+            self._apply_to_top(change)
+            return
+        root = tree.apply(self._root, change.path, change.node, self._owner)
+        assert root is not ABSENT
+        self._root = root
+        if not self._dirty:
+            self.on_change()
+        self._dirty[unit] = None
+
+    def _apply_to_top(self, change: Change) -> None:
+        """Make `/vm` an object, or drop it if it is bare; no file is concerned."""
+        found = tree.find(self._root, change.path)
+        is_branch = isinstance(found, Nodes | Repeated)
+        if (change.node is ABSENT and not tree.names(self._root, change.path)) or not is_branch:
+            root = tree.apply(self._root, change.path, change.node, self._owner)
+            assert root is not ABSENT
+            self._root = root
+
+    # Files
+
+    def load(self) -> None:
+        """What the files and the journals hold becomes the tree.  Raises OSError."""
+        loaded = self._files.load()
+        self._owner = object()
+        self._root, self._digests = loaded.root, loaded.digests
+        self._dirty = {}
+        self._replay(self._journal.replay(), loaded)
+        for unit in loaded.strays:
+            self._dirty[unit] = None
+        if self._dirty:
+            self.on_change()
+
+    def _replay(self, replay: Replay, loaded: Loaded) -> None:
+        base = {}
+        for number, unit, content in replay.saved:
+            if loaded.digests.get(unit, NO_FILE) == content:
+                base[unit] = number
+        for number, change in replay.changes:
+            for part, one in tuple(placement.split(self._root, change)):
+                if part is None or number > base.get(part, 0):
+                    self._apply(part, one)
+        if replay.changes:
+            log.warning("%d changes of a process that did not end well taken over", len(replay.changes))
+
+    def close(self) -> None:
+        """Nothing is done with the database after this; a journal that nobody needs goes."""
+        self._journal.close()
+        if not self._dirty:
+            self._drop_journal(self._journal.generation)
+
+    def _drop_journal(self, generation: int) -> None:
+        try:
+            self._journal.drop(generation)
+        except OSError as error:
+            log.warning("an old journal stays: %s", error)
+
+    def start_save(self) -> Save:
+        """Freeze what is dirty for a save, and begin a new journal."""
+        units, self._dirty = tuple(self._dirty), {}
+        return Save(
+            files=self._files,
+            journal=self._journal,
+            root=self.freeze(),
+            units=units,
+            number=self._journal.number,
+            generation=self._journal.rotate(),
+            digests=self._digests,
+        )
+
+    def end_save(self, save: Save) -> None:
+        """Take note of how a save went: what failed is dirty still, and the journal stays for it."""
+        for unit in save.failed:
+            self._dirty.setdefault(unit)
+        if not save.failed:
+            self._drop_journal(save.generation)
