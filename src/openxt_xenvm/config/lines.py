@@ -36,7 +36,7 @@ _VIRTPATH = re.compile(r"(hd[a-t][0-9]{0,2}|sd[a-p][0-9]{0,2}|xvd[a-p][0-9]{0,2}
 _DEVICE_NODE = re.compile(r"(/dev/)?[A-Za-z0-9_./-]+\Z", re.ASCII)
 _PCI = re.compile(r"([0-9a-f]{1,4}):([0-9a-f]{1,2}):([0-9a-f]{1,2})\.([0-7])\Z", re.ASCII | re.IGNORECASE)
 _MASK = re.compile(r"[01xsk]{32}\Z", re.ASCII)
-_NODE = re.compile(r"[A-Za-z0-9_@:-][A-Za-z0-9_@:/-]*\Z", re.ASCII)
+_NODE = re.compile(r"[A-Za-z0-9_@-][A-Za-z0-9_@/-]*\Z", re.ASCII)
 MAX_NODE = 256
 
 

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs steps, and undoes them backwards when one fails or the caller changes its mind.
+
+A step is whole: a cancellation takes effect between two of them, since nobody can call back a hypercall.
+Afterwards it looks at what is really left; what Xen and XenStore say counts, not what we remember.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from openxt_core.errors import OpenxtError
+from openxt_xen.xenstore import paths
+from openxt_xenvm.plan.steps import Step
+from openxt_xenvm.plan.stop import is_ours, plan_stop
+from openxt_xenvm.site import Site
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+async def run(plan: Sequence[Step], site: Site) -> None:
+    """Do all steps, or none: raises what went wrong after everything that was begun is undone."""
+    begun: list[Step] = []
+    try:
+        for step in plan:
+            begun.append(step)
+            log.debug("step %s", step.title)
+            await uninterrupted(step.do(site))
+    except BaseException:
+        await uninterrupted(_undo(begun, site))
+        raise
+
+
+async def stop(site: Site) -> None:
+    """End the domain and remove what it had.  Every step is tried; raises the first failure afterwards."""
+    failures: list[OpenxtError] = []
+    for step in plan_stop():
+        try:
+            await uninterrupted(step.do(site))
+        except OpenxtError as error:
+            log.warning("%s of domain %s: %s", step.title, site.domid, error)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+async def _undo(begun: Sequence[Step], site: Site) -> None:
+    for step in reversed(begun):
+        try:
+            await step.undo(site)
+        except OpenxtError as error:
+            log.warning("undoing %s of domain %s: %s", step.title, site.domid, error)
+    if await leftovers(site):
+        try:
+            await stop(site)
+        except OpenxtError as error:
+            log.error("domain %s could not be cleaned up: %s", site.domid, error)
+
+
+async def leftovers(site: Site) -> tuple[str, ...]:
+    """What of the domain is still there, as Xen and XenStore see it."""
+    if site.domid is None:
+        return ()
+    found = []
+    if await is_ours(site, site.domid):
+        found.append(f"domain {site.domid}")
+    if await site.host.store.read(paths.vm_link(site.domid)) == paths.vm(site.uuid):
+        found.append(paths.domain(site.domid))
+    return tuple(found)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end even when the caller is cancelled meanwhile; it hears of that afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if not task.cancelled() and (failure := task.exception()) is not None:
+        log.info("ended with %r after it was cancelled", failure)
+    raise cancelled

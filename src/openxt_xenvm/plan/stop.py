@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The steps that end a domain and take away everything it had.
+
+Nothing here can be undone: each step is tried, whatever became of those before it.  A step that finds the
+domid in another VM's hands leaves it alone.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from openxt_core.ids import Domid
+from openxt_xen.xenstore import paths
+from openxt_xenvm.errors import DomainStuckDying
+from openxt_xenvm.plan.steps import Step, destroy, remove_home
+from openxt_xenvm.site import Site
+
+
+@dataclass(frozen=True)
+class DestroyDomain(Step):
+    async def do(self, site: Site) -> None:
+        if site.domid is not None and await is_ours(site, site.domid):
+            await destroy(site.host, site.domid)
+
+
+@dataclass(frozen=True)
+class RemoveNodes(Step):
+    """Backends first: then nothing points at a home that is gone.  Not while a domain lives there."""
+
+    async def do(self, site: Site) -> None:
+        if site.domid is None or not await _is_free(site, site.domid):
+            return
+        for backend in sorted(site.backends):
+            await self._remove_backends(site, backend, site.domid)
+        await remove_home(site)
+
+    async def _remove_backends(self, site: Site, backend: Domid, domid: Domid) -> None:
+        folder = paths.backends(backend)
+        for kind in await site.host.store.list(folder):
+            if str(domid) in await site.host.store.list(f"{folder}/{kind}"):
+                await site.host.remove(f"{folder}/{kind}/{domid}", up_to=paths.domain(backend))
+
+
+@dataclass(frozen=True)
+class WaitGone(Step):
+    """Xen keeps a destroyed domain in its list while somebody still holds a page of it."""
+
+    async def do(self, site: Site) -> None:
+        changed = asyncio.Event()
+        watch = await site.host.store.watch(paths.RELEASE_DOMAIN, lambda _: changed.set())
+        try:
+            async with asyncio.timeout(site.host.settings.gone_s):
+                while site.domid is not None and await is_ours(site, site.domid):
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            raise DomainStuckDying(f"domain {site.domid}") from None
+        finally:
+            await watch.close()
+
+
+async def _is_free(site: Site, domid: Domid) -> bool:
+    """No domain has this number, or only the remains of ours."""
+    info = await site.host.xen(site.host.hypervisor.info, domid)
+    return info is None or (info.uuid == site.uuid and info.dying)
+
+
+async def is_ours(site: Site, domid: Domid) -> bool:
+    """Whether the domain that has this number now is the VM's.  Numbers are used again."""
+    info = await site.host.xen(site.host.hypervisor.info, domid)
+    return info is not None and info.uuid == site.uuid
+
+
+def plan_stop() -> tuple[Step, ...]:
+    return (DestroyDomain(), RemoveNodes(), WaitGone())

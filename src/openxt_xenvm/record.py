@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the next monitor of a VM must know if this one dies: a small file, gone at boot.
+
+It is there exactly while the VM has a domain or an operation is under way.  Written whole or not at all;
+one that cannot be read counts as missing, since Xen itself says what runs.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from openxt_core.ids import DOM0, Domid, Uuid
+from openxt_xenvm.state import VmState
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A task that changes the VM's life, with its arguments."""
+
+    name: str  # start, halt, reboot, destroy, died
+    forced: bool = False
+    paused: bool = False
+    auto_start: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    uuid: Uuid
+    pid: int  # of the monitor that wrote it
+    config: str  # path of the config file, may be empty
+    state: VmState
+    domid: Domid | None = None
+    backends: tuple[Domid, ...] = (DOM0,)  # domains that hold backends of ours
+    operation: Operation | None = None
+
+
+def as_json(record: Record) -> str:
+    return json.dumps({"version": VERSION, **asdict(record)})
+
+
+def from_json(text: str) -> Record:
+    """Raises ValueError for anything but a record of this version."""
+    try:
+        return _from_mapping(json.loads(text))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a record: {error!r}") from error
+
+
+def _from_mapping(found: Mapping[str, Any]) -> Record:
+    if found["version"] != VERSION:
+        raise ValueError(f"record of version {found['version']!r}")
+    operation = found["operation"]
+    domid = found["domid"]
+    return Record(
+        Uuid(str(found["uuid"])),
+        int(found["pid"]),
+        str(found["config"]),
+        VmState(found["state"]),
+        None if domid is None else Domid(int(domid)),
+        tuple(Domid(int(backend)) for backend in found["backends"]),
+        None if operation is None else Operation(**operation),
+    )
+
+
+def load(path: Path) -> Record | None:
+    """None when there is none, or none that can be used."""
+    try:
+        return from_json(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("the record %s is of no use: %s", path, error)
+        return None
+
+
+def save(path: Path, record: Record) -> None:
+    """A reader sees the old record or this one, never a part.  No fsync: it need not survive a boot."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(as_json(record))
+    draft.replace(path)
+
+
+def remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.with_suffix(".new").unlink(missing_ok=True)

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How long a monitor waits for what.  Pure; seconds.  Tests and impatient hosts set others."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Each can be set by an environment variable: `acknowledge_s` by XENVM_ACKNOWLEDGE_S."""
+
+    acknowledge_s: float = 30.0  # a guest's first reaction to a shutdown request
+    shutdown_s: float = 1800.0  # until it has shut down
+    free_memory_s: float = 64.0  # while Xen still scrubs memory
+    free_memory_poll_s: float = 1.0
+    gone_s: float = 30.0  # until a destroyed domain has left Xen's list
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> "Settings":
+        """Raises ValueError for a variable that is not a number."""
+        names = {field.name: f"XENVM_{field.name.upper()}" for field in fields(cls)}
+        return cls(**{name: float(environ[key]) for name, key in names.items() if environ.get(key)})

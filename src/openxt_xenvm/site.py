@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where steps work: Xen by way of one worker thread, XenStore, and what is known of the domain so far.
+
+Decides nothing.  Hypercalls block, so none is made in the event loop; one thread keeps them in order.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from openxt_core.ids import Domid, Uuid
+from openxt_xen.hypervisor import Hypervisor, Rings
+from openxt_xen.xenstore.client import XenStore
+from openxt_xenvm.devices.base import Guest
+from openxt_xenvm.domain.nodes import Node
+from openxt_xenvm.settings import Settings
+from openxt_xenvm.state import Event
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass
+class Host:
+    """What a monitor has of its host, for as long as it lives."""
+
+    hypervisor: Hypervisor
+    store: XenStore
+    build_lock: Path
+    settings: Settings = field(default_factory=Settings)
+    _worker: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="xen")
+    )
+
+    async def xen(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Make a blocking call in the worker thread; it ends even if nobody waits for it any more."""
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._worker, partial(call, *args, **kwargs)))
+
+    async def write(self, nodes: Iterable[Node], *, first_remove: Iterable[str] = ()) -> None:
+        """Write nodes in one transaction, in order, after removing whole trees."""
+        wanted, removed = tuple(nodes), tuple(first_remove)
+
+        async def body(tx: int) -> None:
+            for path in removed:
+                await self.store.rm(path, tx)
+            for node in wanted:
+                await self._write_one(node, tx)
+
+        await self.store.transact(body)
+
+    async def _write_one(self, node: Node, tx: int) -> None:
+        if node.value is None:
+            await self.store.mkdir(node.path, tx)
+        else:
+            await self.store.write(node.path, node.value, tx)
+        if node.access:
+            await self.store.set_permissions(node.path, node.access, tx)
+
+    async def remove(self, path: str, *, up_to: str) -> None:
+        """Remove a tree, and the directories above it that are empty then, below `up_to`."""
+        await self.store.rm(path)
+        parent = path.rpartition("/")[0]
+        while parent.startswith(f"{up_to}/") and not await self.store.list(parent):
+            await self.store.transact(partial(self._remove_if_empty, parent))
+            parent = parent.rpartition("/")[0]
+
+    async def _remove_if_empty(self, path: str, tx: int) -> None:
+        if not await self.store.list(path, tx):
+            await self.store.rm(path, tx)
+
+    def close(self) -> None:
+        self._worker.shutdown(wait=False, cancel_futures=True)
+        self.hypervisor.close()
+        self.store.close()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock between processes.  Blocks: for the worker thread only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass
+class Site:
+    """One domain being made, or unmade."""
+
+    host: Host
+    uuid: Uuid
+    announce: Callable[[Event], None]
+    learn_domid: Callable[[Domid], None]
+    domid: Domid | None = None
+    store_port: int = 0
+    console_port: int = 0
+    rings: Rings | None = None
+    backends: frozenset[Domid] = frozenset({Domid(0)})
+
+    @property
+    def created(self) -> Domid:
+        """Of the domain that an earlier step created."""
+        assert self.domid is not None
+        return self.domid
+
+    @property
+    def guest(self) -> Guest:
+        """The domain that earlier steps built."""
+        assert self.rings is not None
+        return Guest(self.created, self.uuid, self.console_port, self.rings)

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a monitor knows of its VM.  Every change of state is told, and kept for the monitor after this one."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openxt_core.ids import DOM0, Domid, Uuid
+from openxt_xenvm import record
+from openxt_xenvm.config.model import DomainConfig
+from openxt_xenvm.notify import Notice, state_is
+from openxt_xenvm.record import Operation, Record
+from openxt_xenvm.state import Event, VmState, next_state
+
+
+@dataclass
+class Vm:
+    uuid: Uuid
+    record_path: Path
+    tell: Callable[[Notice], None]
+    active: DomainConfig  # what the domain was, or will be, made from
+    config_path: str = ""
+    pending: DomainConfig | None = None  # changes that wait for the next start
+    state: VmState = VmState.SHUTDOWN
+    domid: Domid | None = None
+    backends: frozenset[Domid] = field(default_factory=lambda: frozenset({DOM0}))
+    operation: Operation | None = None
+
+    @property
+    def next_config(self) -> DomainConfig:
+        """What `get` reads and `set` changes."""
+        return self.active if self.pending is None else self.pending
+
+    def move(self, event: Event) -> None:
+        """Raises VmBadState, and changes nothing, when the state does not allow it."""
+        self.state = next_state(self.state, event)
+        if self.state is VmState.SHUTDOWN and self.pending is not None:
+            self.active = self.pending
+        self.tell(state_is(self.state))
+        self.save()
+
+    def activate_pending(self) -> None:
+        """Changed settings apply from now on."""
+        if self.pending is not None:
+            self.active, self.pending = self.pending, None
+
+    def learn_domid(self, domid: Domid) -> None:
+        self.domid = domid
+        self.save()
+
+    def forget_domain(self) -> None:
+        self.domid = None
+        self.save()
+
+    def begin(self, operation: Operation) -> None:
+        """A later monitor finishes or undoes it, should this one die before `end`."""
+        self.operation = operation
+        self.save()
+
+    def end(self) -> None:
+        self.operation = None
+        self.save()
+
+    def save(self) -> None:
+        if self.domid is None and self.operation is None:
+            record.remove(self.record_path)
+        else:
+            record.save(self.record_path, self._record())
+
+    def _record(self) -> Record:
+        return Record(
+            self.uuid,
+            os.getpid(),
+            self.config_path,
+            self.state,
+            self.domid,
+            tuple(sorted(self.backends)),
+            self.operation,
+        )
