@@ -8,17 +8,16 @@ Every call ends: with an answer, an error, a time-out, or when the bus is lost. 
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from dbus_fast import Message, MessageType
-from dbus_fast.aio import MessageBus
-from dbus_fast.errors import AuthError, InvalidAddressError
 
 from openxt_bus import message as codec
+from openxt_bus import wire
 from openxt_bus.export import Answer, ObjectTree
-from openxt_bus.matching import BUS_NAME, Match, Signal
+from openxt_bus.matching import BUS_NAME, Key, Match, Signal, keys_of
 from openxt_core.errors import BadRequest, InvalidArgs, OpenxtError, Refused, RemoteError, Unavailable
 from openxt_core.places import DEFAULT_SYSTEM_BUS
 from openxt_core.spec import Value
@@ -28,9 +27,9 @@ __all__ = ["Bus", "Match", "Signal", "Subscription"]
 log = logging.getLogger(__name__)
 
 BUS_PATH = "/org/freedesktop/DBus"
-CONNECT_TIMEOUT_S = 25.0
 RETRY_ATTEMPTS = 5
 RETRY_PAUSE_S = 1.0
+MAX_SERIAL = 2**32 - 1
 
 _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER, _ALREADY_OWNER = 1, 4
@@ -43,31 +42,29 @@ class Subscription:
 
     match: Match
     callback: Callable[[Signal], None]
-    _bus: "Bus"
-    _parts: list["Subscription"] = field(default_factory=list)
+    bus: "Bus"
+    sender: str  # the unique name that match.sender stands for now; "" for none
+    following: "Subscription | None" = None
 
     async def close(self) -> None:
-        await self._bus._unsubscribe(self)
+        await self.bus._unsubscribe(self)
 
 
 class Bus:
     """Fulfils `Caller` and `Emitter`.  Make one with `connect`."""
 
-    def __init__(self, raw: MessageBus) -> None:
-        assert raw.unique_name is not None
-        self.unique_name: str = raw.unique_name
-        self._raw = raw
+    def __init__(self, sock: socket.socket) -> None:
+        self.unique_name = ""
         self._loop = asyncio.get_running_loop()
+        self._serial = 0
         self._tree = ObjectTree()
         self._pending: dict[int, asyncio.Future[Sequence[Value]]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._rules: dict[str, int] = {}
         self._rules_lock = asyncio.Lock()
-        self._by_member: dict[str, list[Subscription]] = {}
-        self._owners: dict[str, str] = {}
-        self._lost: asyncio.Future[None] = self._loop.create_future()
-        raw.add_message_handler(self._receive)
-        self._end = self._loop.create_task(self._follow_end())
+        self._listeners: dict[Key, list[Subscription]] = {}
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._wire = wire.Wire(sock, self._receive, self._lose)
 
     @classmethod
     async def connect(cls, address: str | None = None) -> "Bus":
@@ -76,11 +73,13 @@ class Bus:
         Raises Unavailable.
         """
         where = address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or DEFAULT_SYSTEM_BUS
+        bus = cls(await wire.connect(where))
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                return cls(await MessageBus(bus_address=where).connect())
-        except (OSError, EOFError, AuthError, InvalidAddressError, TimeoutError) as error:
-            raise Unavailable(f"the message bus at {where} does not answer: {error}") from error
+            bus.unique_name = str((await bus._ask_bus("Hello"))[0])
+        except BaseException:
+            bus.close()
+            raise
+        return bus
 
     # Calls out
 
@@ -96,13 +95,15 @@ class Bus:
         timeout_s: float = 25.0,
     ) -> Sequence[Value]:
         """The out arguments.  Raises RemoteError for an error reply, Unavailable when none came."""
-        message = codec.method_call(destination, path, interface, member, signature, body)
-        serial = message.serial = self._raw.next_serial()
+        if not self._wire.is_open:
+            raise Unavailable(f"{destination}.{member}: the connection to the message bus is lost")
+        serial = self._next_serial()
+        data = codec.method_call(serial, (destination, path, interface, member), signature, body)
         future: asyncio.Future[Sequence[Value]] = self._loop.create_future()
         self._pending[serial] = future
         timer = self._loop.call_later(timeout_s, _expire, future, f"{destination}.{member}", timeout_s)
         try:
-            self._send(message, body)
+            self._wire.send(data)
             return await future
         finally:
             timer.cancel()
@@ -140,35 +141,45 @@ class Bus:
         self, path: str, interface: str, member: str, signature: str = "", body: Sequence[Value] = ()
     ) -> None:
         """Send a signal to whoever listens.  Raises InvalidArgs; a lost bus is nobody to tell."""
-        message = codec.signal(path, interface, member, signature, body)
-        if not self._lost.done():
-            self._send(message, body)
+        data = codec.signal(self._next_serial(), path, interface, member, signature, body)
+        self._wire.send(data)
 
     async def subscribe(self, match: Match, callback: Callable[[Signal], None]) -> Subscription:
         """Call `callback` for each matching signal from now on, in the order they arrive."""
-        subscription = Subscription(match, callback, self)
+        subscription = Subscription(match, callback, self, match.sender)
         if match.followed_name:
-            subscription._parts.append(await self._follow_owner(match.followed_name))
-        async with self._rules_lock:
-            if not self._rules.get(match.rule):
-                await self._ask_bus("AddMatch", "s", match.rule)
-            self._rules[match.rule] = self._rules.get(match.rule, 0) + 1
-        self._by_member.setdefault(match.member, []).append(subscription)
+            subscription.following = await self._follow_owner(subscription, match.followed_name)
+        try:
+            await self._hold_rule(match.rule)
+        except BaseException:
+            await _close(subscription.following)
+            raise
+        self._listeners.setdefault(match.key, []).append(subscription)
         return subscription
 
     async def _unsubscribe(self, subscription: Subscription) -> None:
-        listeners = self._by_member.get(subscription.match.member, [])
+        key = subscription.match.key
+        listeners = self._listeners.get(key, [])
         if subscription not in listeners:
             return
         listeners.remove(subscription)
-        for part in subscription._parts:
-            await part.close()
+        if not listeners:
+            del self._listeners[key]
+        await self._release_rule(subscription.match.rule)
+        await _close(subscription.following)
+
+    async def _hold_rule(self, rule: str) -> None:
         async with self._rules_lock:
-            rule = subscription.match.rule
+            if rule not in self._rules:
+                await self._ask_bus("AddMatch", "s", rule)
+            self._rules[rule] = self._rules.get(rule, 0) + 1
+
+    async def _release_rule(self, rule: str) -> None:
+        async with self._rules_lock:
             self._rules[rule] -= 1
             if not self._rules[rule]:
                 del self._rules[rule]
-                if not self._lost.done():
+                if self._wire.is_open:
                     await self._ask_bus("RemoveMatch", "s", rule)
 
     async def watch_name(self, name: str, callback: Callable[[str, str], None]) -> Subscription:
@@ -176,14 +187,22 @@ class Bus:
         match = Match(BUS_NAME, "NameOwnerChanged", sender=BUS_NAME, arg0=name)
         return await self.subscribe(match, lambda signal: callback(signal.body[1], signal.body[2]))
 
-    async def _follow_owner(self, name: str) -> Subscription:
-        def changed(_old: str, new: str) -> None:
-            self._owners[name] = new
+    async def _follow_owner(self, subscription: Subscription, name: str) -> Subscription:
+        told = False
 
+        def changed(_old: str, new: str) -> None:
+            nonlocal told
+            told, subscription.sender = True, new
+
+        subscription.sender = ""
         watch = await self.watch_name(name, changed)
-        if name not in self._owners:
+        try:
             owner = await self.name_owner(name)
-            self._owners.setdefault(name, owner or "")
+        except BaseException:
+            await watch.close()
+            raise
+        if not told:  # else the change came after the answer that we are reading now
+            subscription.sender = owner or ""
         return watch
 
     # Names
@@ -213,16 +232,20 @@ class Bus:
 
     async def wait_closed(self) -> None:
         """Returns when the bus is lost or `close` was called."""
-        await asyncio.shield(self._lost)
+        await asyncio.shield(self._closed)
 
     def close(self) -> None:
         """Leave the bus: running handlers are cancelled, pending calls fail."""
-        self._raw.disconnect()
-        self._lose("the connection was closed")
+        self._wire.close()
 
     # What arrives
 
-    def _receive(self, message: Message) -> bool:
+    def _receive(self, data: bytes) -> None:
+        try:
+            message = codec.parse_message(data)
+        except codec.UNREADABLE as error:
+            log.warning("passed over a message of %d bytes that cannot be read: %s", len(data), error)
+            return
         kind = message.message_type
         if kind is _CALL:
             self._answer(message)
@@ -230,17 +253,16 @@ class Bus:
             self._deliver(message)
         else:
             self._settle(message)
-        return True
 
     def _answer(self, request: Message) -> None:
         try:
             signature = request.signature
             body = codec.decode(request.body, signature) if signature else ()
             answer = self._tree.handle(request, body)
-            if type(answer) is tuple:
+            if isinstance(answer, tuple):
                 self._reply(request, answer)
             else:
-                self._start(request, answer)  # type: ignore[arg-type]  # not a tuple: an awaitable
+                self._start(request, answer)
         except Exception as error:  # noqa: BLE001  (the dispatcher: every failure is an answer)
             self._reply_error(request, error)
 
@@ -256,19 +278,19 @@ class Bus:
             self._reply_error(request, error)
 
     def _reply(self, request: Message, answer: Answer) -> None:
-        if not codec.expects_reply(request) or self._lost.done():
-            return
-        signature, body = answer
-        try:
-            self._send(codec.method_return(request, signature, body), body)
-        except InvalidArgs as error:
-            raise RuntimeError(f"the reply does not fit its type: {error.text}") from error
+        if codec.expects_reply(request):
+            signature, body = answer
+            try:
+                data = codec.method_return(self._next_serial(), request, signature, body)
+            except InvalidArgs as error:
+                raise RuntimeError(f"the reply does not fit its type: {error.text}") from error
+            self._wire.send(data)
 
     def _reply_error(self, request: Message, error: Exception) -> None:
         _log_failure(request, error)
-        if codec.expects_reply(request) and not self._lost.done():
+        if codec.expects_reply(request):
             name, text = codec.error_words(error)
-            self._send(codec.error_reply(request, name, text), (text,))
+            self._wire.send(codec.error_reply(self._next_serial(), request, name, text))
 
     def _settle(self, reply: Message) -> None:
         future = self._pending.get(reply.reply_serial)
@@ -280,8 +302,7 @@ class Bus:
             future.set_result(codec.decode(reply.body, reply.signature))
 
     def _deliver(self, message: Message) -> None:
-        listeners = [*self._by_member.get(message.member or "", ()), *self._by_member.get("", ())]
-        if not listeners:
+        if not self._listeners:
             return
         signal = Signal(
             message.sender or "",
@@ -290,36 +311,17 @@ class Bus:
             message.member or "",
             codec.decode(message.body, message.signature),
         )
-        for listener in listeners:
-            sender = self._owners.get(listener.match.followed_name, listener.match.sender)
-            if listener.match.accepts(signal, sender):
-                _tell(listener, signal)
+        for key in keys_of(signal):
+            for listener in tuple(self._listeners.get(key, ())):
+                if listener.match.accepts(signal, listener.sender):
+                    _tell(listener, signal)
 
-    # The socket
-
-    def _send(self, message: Message, body: Sequence[Value]) -> None:
-        if self._lost.done():
-            raise Unavailable("the connection to the message bus is lost")
-        try:
-            sent = self._raw.send(message)
-        except codec.UNSENDABLE as error:
-            raise codec.explain_unsendable(body, message.signature, error) from error
-        if sent.done():
-            sent.exception()
-        else:
-            sent.add_done_callback(_forget)
-
-    async def _follow_end(self) -> None:
-        try:
-            await self._raw.wait_for_disconnect()  # type: ignore[no-untyped-call]  # dbus-fast's gap
-            self._lose("the connection was closed")
-        except Exception as error:  # noqa: BLE001  (whatever ended it, it is over)
-            self._lose(f"the message bus is gone: {error or type(error).__name__}")
+    def _next_serial(self) -> int:
+        self._serial = self._serial % MAX_SERIAL + 1
+        return self._serial
 
     def _lose(self, why: str) -> None:
-        if self._lost.done():
-            return
-        self._lost.set_result(None)
+        self._closed.set_result(None)
         for future in self._pending.values():
             if not future.done():
                 future.set_exception(Unavailable(why))
@@ -327,14 +329,14 @@ class Bus:
             task.cancel()
 
 
+async def _close(subscription: Subscription | None) -> None:
+    if subscription is not None:
+        await subscription.close()
+
+
 def _expire(future: asyncio.Future[Sequence[Value]], what: str, timeout_s: float) -> None:
     if not future.done():
         future.set_exception(Unavailable(f"{what} did not answer within {timeout_s:g} s"))
-
-
-def _forget(sent: asyncio.Future[Any]) -> None:
-    if not sent.cancelled():
-        sent.exception()  # a lost bus is noticed by the reader, for all calls at once
 
 
 def _tell(listener: Subscription, signal: Signal) -> None:

@@ -6,11 +6,10 @@ each call, so a thousand VMs cost no objects.  Introspectable and Peer are on ev
 every object, ObjectManager on `/` when asked for.  Talks to no bus: `connection` brings the calls.
 """
 
-import asyncio
 import keyword
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -24,6 +23,9 @@ Answer: TypeAlias = tuple[str, Sequence[Value]]
 """Signature and body of a reply."""
 
 MAX_REMEMBERED_PATHS = 16384
+MAX_REMEMBERED_LENGTH = 256
+
+_call = lru_cache(maxsize=1024)(Call)  # the same caller mostly asks for the same thing again
 
 
 class Request(Protocol):
@@ -115,7 +117,7 @@ class ObjectTree:
             raise self._unknown(request, content)
         if request.signature != handler.in_signature:
             raise InvalidArgs(f"{request.member} takes {handler.in_signature!r}, not {request.signature!r}")
-        call = Call(request.sender, request.path, request.interface, request.member, place.key)
+        call = _call(request.sender, request.path, request.interface, request.member, place.key)
         result = handler.run(call, body)
         if hasattr(result, "__await__"):
             return _answer_later(handler, result)
@@ -124,14 +126,18 @@ class ObjectTree:
     def _place(self, path: str) -> Place[Content]:
         place = self._places.get(path)
         if place is None:
-            place = locate(self._root, path)
-            if place is None:
-                raise UnknownObject(path)
-            if len(self._places) >= MAX_REMEMBERED_PATHS:
-                self._places.clear()
-            self._places[path] = place
+            return self._remembered(path, locate(self._root, path))
         if place.checks and not place.is_there():
             raise UnknownObject(path)
+        return place
+
+    def _remembered(self, path: str, place: Place[Content] | None) -> Place[Content]:
+        if place is None or not place.is_there():
+            raise UnknownObject(path)
+        if len(self._places) >= MAX_REMEMBERED_PATHS:
+            self._places.clear()
+        if len(path) <= MAX_REMEMBERED_LENGTH:
+            self._places[path] = place
         return place
 
     def _unknown(self, request: Request, content: Content) -> Exception:
@@ -248,11 +254,7 @@ def _introspect(node: Node[Content], call: Call, _body: Sequence[Value]) -> str:
     return introspect.document(node.content.xml, node.child_names(call.key))
 
 
-async def _machine_id(_call: Call, _body: Sequence[Value]) -> str:
-    return await asyncio.to_thread(_read_machine_id)
-
-
-def _read_machine_id() -> str:
+def _machine_id(_call: Call, _body: Sequence[Value]) -> str:
     for name in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
         if (path := Path(name)).is_file():
             return path.read_text().strip()

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Signals, and which of them somebody wants: match rules for the bus and the same test on our side.  Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from openxt_core.spec import Value
 
 BUS_NAME = "org.freedesktop.DBus"
+
+Key: TypeAlias = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,11 @@ class Match:
     arg0: str = ""
 
     @property
+    def key(self) -> Key:
+        """Where to look for it: `keys_of` a signal holds the key of every match that may accept it."""
+        return self.member, self.path, self.arg0
+
+    @property
     def rule(self) -> str:
         """As AddMatch wants it."""
         wanted = {
@@ -50,7 +58,7 @@ class Match:
         """The well-known name whose owner must be known to tell the sender; empty for none."""
         return "" if self.sender.startswith(":") or self.sender == BUS_NAME else self.sender
 
-    def accepts(self, signal: Signal, sender: str | None) -> bool:
+    def accepts(self, signal: Signal, sender: str) -> bool:
         """Whether `signal` is wanted; `sender` is the unique name that `self.sender` stands for now."""
         return (
             self.interface in ("", signal.interface)
@@ -60,6 +68,16 @@ class Match:
             and (not self.path_namespace or _is_below(signal.path, self.path_namespace))
             and (not self.arg0 or (len(signal.body) > 0 and signal.body[0] == self.arg0))
         )
+
+
+def keys_of(signal: Signal) -> Iterator[Key]:
+    """See `Match.key`."""
+    arg0 = signal.body[0] if signal.body else ""
+    arg0s = (arg0, "") if isinstance(arg0, str) and arg0 else ("",)
+    for member in (signal.member, ""):
+        for path in (signal.path, ""):
+            for one in arg0s:
+                yield member, path, one
 
 
 def _is_below(path: str, namespace: str) -> bool:

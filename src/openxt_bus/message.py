@@ -6,6 +6,7 @@ cut the connection (struct length, object paths, signatures); for everything els
 No I/O, and nothing here decides anything.
 """
 
+import io
 import re
 import struct
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from typing import Any, TypeAlias
 
 from dbus_fast import Message, MessageFlag, MessageType
 from dbus_fast import Variant as WireVariant
+from dbus_fast._private.marshaller import Marshaller
+from dbus_fast._private.unmarshaller import Unmarshaller
 from dbus_fast.signature import SignatureTree, get_signature_tree
 
 from openxt_core.errors import InvalidArgs, OpenxtError, RemoteError
@@ -21,6 +24,8 @@ from openxt_core.signature import Type, Variant, check_body, parse, single
 from openxt_core.spec import Value
 
 FAILED = "org.freedesktop.DBus.Error.Failed"
+MAX_BODY = 128 * 1024 * 1024 - 64 * 1024
+MAX_ERROR_TEXT = 64 * 1024
 UNSENDABLE = (
     AttributeError,
     TypeError,
@@ -32,13 +37,22 @@ UNSENDABLE = (
 )
 """What the codec raises for a body that does not fit its signature."""
 
+UNREADABLE = (*UNSENDABLE, EOFError, RecursionError)
+"""What the codec raises for bytes that are no message."""
+
+Target: TypeAlias = tuple[str, str, str, str]
+"""Destination, path, interface (may be empty) and member."""
+
 _DIFFERING = frozenset("v(og")
 _OBJECT_PATH = re.compile(r"/(?:[A-Za-z0-9_]+(?:/[A-Za-z0-9_]+)*)?\Z")
 _ERROR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)+\Z")
 _NO_REPLY_EXPECTED = MessageFlag.NO_REPLY_EXPECTED.value
 _NO_FLAGS = MessageFlag.NONE
-_METHOD_RETURN = MessageType.METHOD_RETURN
-_EMPTY_TREE = get_signature_tree("")
+
+# A method return: byte order, type 2, no reply expected, protocol 1; then its one varying header field.
+_RETURN_HEADER = struct.Struct("<6I")
+_RETURN_KIND = int.from_bytes(b"l\x02\x01\x01", "little")
+_REPLY_SERIAL_FIELD = int.from_bytes(b"\x05\x01u\x00", "little")
 
 Encoder: TypeAlias = Callable[[Value], Any]
 
@@ -150,59 +164,99 @@ def explain_unsendable(body: Sequence[Value], signature: str, error: Exception) 
     return InvalidArgs(f"cannot be sent as {signature!r}: {error}")
 
 
-def method_call(
-    destination: str, path: str, interface: str, member: str, signature: str, body: Sequence[Value]
-) -> Message:
-    """A method call.  Raises InvalidArgs for a name, path or body that must not be sent."""
+def parse_message(data: bytes) -> Message:
+    """One complete message.  Raises one of UNREADABLE."""
+    stream = io.BytesIO(data)
+    message = Unmarshaller(stream).unmarshall()  # type: ignore[arg-type]  # it only calls read()
+    if message is None:
+        raise ValueError("the message is shorter than it says")
+    return message
+
+
+def method_call(serial: int, target: Target, signature: str, body: Sequence[Value]) -> bytes:
+    """Raises InvalidArgs for a name, path or body that must not be sent."""
+    destination, path, interface, member = target
     try:
-        return Message(
-            destination=destination,
-            path=path,
-            interface=interface or None,
-            member=member,
-            signature=signature,
-            body=encode(body, signature),
+        return _bytes(
+            Message(
+                destination=destination,
+                path=path,
+                interface=interface or None,
+                member=member,
+                signature=signature,
+                body=encode(body, signature),
+                serial=serial,
+            )
         )
     except UNSENDABLE as error:
-        raise InvalidArgs(f"{destination} {path} {interface}.{member}: {error}") from error
+        raise explain_unsendable(body, signature, error) from error
 
 
-def signal(path: str, interface: str, member: str, signature: str, body: Sequence[Value]) -> Message:
+def signal(
+    serial: int, path: str, interface: str, member: str, signature: str, body: Sequence[Value]
+) -> bytes:
     """A broadcast signal.  Raises InvalidArgs like `method_call`."""
     try:
-        return Message(
-            message_type=MessageType.SIGNAL,
-            path=path,
-            interface=interface,
-            member=member,
-            signature=signature,
-            body=encode(body, signature),
+        return _bytes(
+            Message(
+                message_type=MessageType.SIGNAL,
+                path=path,
+                interface=interface,
+                member=member,
+                signature=signature,
+                body=encode(body, signature),
+                serial=serial,
+            )
         )
     except UNSENDABLE as error:
-        raise InvalidArgs(f"{path} {interface}.{member}: {error}") from error
+        raise explain_unsendable(body, signature, error) from error
 
 
-def method_return(request: Message, signature: str, body: Sequence[Value]) -> Message:
-    """The answer to a call.  Raises InvalidArgs when the body does not fit the signature."""
-    return Message(
-        message_type=_METHOD_RETURN,
-        reply_serial=request.serial,
-        destination=request.sender,
-        signature=get_signature_tree(signature) if signature else _EMPTY_TREE,
-        body=encode(body, signature),
-        validate=False,
+def _bytes(message: Message) -> bytes:
+    return bytes(message._marshall(False))
+
+
+def method_return(serial: int, request: Message, signature: str, body: Sequence[Value]) -> bytes:
+    """The answer to a call, as bytes.  Raises InvalidArgs when the body does not fit the signature."""
+    try:
+        content = Marshaller(signature, encode(body, signature)).marshall() if signature else b""
+    except UNSENDABLE as error:
+        raise explain_unsendable(body, signature, error) from error
+    if len(content) > MAX_BODY:
+        raise InvalidArgs(f"{len(content)} bytes are more than a message can hold")
+    size, fields = _return_fields(request.sender, signature)
+    header = _RETURN_HEADER.pack(
+        _RETURN_KIND, len(content), serial, size, _REPLY_SERIAL_FIELD, request.serial
     )
+    return header + fields + content
 
 
-def error_reply(request: Message, name: str, text: str) -> Message:
-    return Message(
-        message_type=MessageType.ERROR,
-        reply_serial=request.serial,
-        destination=request.sender,
-        error_name=name if _ERROR_NAME.match(name) and len(name) < 256 else FAILED,
-        signature="s",
-        body=[text.replace("\0", "").encode(errors="replace").decode()],
-        validate=False,
+@lru_cache(maxsize=1024)
+def _return_fields(destination: str | None, signature: str) -> tuple[int, bytes]:
+    """The header fields that stay the same from answer to answer, padded; and the size of all unpadded."""
+    fields = b""
+    if destination:
+        name = destination.encode()
+        fields = struct.pack("<4sI", b"\x06\x01s\0", len(name)) + name + b"\0"
+    if signature:
+        fields += bytes(-len(fields) % 8)
+        fields += struct.pack("<4sB", b"\x08\x01g\0", len(signature)) + signature.encode() + b"\0"
+    return 8 + len(fields), fields + bytes(-len(fields) % 8)
+
+
+def error_reply(serial: int, request: Message, name: str, text: str) -> bytes:
+    """Never raises: a name or text that cannot travel is replaced."""
+    return _bytes(
+        Message(
+            message_type=MessageType.ERROR,
+            reply_serial=request.serial,
+            destination=request.sender,
+            error_name=name if _ERROR_NAME.match(name) and len(name) < 256 else FAILED,
+            signature="s",
+            body=[text[:MAX_ERROR_TEXT].replace("\0", "").encode(errors="replace").decode()],
+            serial=serial,
+            validate=False,
+        )
     )
 
 

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A socket to the message bus: connect, authenticate, then whole messages in and bytes out.
+
+What is sent while a batch of messages is being received leaves in one piece at its end: at once for a lone
+call, in one system call for many.  A message of a kind nobody knows is passed over, as the protocol asks.
+Knows nothing of what messages mean.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from struct import Struct
+from urllib.parse import unquote
+
+from openxt_core.errors import Unavailable
+
+READ_SIZE = 64 * 1024  # larger ones would be mapped and unmapped by malloc at each read
+MAX_MESSAGE = 128 * 1024 * 1024
+AUTH_TIMEOUT_S = 25.0
+MAX_AUTH_LINE = 16 * 1024
+
+_FIXED_HEADER = 16
+_LITTLE, _BIG = Struct("<BBBBIII"), Struct(">BBBBIII")
+_KNOWN_TYPES = frozenset({1, 2, 3, 4})
+
+
+async def connect(address: str) -> socket.socket:
+    """An authenticated connection.  Raises Unavailable naming the address."""
+    problem: object = "no unix:path= or unix:abstract= in it"
+    for target in _targets(address):
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            async with asyncio.timeout(AUTH_TIMEOUT_S):
+                await asyncio.get_running_loop().sock_connect(sock, target)
+                await _authenticate(sock)
+            return sock
+        except OSError as error:
+            sock.close()
+            problem = error
+        except BaseException:
+            sock.close()
+            raise
+    raise Unavailable(f"the message bus at {address} does not answer: {problem}")
+
+
+def _targets(address: str) -> Iterator[str]:
+    """The UNIX sockets in a bus address; `\\0` begins an abstract name."""
+    for entry in address.split(";"):
+        transport, _, options = entry.partition(":")
+        values = dict(option.partition("=")[::2] for option in options.split(","))
+        if transport == "unix" and "path" in values:
+            yield unquote(values["path"])
+        elif transport == "unix" and "abstract" in values:
+            yield "\0" + unquote(values["abstract"])
+
+
+async def _authenticate(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    user = str(os.geteuid()).encode().hex()
+    await loop.sock_sendall(sock, f"\0AUTH EXTERNAL {user}\r\n".encode())
+    line = b""
+    while not line.endswith(b"\r\n"):
+        piece = await loop.sock_recv(sock, MAX_AUTH_LINE)
+        line += piece
+        if not piece or len(line) > MAX_AUTH_LINE:
+            raise ConnectionError("no answer to AUTH EXTERNAL")
+    if not line.startswith(b"OK "):
+        raise ConnectionError(f"AUTH EXTERNAL was answered {line[:60]!r}")
+    await loop.sock_sendall(sock, b"BEGIN\r\n")
+
+
+class Wire:
+    """Whole messages from and to an authenticated socket, until it is lost or closed.
+
+    `receive` gets each message; `lost` is called once, with the reason.
+    """
+
+    def __init__(
+        self, sock: socket.socket, receive: Callable[[bytes], None], lost: Callable[[str], None]
+    ) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._receive = receive
+        self._lost = lost
+        self._loop = asyncio.get_running_loop()
+        self._rest = bytearray()
+        self._out: deque[bytes | bytearray | memoryview] = deque()
+        self._holding = False
+        self._waiting = False
+        self.is_open = True
+        self._loop.add_reader(self._fd, self._readable)
+
+    def send(self, data: bytes | bytearray) -> None:
+        """Send now, or right after what is being received or sent."""
+        if self.is_open:
+            self._out.append(data)
+            if not self._holding and not self._waiting:
+                self._flush()
+
+    def close(self, why: str = "the connection was closed") -> None:
+        """Closing twice is fine."""
+        if self.is_open:
+            self.is_open = False
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._sock.close()
+            self._lost(why)
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError as error:
+            return self.close(f"the message bus is gone: {error}")
+        if not data:
+            return self.close("the message bus is gone")
+        self._holding = True
+        try:
+            self._cut(data)
+        finally:
+            self._holding = False
+        if self._out and not self._waiting and self.is_open:
+            self._flush()
+        return None
+
+    def _cut(self, data: bytes) -> None:
+        """Hand over the complete messages, keep the rest."""
+        if self._rest:
+            self._rest += data
+            data = bytes(self._rest) if len(self._rest) >= self._size(self._rest, 0) else b""
+            if not data:
+                return
+        at, end = 0, len(data)
+        while self.is_open and end - at >= _FIXED_HEADER:
+            size = self._size(data, at)
+            if end - at < size:
+                break
+            if data[at + 1] in _KNOWN_TYPES:
+                self._receive(data[at : at + size])
+            at += size
+        self._rest = bytearray(data[at:]) if at < end else bytearray()
+
+    def _size(self, data: bytes | bytearray, at: int) -> int:
+        """Length of the message at `at`; closes the connection when it cannot be one."""
+        if len(data) - at < _FIXED_HEADER:
+            return _FIXED_HEADER
+        header = _LITTLE if data[at] == 0x6C else _BIG
+        _, _, _, version, body, _, fields = header.unpack_from(data, at)
+        size: int = _FIXED_HEADER + (fields + 7 & ~7) + body
+        if version != 1 or size > MAX_MESSAGE + _FIXED_HEADER + 7:
+            self.close("the message bus sent what is no message")
+            return sys.maxsize
+        return size
+
+    def _flush(self) -> None:
+        """Send what is queued; what the socket does not take waits until it does."""
+        out = self._out
+        if len(out) > 1 and not self._waiting:
+            self._out = out = deque((b"".join(out),))
+        while out:
+            try:
+                sent = self._sock.send(out[0])
+            except (BlockingIOError, InterruptedError):
+                return self._wait_until_writable()
+            except OSError as error:
+                return self.close(f"the message bus is gone: {error}")
+            if sent < len(out[0]):
+                out[0] = memoryview(out[0])[sent:]
+                return self._wait_until_writable()
+            out.popleft()
+        if self._waiting:
+            self._waiting = False
+            self._loop.remove_writer(self._fd)
+        return None
+
+    def _wait_until_writable(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._loop.add_writer(self._fd, self._flush)
