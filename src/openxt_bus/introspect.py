@@ -5,7 +5,7 @@ Source: D-Bus specification 1.0, "Introspection Data Format" and "Standard Inter
 """
 
 from collections.abc import Iterable
-from xml.sax.saxutils import quoteattr
+from html import escape
 
 from openxt_core.spec import Arg, Interface, Method, Property, Signal
 
@@ -50,7 +50,7 @@ OBJECT_MANAGER = Interface(
 
 def interface_xml(spec: Interface) -> str:
     """One `<interface>` element with everything the table names."""
-    lines = [f"  <interface name={quoteattr(spec.name)}>"]
+    lines = [f"  <interface name={_quoted(spec.name)}>"]
     lines += map(_method, spec.methods)
     lines += map(_signal, spec.signals)
     lines += map(_property, spec.properties)
@@ -59,26 +59,30 @@ def interface_xml(spec: Interface) -> str:
 
 def document(interfaces_xml: str, children: Iterable[str]) -> str:
     """The answer to Introspect: ready-made interfaces, and the names of the nodes below."""
-    nodes = "".join(f"  <node name={quoteattr(name)}/>\n" for name in children)
+    nodes = "".join(f"  <node name={_quoted(name)}/>\n" for name in children)
     return f"{DOCTYPE}<node>\n{interfaces_xml}{nodes}</node>\n"
 
 
 def _method(method: Method) -> str:
     ins = "".join(_arg(arg, ' direction="in"') for arg in method.ins)
     outs = "".join(_arg(arg, ' direction="out"') for arg in method.outs)
-    return f"    <method name={quoteattr(method.name)}>{ins}{outs}</method>"
+    return f"    <method name={_quoted(method.name)}>{ins}{outs}</method>"
 
 
 def _signal(signal: Signal) -> str:
     args = "".join(_arg(arg, "") for arg in signal.args)
-    return f"    <signal name={quoteattr(signal.name)}>{args}</signal>"
+    return f"    <signal name={_quoted(signal.name)}>{args}</signal>"
 
 
 def _arg(arg: Arg, direction: str) -> str:
-    name = f" name={quoteattr(arg.name)}" if arg.name else ""
-    return f"<arg{name} type={quoteattr(arg.type)}{direction}/>"
+    name = f" name={_quoted(arg.name)}" if arg.name else ""
+    return f"<arg{name} type={_quoted(arg.type)}{direction}/>"
 
 
 def _property(row: Property) -> str:
-    name, kind, access = map(quoteattr, (row.name, row.type, row.access))
+    name, kind, access = map(_quoted, (row.name, row.type, row.access))
     return f"    <property name={name} type={kind} access={access}/>"
+
+
+def _quoted(value: str) -> str:
+    return f'"{escape(value)}"'

@@ -8,12 +8,12 @@ Knows nothing of what messages mean.
 
 import asyncio
 import os
+import re
 import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from struct import Struct
-from urllib.parse import unquote
 
 from openxt_core.errors import Unavailable
 
@@ -52,9 +52,13 @@ def _targets(address: str) -> Iterator[str]:
         transport, _, options = entry.partition(":")
         values = dict(option.partition("=")[::2] for option in options.split(","))
         if transport == "unix" and "path" in values:
-            yield unquote(values["path"])
+            yield _unescaped(values["path"])
         elif transport == "unix" and "abstract" in values:
-            yield "\0" + unquote(values["abstract"])
+            yield "\0" + _unescaped(values["abstract"])
+
+
+def _unescaped(value: str) -> str:
+    return re.sub("%([0-9A-Fa-f]{2})", lambda found: chr(int(found[1], 16)), value)
 
 
 async def _authenticate(sock: socket.socket) -> None:
