@@ -106,7 +106,7 @@ class Journal:
     def replay(self) -> Replay:
         """What was left behind; writing goes on behind it.  Raises OSError."""
         replay = Replay()
-        for generation in self.generations():
+        for generation in self._generations():
             for record in decode(self._disk.read(f"{PREFIX}{generation}")):
                 replay.add(record)
             self.generation = generation

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""db-read, db-write, db-rm, db-exists, db-nodes, db-cat, db-ls, and db-cmd with these words.
+
+Which one is meant is the program's own name, else the first argument.  Output and exit status are those of
+OpenXT 2015, except that `db-rm /` fails with 1, and that `db-exists --status` tells by its status too.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePath
+from typing import Any, Final, Protocol
+
+from openxt_core.errors import OpenxtError
+from openxt_core.ids import DBD_NAME
+from openxt_dbd import path as paths
+from openxt_dbd import tree
+from openxt_dbd.json_text import loads
+from openxt_dbd.tree import Node
+
+USAGE: Final = "Usage: db-cmd <cmd> <parameters>"
+CALL_TIMEOUT_S: Final = 3600.0
+OK, REFUSED, FAILED = 0, 1, 2
+
+
+class Ask(Protocol):
+    """One call of the database: its only out argument, or None."""
+
+    def __call__(self, member: str, *arguments: str) -> Any: ...
+
+
+class UsageError(Exception):
+    """The words do not make a command."""
+
+
+def read(ask: Ask, path: str) -> int:
+    _print(ask("read", path))
+    return OK
+
+
+def write(ask: Ask, path: str, value: str) -> int:
+    if paths.parse(path) in ((), ("vm",)):
+        print("Nope, not doing that.", file=sys.stderr)
+        return REFUSED
+    ask("write", path, value)
+    return OK
+
+
+def rm(ask: Ask, path: str) -> int:
+    if not paths.parse(path):
+        _print("bad path")
+        return REFUSED
+    ask("rm", path)
+    return OK
+
+
+def exists(ask: Ask, *words: str) -> int:
+    with_status, (path,) = _option("--status", words, 1)
+    found = ask("exists", path)
+    _print("true" if found else "false")
+    return OK if found or not with_status else REFUSED
+
+
+def nodes(ask: Ask, path: str) -> int:
+    _print(" ".join(ask("list", path)))
+    return OK
+
+
+def cat(ask: Ask, path: str) -> int:
+    sys.stdout.buffer.write(ask("read_binary", path))
+    return OK
+
+
+def ls(ask: Ask, *words: str) -> int:
+    with_paths, given = _option("-f", words, None)
+    if len(given) > 1:
+        raise UsageError
+    path = given[0] if given else "/"
+    node = loads(ask("dump", path))
+
+    def missing_in_dump(where: str) -> str:
+        return str(ask("read", where))
+
+    lines = _full_lines if with_paths else _indented_lines
+    for line in lines(node, path, missing_in_dump):
+        _print(line)
+    return OK
+
+
+COMMANDS: Final[dict[str, tuple[Callable[..., int], int | None]]] = {
+    "read": (read, 1),
+    "write": (write, 2),
+    "rm": (rm, 1),
+    "exists": (exists, None),
+    "nodes": (nodes, 1),
+    "cat": (cat, 1),
+    "ls": (ls, None),
+}
+"""Word → function and number of its arguments (None: it counts them itself)."""
+
+
+def _option(option: str, words: Sequence[str], count: int | None) -> tuple[bool, list[str]]:
+    """Whether the option is among the words, and the others; raises UsageError if they are not `count`."""
+    others = [word for word in words if word != option]
+    if count is not None and len(others) != count:
+        raise UsageError
+    return len(others) < len(words), others
+
+
+# Listings.  A binary node or an array has no value in a dump that a listing could show: it is read.
+
+
+def _indented_lines(node: Node, path: str, read_value: Callable[[str], str]) -> Iterator[str]:
+    name = path.rstrip("/").rpartition("/")[2]
+    yield from _entry(node, path, name, 0, read_value)
+
+
+def _entry(node: Node, path: str, name: str, level: int, read_value: Callable[[str], str]) -> Iterator[str]:
+    yield " " * level + name + _value(node, path, read_value)
+    for key, inner in tree.pairs(node):
+        yield from _entry(inner, _below(path, key), key, level + 1, read_value)
+
+
+def _full_lines(node: Node, path: str, read_value: Callable[[str], str]) -> Iterator[str]:
+    yield path + _value(node, path, read_value)
+    for key, inner in tree.pairs(node):
+        yield from _full_lines(inner, _below(path, key), read_value)
+
+
+def _value(node: Node, path: str, read_value: Callable[[str], str]) -> str:
+    if any(True for _ in tree.pairs(node)):
+        return " ="
+    return f' = "{read_value(path) if node is None else tree.read(node, ())}"'
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}{name}" if path.endswith("/") else f"{path}/{name}"
+
+
+def _print(text: str) -> None:
+    sys.stdout.buffer.write(f"{text}\n".encode())
+
+
+# The way to the database
+
+
+def with_database(use: Callable[[Ask], int]) -> int:
+    """Connect, and lend what asks the database.  Raises OpenxtError."""
+    import asyncio
+
+    from openxt_api.db import DB
+    from openxt_bus.connection import Bus
+
+    with asyncio.Runner() as runner:
+        bus = runner.run(Bus.connect())
+
+        def ask(member: str, *arguments: str) -> Any:
+            method = DB.method[member]
+            call = bus.call(
+                DBD_NAME, "/", DB.name, member, method.in_signature, arguments, timeout_s=CALL_TIMEOUT_S
+            )
+            answer = runner.run(call)
+            return answer[0] if answer else None
+
+        try:
+            return use(ask)
+        finally:
+            bus.close()
+
+
+def run(argv: Sequence[str], lend: Callable[[Callable[[Ask], int]], int] = with_database) -> int:
+    """Run the command that the words say, and give its exit status."""
+    program, words = PurePath(argv[0]).name, list(argv[1:])
+    name = program.removeprefix("db-")
+    if name not in COMMANDS:
+        name = words.pop(0) if words else ""
+    function, count = COMMANDS.get(name, (None, None))
+    try:
+        if function is None or count not in (None, len(words)):
+            raise UsageError
+        return lend(lambda ask: function(ask, *words))
+    except UsageError:
+        _print(USAGE)
+        return REFUSED
+
+
+def main() -> int:
+    try:
+        status = run(sys.argv)
+        sys.stdout.flush()
+    except (OpenxtError, UnicodeError) as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        return FAILED
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
