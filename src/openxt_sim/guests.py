@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How simulated guests behave: boot, answer the toolstack, end.  No I/O: a clock and a console are given.
+
+Words on the kernel's command line choose the behaviour:
+`sim.boot=ok|hang|crash|reboot`   `sim.boot_s=0.05`       what happens so long after the first unpause
+`sim.shutdown=obey|ignore|hang|crash`   `sim.shutdown_s=0.05`   ignore: no answer; hang: answers, stays
+`sim.ready="text"`                printed on the console after `GUEST READY`
+A paused guest does nothing; what became due meanwhile happens when it goes on.
+"""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from openxt_core.ids import Domid
+from openxt_sim.devices import Frontends
+from openxt_sim.store import Peer, Store
+from openxt_sim.tree import Failure
+from openxt_xen.hypervisor import HvmParam, ShutdownReason
+from openxt_xen.xenstore import paths
+from openxt_xen.xenstore.wire import to_text
+
+# What a request in control/shutdown makes of the domain.  Other words are not answered.
+REASONS = {
+    "poweroff": ShutdownReason.POWEROFF,
+    "halt": ShutdownReason.POWEROFF,
+    "reboot": ShutdownReason.REBOOT,
+    "suspend": ShutdownReason.SUSPEND,
+    "crash": ShutdownReason.CRASH,
+}
+FEATURES = ("feature-poweroff", "feature-reboot", "feature-suspend")
+BOOT_ENDS = {"crash": ShutdownReason.CRASH, "reboot": ShutdownReason.REBOOT}
+WATCHED = ("control/shutdown", "control/sysrq", "memory/target", "device")
+
+
+_READ: dict[str, Callable[[str], object]] = {
+    "boot": str,
+    "boot_s": float,
+    "shutdown": str,
+    "shutdown_s": float,
+    "ready": str,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    boot: str = "ok"
+    boot_s: float = 0.05
+    shutdown: str = "obey"
+    shutdown_s: float = 0.05
+    ready: str = ""
+
+    def told(self, words: str) -> "Behaviour":
+        """Changed by the `sim.…` words of a text; the rest of the text is ignored."""
+        given = dict(
+            word[4:].split("=", 1) for word in _split(words) if word.startswith("sim.") and "=" in word
+        )
+        changes: dict[str, Any] = {name: read(given[name]) for name, read in _READ.items() if name in given}
+        return replace(self, **changes)
+
+
+def _split(words: str) -> list[str]:
+    try:
+        return shlex.split(words)
+    except ValueError:  # a quote without its partner
+        return words.split()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a guest acts on."""
+
+    store: Store
+    later: Callable[[float, Callable[[], None]], None]
+    print: Callable[[str], None]
+    shutdown: Callable[[ShutdownReason], None]
+    balloon: Callable[[int], object]
+    set_param: Callable[[HvmParam, int], None]
+
+
+class Guest:
+    """One built domain, from its first unpause to its end."""
+
+    def __init__(self, domid: Domid, kind: str, cmdline: str, around: Surroundings) -> None:
+        self.domid = domid
+        self.kind = kind
+        self.cmdline = cmdline
+        self.behaviour = Behaviour().told(cmdline)
+        self.peer: Peer | None = None  # from INTRODUCE on
+        self.is_paused = True
+        self.is_over = False
+        self._around = around
+        self._has_started = False
+        self._is_due = False  # booted as far as it can without XenStore
+        self._is_up = False
+        self._frontends: Frontends | None = None
+        self._due: list[Callable[[], None]] = []
+
+    # What happens to it
+
+    def go_on(self) -> None:
+        self.is_paused = False
+        if not self._has_started:
+            self._has_started = True
+            self._around.print(f"GUEST UP {self.kind} cmdline={self.cmdline}")
+            self._later(self.behaviour.boot_s, self._boot)
+        due, self._due = self._due, []
+        for action in due:
+            self._act(action)
+
+    def introduced(self, peer: Peer) -> None:
+        """XenStore listens to it now.  After a re-introduction its watches are gone: it sets them again."""
+        self.peer = peer
+        self._is_up = False
+        if self._is_due:
+            self._act(self._come_up)
+
+    def resumed(self) -> None:
+        self.is_over = False
+        self._act(lambda: self._around.print("GUEST RESUMED"))
+
+    def event(self, path: str, token: str) -> None:
+        """A watch fired."""
+        self._act(lambda: self._answer(path, token))
+
+    def _later(self, delay_s: float, action: Callable[[], None]) -> None:
+        self._around.later(delay_s, lambda: self._act(action))
+
+    def _act(self, action: Callable[[], None]) -> None:
+        if self.is_paused:
+            self._due.append(action)
+        elif not self.is_over:
+            action()
+
+    # What it does
+
+    def _boot(self) -> None:
+        if self.behaviour.boot in BOOT_ENDS:
+            self.end(BOOT_ENDS[self.behaviour.boot])
+        elif self.behaviour.boot == "ok":
+            self._is_due = True
+            if self.peer is not None:
+                self._come_up()
+
+    def _come_up(self) -> None:
+        if self._is_up or self.peer is None:
+            return
+        self._is_up = True
+        if self.kind != "pv":
+            self._around.set_param(HvmParam.CALLBACK_IRQ, 1)
+        for feature in FEATURES:
+            self._write(f"control/{feature}", "1")
+        self._frontends = Frontends(self._around.store, self.peer)
+        for path in WATCHED:
+            watch = self._around.store.watch(self.peer, path, b"")
+            self._around.store.send_event(self.peer, watch, watch.path)
+        self._around.print(f"GUEST READY domid={self._read('domid')}")
+        if self.behaviour.ready:
+            self._around.print(self.behaviour.ready)
+
+    def _answer(self, path: str, token: str) -> None:
+        if token or path.startswith("device"):
+            if self._frontends is not None:
+                self._frontends.event(path, token)
+            return
+        value = self._read(path)
+        if path == "control/shutdown" and value:
+            self._stop(value)
+        elif path == "control/sysrq" and value:
+            self._write(path, "")
+            self._around.print(f"GUEST sysrq {value}")
+        elif path == "memory/target" and value.isdigit():
+            self._around.balloon(int(value))
+
+    def _stop(self, word: str) -> None:
+        self._around.print(f"GUEST shutdown {word}")
+        reason = REASONS.get(word)
+        if reason is None or self.behaviour.shutdown == "ignore":
+            return
+        self._write("control/shutdown", "")
+        if self.behaviour.shutdown == "crash":
+            reason = ShutdownReason.CRASH
+        if self.behaviour.shutdown != "hang":
+            self._later(self.behaviour.shutdown_s, lambda: self.end(reason))
+
+    def end(self, reason: ShutdownReason) -> None:
+        self.is_over = True
+        self._around.shutdown(reason)
+
+    def _read(self, path: str) -> str:
+        if self.peer is None:
+            return ""
+        try:
+            return to_text(self._around.store.read(self.peer, path, None).value)
+        except Failure:
+            return ""
+
+    def _write(self, path: str, value: str) -> None:
+        """As far as the toolstack lets it."""
+        if self.peer is not None:
+            try:
+                self._around.store.write(self.peer, path, value.encode(), None)
+            except Failure:
+                pass
+
+
+def log_name(name: str) -> str:
+    """File name of a domain's console log, as xenconsoled's, but safe for any name."""
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+    return f"guest-{safe[:100]}.log"
+
+
+def name_path(domid: Domid) -> str:
+    return paths.name(domid)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The second socket's language: JSON arguments → calls of the host → JSON results.  No I/O.
+
+Request `{"call": name, "args": {…}}`; answer `{"result": …}` or `{"errno": n, "detail": text}`.  The names
+are those of `Hypervisor`, and of what only a test asks: fail_next, crash, reboot, tell.
+"""
+
+import errno
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from openxt_core.ids import Domid, Uuid
+from openxt_sim.host import Host
+from openxt_xen.hypervisor import DomainSpec, HvmParam, ImageSpec, Kind, ShutdownReason, XenError
+
+Args = Mapping[str, Any]
+"""As decoded from JSON: checked by the handler that takes it."""
+
+
+def _domid(args: Args) -> Domid:
+    return Domid(int(args["domid"]))
+
+
+def _info(host: Host, args: Args) -> object:
+    domain = host.machine.domains.get(_domid(args))
+    return asdict(domain.info()) if domain else None
+
+
+def _create_domain(host: Host, args: Args) -> object:
+    spec = dict(args["spec"])
+    return host.create_domain(DomainSpec(**spec | {"uuid": Uuid(spec["uuid"]), "kind": Kind(spec["kind"])}))
+
+
+def _cpuid(host: Host, args: Args) -> object:
+    overrides = {(leaf, subleaf): masks for leaf, subleaf, masks in args["overrides"]}
+    host.machine.apply_cpuid_policy(_domid(args), overrides)
+    return None
+
+
+CALLS: dict[str, Callable[[Host, Args], object]] = {
+    "version": lambda host, _: asdict(host.machine.version()),
+    "physinfo": lambda host, _: asdict(host.machine.physinfo()),
+    "domains": lambda host, _: [asdict(domain.info()) for domain in host.machine.domains.values()],
+    "info": _info,
+    "create_domain": _create_domain,
+    "destroy_domain": lambda host, args: host.destroy_domain(_domid(args)),
+    "pause": lambda host, args: host.pause(_domid(args)),
+    "unpause": lambda host, args: host.unpause(_domid(args)),
+    "shutdown": lambda host, args: host.shutdown(_domid(args), ShutdownReason(args["reason"])),
+    "resume": lambda host, args: host.resume(_domid(args), fast=bool(args["fast"])),
+    "set_max_memory": lambda host, args: host.machine.set_max_memory(_domid(args), int(args["kib"])),
+    "set_memory_map_limit": lambda host, args: host.machine.set_memory_map_limit(
+        _domid(args), int(args["kib"])
+    ),
+    "set_paging_pool": lambda host, args: host.machine.set_paging_pool(_domid(args), int(args["kib"])),
+    "alloc_unbound_port": lambda host, args: host.machine.alloc_unbound_port(
+        _domid(args), Domid(int(args["remote"]))
+    ),
+    "set_hvm_param": lambda host, args: host.machine.set_hvm_param(
+        _domid(args), HvmParam(args["param"]), int(args["value"])
+    ),
+    "get_hvm_param": lambda host, args: host.machine.get_hvm_param(_domid(args), HvmParam(args["param"])),
+    "apply_cpuid_policy": _cpuid,
+    "set_tsc_default": lambda host, args: host.machine.set_tsc_default(_domid(args)),
+    "build_pv": lambda host, args: asdict(host.build(_domid(args), ImageSpec(**args["image"]), pv=True)),
+    "build_pvh": lambda host, args: asdict(host.build(_domid(args), ImageSpec(**args["image"]), pv=False)),
+    "send_trigger": lambda host, args: host.machine.send_trigger(
+        _domid(args), int(args["trigger"]), int(args["vcpu"])
+    ),
+    "read_console_ring": lambda host, _: "".join(line + "\n" for line in host.machine.log),
+    # What only a test asks
+    "fail_next": lambda host, args: host.fail_next(str(args["call"]), int(args["errno"]), int(args["times"])),
+    "crash": lambda host, args: host.crash(_domid(args)),
+    "reboot": lambda host, args: host.reboot(_domid(args)),
+    "tell": lambda host, args: host.tell(_domid(args), str(args["words"])),
+}
+
+
+def _detail(error: XenError) -> str:
+    """What stands in brackets at the end of the error's text."""
+    match = re.search(r"\((.*)\)\Z", str(error))
+    return match[1] if match else ""
+
+
+def answer(host: Host, request: Any) -> dict[str, object]:
+    """Do one call.  A request that is none gets EINVAL."""
+    try:
+        call, args = str(request["call"]), request.get("args") or {}
+        host.check_failure(call)
+        if call not in CALLS:
+            raise XenError(call, errno.ENOSYS)
+        return {"result": CALLS[call](host, args)}
+    except XenError as error:
+        return {"errno": error.errno, "detail": _detail(error)}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return {"errno": errno.EINVAL, "detail": f"{type(error).__name__}: {error}"}

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Domains as the hypervisor counts them: memory, vcpus, event channels, life and death.  No I/O.
+
+Refusals carry the errno that Xen 4.17 gives (source: its common/domctl.c, common/event_channel.c,
+arch/x86/hvm/hvm.c).  What a guest does with its life is the business of `guests`.
+"""
+
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from openxt_core.ids import DOM0, DOM0_UUID, Domid, Uuid
+from openxt_xen.hypervisor import (
+    DomainInfo,
+    DomainSpec,
+    HvmParam,
+    ImageSpec,
+    Kind,
+    PhysInfo,
+    Rings,
+    ShutdownReason,
+    Version,
+    XenError,
+)
+
+FIRST_RESERVED_DOMID = 0x7FF0
+MAX_PORT = 1023
+MAX_PAUSES = 255
+MAX_VCPUS = {Kind.PV: 8192, Kind.PVH: 128, Kind.HVM: 128}
+HVM_PARAMS = 39
+DOM0_KIB = 512 * 1024
+OVERHEAD_KIB = 1024  # about what Xen itself takes for a small domain
+SPECIAL_PFN = 0xFF000 - 8  # of a PVH domain: the frames that the builder lays out
+VERSION = Version(4, 17, ".0-simulated", "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_64")
+
+
+@dataclass
+class Domain:
+    domid: Domid
+    uuid: Uuid
+    kind: Kind
+    vcpus: int
+    pauses: int = 1
+    max_memory_kib: int = 0
+    memory_kib: int = 0
+    paging_kib: int = 0
+    shutdown: ShutdownReason | None = None
+    image: ImageSpec | None = None  # None: not built
+    ports: dict[int, Domid] = field(default_factory=dict)  # unbound: who may bind
+    bound: set[int] = field(default_factory=set)
+    params: dict[int, int] = field(default_factory=dict)
+    runs: int = 0  # how often it was started, as a stand-in for the time it used
+
+    @property
+    def is_hvm(self) -> bool:
+        return self.kind is not Kind.PV
+
+    @property
+    def is_running(self) -> bool:
+        return self.image is not None and self.pauses == 0 and self.shutdown is None
+
+    def info(self) -> DomainInfo:
+        return DomainInfo(
+            domid=self.domid,
+            uuid=self.uuid,
+            kind=Kind.HVM if self.is_hvm else Kind.PV,
+            paused=self.pauses > 0,
+            dying=False,
+            shutdown=self.shutdown,
+            memory_kib=self.memory_kib,
+            max_memory_kib=self.max_memory_kib,
+            vcpus=self.vcpus,
+            cpu_time_ns=self.runs * 1_000_000,
+        )
+
+
+class Machine:
+    """Every call may raise XenError.  Memory in KiB."""
+
+    def __init__(self, memory_kib: int = 4096 * 1024, cpus: int = 4) -> None:
+        self.total_kib = memory_kib
+        self.cpus = cpus
+        self.log: list[str] = [f"(XEN) simulated, {cpus} cpus, {memory_kib} KiB"]
+        self._next_domid = 1
+        dom0 = Domain(DOM0, DOM0_UUID, Kind.PV, cpus, pauses=0, memory_kib=DOM0_KIB)
+        dom0.max_memory_kib = memory_kib
+        self.domains: dict[Domid, Domain] = {DOM0: dom0}
+
+    # The host
+
+    def version(self) -> Version:
+        return VERSION
+
+    def physinfo(self) -> PhysInfo:
+        return PhysInfo(self.cpus, self.total_kib, self.free_kib, 0, True, True, False, True)
+
+    @property
+    def free_kib(self) -> int:
+        return self.total_kib - sum(
+            domain.memory_kib + domain.paging_kib + (OVERHEAD_KIB if domain.domid else 0)
+            for domain in self.domains.values()
+        )
+
+    def domain(self, call: str, domid: Domid) -> Domain:
+        if domid not in self.domains:
+            raise XenError(call, errno.ESRCH)
+        return self.domains[domid]
+
+    def _other(self, call: str, domid: Domid, error: int = errno.EINVAL) -> Domain:
+        """Not the caller's own domain."""
+        if domid == DOM0:
+            raise XenError(call, error)
+        return self.domain(call, domid)
+
+    # Life
+
+    def create_domain(self, spec: DomainSpec) -> Domid:
+        if not 1 <= spec.max_vcpus <= MAX_VCPUS[spec.kind]:
+            raise XenError("create_domain", errno.EINVAL)
+        if self.free_kib < OVERHEAD_KIB:
+            raise XenError("create_domain", errno.ENOMEM)
+        domid = self._unused_domid()
+        self.domains[domid] = Domain(domid, spec.uuid, spec.kind, spec.max_vcpus)
+        self.domains = dict(sorted(self.domains.items()))
+        return domid
+
+    def _unused_domid(self) -> Domid:
+        """The one after the last, so that a number comes back as late as possible."""
+        for _ in range(FIRST_RESERVED_DOMID):
+            domid = Domid(self._next_domid)
+            self._next_domid = self._next_domid % (FIRST_RESERVED_DOMID - 1) + 1
+            if domid not in self.domains:
+                return domid
+        raise XenError("create_domain", errno.ENOMEM)
+
+    def destroy_domain(self, domid: Domid) -> None:
+        self._other("destroy_domain", domid)
+        del self.domains[domid]
+        self.log.append(f"(XEN) d{domid} destroyed")
+
+    def pause(self, domid: Domid) -> None:
+        domain = self._other("pause", domid)
+        if domain.pauses == MAX_PAUSES:
+            raise XenError("pause", errno.EUSERS)
+        domain.pauses += 1
+
+    def unpause(self, domid: Domid) -> None:
+        """EINVAL when it is not paused; each pause needs its own unpause."""
+        domain = self._other("unpause", domid)
+        if domain.pauses == 0:
+            raise XenError("unpause", errno.EINVAL)
+        domain.pauses -= 1
+        domain.runs += domain.is_running
+
+    def shutdown(self, domid: Domid, reason: ShutdownReason) -> None:
+        """The first reason stays."""
+        domain = self._other("shutdown", domid, errno.EPERM)
+        if domain.shutdown is None:
+            domain.shutdown = reason
+            self.log.append(f"(XEN) Domain {domid} shutdown: reason {reason.value} ({reason.name.lower()})")
+
+    def resume(self, domid: Domid, *, fast: bool) -> None:
+        domain = self._other("resume", domid)
+        if fast and domain.shutdown is not ShutdownReason.SUSPEND:
+            raise XenError("resume", errno.EINVAL)
+        domain.shutdown = None
+
+    # Memory
+
+    def set_max_memory(self, domid: Domid, kib: int) -> None:
+        self.domain("set_max_memory", domid).max_memory_kib = kib
+
+    def set_memory_map_limit(self, domid: Domid, kib: int) -> None:
+        self.domain("set_memory_map_limit", domid)
+
+    def set_paging_pool(self, domid: Domid, kib: int) -> None:
+        domain = self.domain("set_paging_pool", domid)
+        if not domain.is_hvm:
+            raise XenError("set_paging_pool", errno.EOPNOTSUPP)
+        if kib - domain.paging_kib > self.free_kib:
+            raise XenError("set_paging_pool", errno.ENOMEM)
+        domain.paging_kib = kib
+
+    def balloon(self, domid: Domid, target_kib: int) -> int:
+        """A guest follows its target as far as its limit and the free memory allow; what it has then."""
+        domain = self.domain("balloon", domid)
+        ceiling = min(domain.max_memory_kib, domain.memory_kib + self.free_kib)
+        domain.memory_kib = max(0, min(target_kib, ceiling) // 4 * 4)
+        return domain.memory_kib
+
+    # Parts
+
+    def alloc_unbound_port(self, domid: Domid, remote: Domid) -> int:
+        domain = self.domain("alloc_unbound_port", domid)
+        taken = domain.ports.keys() | domain.bound
+        for port in range(1, MAX_PORT + 1):
+            if port not in taken:
+                domain.ports[port] = remote
+                return port
+        raise XenError("alloc_unbound_port", errno.ENOSPC)
+
+    def bind_port(self, domid: Domid, port: int) -> bool:
+        """dom0 binds a port that waits for it, or binds it anew."""
+        domain = self.domains.get(domid)
+        if domain is None or (domain.ports.get(port) != DOM0 and port not in domain.bound):
+            return False
+        domain.ports.pop(port, None)
+        domain.bound.add(port)
+        return True
+
+    def set_hvm_param(self, domid: Domid, param: HvmParam, value: int) -> None:
+        self._hvm("set_hvm_param", domid, param).params[param] = value
+
+    def get_hvm_param(self, domid: Domid, param: HvmParam) -> int:
+        return self._hvm("get_hvm_param", domid, param).params.get(param, 0)
+
+    def _hvm(self, call: str, domid: Domid, param: int) -> Domain:
+        domain = self.domain(call, domid)
+        if not domain.is_hvm or not 0 <= param < HVM_PARAMS:
+            raise XenError(call, errno.EINVAL)
+        return domain
+
+    def apply_cpuid_policy(
+        self, domid: Domid, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
+    ) -> None:
+        self.domain("apply_cpuid_policy", domid)
+        for masks in overrides.values():
+            if len(masks) != 4 or any(
+                mask and (len(mask) != 32 or set(mask) - set("01xks")) for mask in masks
+            ):
+                raise XenError("apply_cpuid_policy", errno.EINVAL)
+
+    def set_tsc_default(self, domid: Domid) -> None:
+        self.domain("set_tsc_default", domid)
+
+    def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
+        domain = self.domain("send_trigger", domid)
+        if trigger not in range(5):
+            raise XenError("send_trigger", errno.ENOSYS)
+        if not 0 <= vcpu < domain.vcpus:
+            raise XenError("send_trigger", errno.EINVAL)
+        if trigger in (3, 4) and not domain.is_hvm:
+            raise XenError("send_trigger", errno.EINVAL)
+
+    # Building
+
+    def build(self, domid: Domid, image: ImageSpec, *, pv: bool) -> Rings:
+        call = "build_pv" if pv else "build_pvh"
+        domain = self.domain(call, domid)
+        if domain.image is not None or domain.is_hvm is pv or image.max_vcpus > domain.vcpus:
+            raise XenError(call, errno.EINVAL)
+        if image.memory_kib > min(domain.max_memory_kib, self.free_kib):
+            raise XenError(call, errno.ENOMEM)
+        domain.memory_kib, domain.image = image.memory_kib, image
+        if pv:
+            frame = 0x100000 + domid * 0x10000  # machine frames: any numbers will do
+            return Rings(store=frame + 1, console=frame + 2)
+        rings = Rings(store=SPECIAL_PFN + 4, console=SPECIAL_PFN + 7)
+        domain.params[HvmParam.STORE_PFN], domain.params[HvmParam.STORE_EVTCHN] = (
+            rings.store,
+            image.store_port,
+        )
+        domain.params[HvmParam.CONSOLE_PFN] = rings.console
+        domain.params[HvmParam.CONSOLE_EVTCHN] = image.console_port
+        return rings

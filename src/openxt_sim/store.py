@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What xenstored does with requests: nodes, transactions, watches, domains, quotas.  No I/O.
+
+Answers, errors and their order are those of C xenstored 4.17, default options.  A `Peer` is one
+connection; events are put into its `outbox`, between the replies that `requests` puts there.
+"""
+
+import itertools
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from openxt_core.ids import DOM0, Domid
+from openxt_sim.tree import Failure, Node, Rights, Transaction, Tree, parent_of
+from openxt_xen.xenstore import paths
+from openxt_xen.xenstore.wire import (
+    PAYLOAD_MAX,
+    RELATIVE_PATH_MAX,
+    Op,
+    Packet,
+    Permission,
+    is_node_path,
+)
+
+SPECIAL = (paths.INTRODUCE_DOMAIN, paths.RELEASE_DOMAIN)
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """Limits of an unprivileged domain.  Source: defaults of C xenstored 4.17."""
+
+    nodes: int = 1000
+    node_bytes: int = 2048
+    watches: int = 128
+    transactions: int = 10
+    permissions: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    path: str
+    token: bytes
+    relative_to: str  # what is cut from event paths; "" for a watch with an absolute path
+
+    def covers(self, path: str, *, exact: bool) -> bool:
+        if exact or self.path == path:
+            return self.path == path
+        return self.path == "/" or path.startswith(self.path + "/")
+
+
+@dataclass(eq=False)
+class Peer:
+    """One connection.  `domid` None: a socket in dom0, which may do everything."""
+
+    domid: Domid | None = None
+    outbox: deque[Packet] = field(default_factory=deque)
+    watches: list[Watch] = field(default_factory=list)
+    transactions: dict[int, Transaction] = field(default_factory=dict)
+    is_open: bool = True
+    ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def home(self) -> str:
+        """What paths without a leading `/` are relative to."""
+        return paths.domain(self.domid or DOM0)
+
+    def absolute(self, path: str) -> str:
+        return path if path.startswith(("/", "@")) else f"{self.home}/{path}"
+
+    def forget(self) -> None:
+        self.watches.clear()
+        self.transactions.clear()
+
+
+class Domains(Protocol):
+    """What xenstored asks the hypervisor."""
+
+    def exists(self, domid: Domid) -> bool: ...
+
+    def bind_store(self, domid: Domid, port: int) -> bool:
+        """Map the ring of a built domain and bind its port; False when that cannot be."""
+        ...
+
+
+class Store:
+    def __init__(self, domains: Domains, quotas: Quotas | None = None) -> None:
+        self.quotas = quotas or Quotas()
+        self.peers: list[Peer] = []
+        self.released: Callable[[Domid], None] = lambda _: None  # told before the events of a release
+        self._domains = domains
+        self._introduced: dict[Domid, bool] = {DOM0: False}  # → shutdown was announced
+        self._targets: dict[Domid, Domid] = {}
+        self._births: dict[Domid, int] = {DOM0: 0}
+        self._counts: Counter[Domid] = Counter()  # nodes by owner
+        self._special: dict[str, Node] = {name: Node((Permission(DOM0, "n"),), 0) for name in SPECIAL}
+        self.tree = Tree(self._birth_of)
+
+    # Peers
+
+    def connect(self, domid: Domid | None = None) -> Peer:
+        """A new connection; `domid` for one of an introduced guest."""
+        peer = Peer(domid)
+        self.peers.append(peer)
+        return peer
+
+    def disconnect(self, peer: Peer) -> None:
+        peer.forget()
+        peer.is_open = False
+        if peer in self.peers:
+            self.peers.remove(peer)
+
+    def rights(self, peer: Peer) -> Rights:
+        if not peer.domid:
+            return Rights(DOM0, privileged=True)
+        return Rights(peer.domid, privileged=False, target=self._targets.get(peer.domid))
+
+    # Nodes
+
+    def read(self, peer: Peer, path: str, tx: Transaction | None) -> Node:
+        return self.tree.find(peer.absolute(path), tx, self.rights(peer), "r")
+
+    def write(self, peer: Peer, path: str, value: bytes, tx: Transaction | None) -> None:
+        path, rights = peer.absolute(path), self.rights(peer)
+        node = self._find_or_none(path, tx, rights)
+        self._check_size(rights, value, node)
+        if node is None:
+            self._create(path, value, tx, rights)
+        else:
+            self.tree.put(path, replace(node, value=value), tx)
+        self._changed(path, tx)
+
+    def mkdir(self, peer: Peer, path: str, tx: Transaction | None) -> None:
+        path, rights = peer.absolute(path), self.rights(peer)
+        if self._find_or_none(path, tx, rights) is None:
+            self._create(path, b"", tx, rights)
+            self._changed(path, tx)
+
+    def rm(self, peer: Peer, path: str, tx: Transaction | None) -> None:
+        path, rights = peer.absolute(path), self.rights(peer)
+        if self._find_or_none(path, tx, rights) is None:
+            if self.tree.look(parent_of(path), tx, rights) is None:
+                raise Failure("ENOENT")
+            return
+        if path == "/":
+            raise Failure("EINVAL")
+        self._remove(path, tx)
+
+    def set_permissions(
+        self, peer: Peer, path: str, permissions: tuple[Permission, ...], tx: Transaction | None
+    ) -> None:
+        rights = self.rights(peer)
+        if not rights.privileged and len(permissions) > self.quotas.permissions:
+            raise Failure("ENOSPC")
+        if self._birth_of(permissions[0].domid) is None:
+            raise Failure("ENOENT")
+        if path.startswith("@"):
+            self._set_special_permissions(path, permissions, rights)
+            return
+        path = peer.absolute(path)
+        node = self.tree.find(path, tx, rights, "wo")
+        if not rights.privileged and permissions[0].domid != node.permissions[0].domid:
+            raise Failure("EPERM")
+        self.tree.put(path, replace(node, permissions=permissions), tx)
+        if tx is None:
+            self._count(node, -1)
+            self._counts[permissions[0].domid] += 1
+        self._changed(path, tx, node.permissions)
+
+    def _set_special_permissions(
+        self, name: str, permissions: tuple[Permission, ...], rights: Rights
+    ) -> None:
+        if name not in self._special:
+            raise Failure("EINVAL")
+        if "wo" not in self.tree.may(rights, self._special[name]):
+            raise Failure("EACCES")
+        self._special[name] = Node(permissions, self.tree.next_generation())
+
+    def _find_or_none(self, path: str, tx: Transaction | None, rights: Rights) -> Node | None:
+        """None when it is missing and the caller may know that."""
+        try:
+            return self.tree.find(path, tx, rights, "w")
+        except Failure as failure:
+            if failure.args[0] != "ENOENT":
+                raise
+            return None
+
+    def _create(self, path: str, value: bytes, tx: Transaction | None, rights: Rights) -> None:
+        missing = self.tree.missing(path, tx)
+        if not rights.privileged and self._counts[rights.domid] + len(missing) > self.quotas.nodes:
+            raise Failure("ENOSPC")
+        self.tree.create(missing, value, tx, rights)
+        if tx is None:
+            for made in missing:
+                self._count(self.tree.look(made, None), 1)
+
+    def _check_size(self, rights: Rights, value: bytes, node: Node | None) -> None:
+        children = sum(len(name) + 1 for name in node.children) if node else 0
+        if not rights.privileged and len(value) + children >= self.quotas.node_bytes:
+            raise Failure("ENOSPC")
+
+    def _remove(self, path: str, tx: Transaction | None) -> None:
+        for below, node in list(self.tree.walk(path, tx)):
+            self._changed(below, tx, node.permissions, exact=below != path, node=node)
+            self.tree.put(below, None, tx)
+            if tx is None:
+                self._count(node, -1)
+        self.tree.unlink(path, tx)
+
+    def _count(self, node: Node | None, change: int) -> None:
+        if node is not None:
+            self._counts[node.permissions[0].domid] += change
+
+    # Transactions
+
+    def transaction(self, peer: Peer, tx_id: int) -> Transaction | None:
+        """The peer's transaction; None for 0.  Raises ENOENT."""
+        if tx_id == 0:
+            return None
+        if tx_id not in peer.transactions:
+            raise Failure("ENOENT")
+        return peer.transactions[tx_id]
+
+    def start_transaction(self, peer: Peer) -> int:
+        if peer.domid and len(peer.transactions) > self.quotas.transactions:
+            raise Failure("ENOSPC")
+        tx_id = next(peer.ids)
+        peer.transactions[tx_id] = Transaction()
+        return tx_id
+
+    def end_transaction(self, peer: Peer, tx_id: int, *, commit: bool) -> None:
+        """Commit or forget.  EAGAIN when something that was seen has changed outside."""
+        tx = peer.transactions.pop(tx_id)
+        if not commit:
+            return
+        if tx.failed:
+            raise Failure("ENOMEM")
+        counts = self._counts_after(tx)
+        if peer.domid and counts[peer.domid] > self.quotas.nodes:
+            raise Failure("ENOSPC")
+        if self.tree.conflicts(tx):
+            raise Failure("EAGAIN")
+        self.tree.apply(tx)
+        self._counts = counts
+        for path, accessed in tx.accessed.items():
+            if accessed.announced is not None:
+                self._fire(path, exact=accessed.announced, also=accessed.first_permissions)
+
+    def _counts_after(self, tx: Transaction) -> Counter[Domid]:
+        counts = self._counts.copy()
+        for path, accessed in tx.accessed.items():
+            if accessed.modified:
+                if (before := self.tree.look(path, None)) is not None:
+                    counts[before.permissions[0].domid] -= 1
+                if accessed.node is not None:
+                    counts[accessed.node.permissions[0].domid] += 1
+        return counts
+
+    # Watches
+
+    def watch(self, peer: Peer, path: str, token: bytes) -> Watch:
+        """Raises EINVAL, EEXIST, E2BIG.  The caller fires it once, after its reply."""
+        relative_to = "" if path.startswith(("/", "@")) else peer.home + "/"
+        watch = Watch(peer.absolute(path), token, relative_to)
+        is_special = path.startswith("@") and len(path) <= RELATIVE_PATH_MAX
+        if not is_special and not is_node_path(watch.path):
+            raise Failure("EINVAL")
+        if any((known.path, known.token) == (watch.path, token) for known in peer.watches):
+            raise Failure("EEXIST")
+        if peer.domid and len(peer.watches) > self.quotas.watches:
+            raise Failure("E2BIG")
+        peer.watches.append(watch)
+        return watch
+
+    def unwatch(self, peer: Peer, path: str, token: bytes) -> None:
+        for watch in peer.watches:
+            if (watch.path, watch.token) == (peer.absolute(path), token):
+                peer.watches.remove(watch)
+                return
+        raise Failure("ENOENT")
+
+    def send_event(self, peer: Peer, watch: Watch, path: str) -> None:
+        """Dropped when too long, or when the same event still waits (but for `@` events)."""
+        payload = path.removeprefix(watch.relative_to).encode("latin-1") + b"\0" + watch.token + b"\0"
+        event = Packet(Op.WATCH_EVENT, payload)
+        if len(payload) <= PAYLOAD_MAX and (path.startswith("@") or event not in peer.outbox):
+            peer.outbox.append(event)
+
+    def _changed(
+        self,
+        path: str,
+        tx: Transaction | None,
+        old: Sequence[Permission] = (),
+        *,
+        exact: bool = False,
+        node: Node | None = None,
+    ) -> None:
+        """Fire now, or remember it for the commit (where a non-exact event replaces an exact one)."""
+        if tx is None:
+            self._fire(path, exact=exact, also=tuple(old) or None, node=node)
+        else:
+            self.tree.look(path, tx)
+            accessed = tx.accessed[path]
+            accessed.announced = exact if accessed.announced is None else accessed.announced and exact
+
+    def _fire(
+        self,
+        path: str,
+        *,
+        exact: bool,
+        also: tuple[Permission, ...] | None = None,
+        node: Node | None = None,
+    ) -> None:
+        """`also`: permissions before the change; who loses sight of a node is told so."""
+        node = node or self._special.get(path) or self.tree.look(path, None)
+        above = None if path in self._special else self.tree.look(parent_of(path), None)
+        for peer in list(self.peers):
+            rights = self.rights(peer)
+            views = [also and Node(also, node.generation if node else 0), node, node and above]
+            if any(view and "r" in self.tree.may(rights, view) for view in views):
+                for watch in peer.watches:
+                    if watch.covers(path, exact=exact):
+                        self.send_event(peer, watch, path)
+
+    # Domains
+
+    def _birth_of(self, domid: Domid) -> int | None:
+        """Domains become known when first mentioned."""
+        if domid not in self._births and self._domains.exists(domid):
+            self._births[domid] = self.tree.next_generation()
+        return self._births.get(domid)
+
+    def is_introduced(self, domid: Domid) -> bool:
+        return domid in self._introduced
+
+    def introduce(self, domid: Domid, port: int) -> None:
+        """Raises EINVAL when the domain is not there, not built, or has no such port for us."""
+        if port <= 0 or not self._domains.bind_store(domid, port):
+            raise Failure("EINVAL")
+        self._forget_peers(domid)
+        if domid not in self._introduced:
+            self._birth_of(domid)
+            self._introduced[domid] = False
+            self._fire(paths.INTRODUCE_DOMAIN, exact=True)
+
+    def release(self, domid: Domid) -> None:
+        """Forget a domain: its connections, the nodes that it owns, its rights.  Fires @releaseDomain."""
+        del self._introduced[domid]
+        self._targets = {
+            stub: served for stub, served in self._targets.items() if domid not in (stub, served)
+        }
+        self.released(domid)
+        for peer in [peer for peer in self.peers if peer.domid == domid]:
+            self.disconnect(peer)
+        self._remove_orphans(domid)
+        self._births.pop(domid, None)
+        self._fire(paths.RELEASE_DOMAIN, exact=True)
+
+    def resume(self, domid: Domid) -> None:
+        self._introduced[domid] = False
+
+    def set_target(self, domid: Domid, target: Domid) -> None:
+        self._targets[domid] = target
+
+    def check_introduced(self, domid: Domid) -> None:
+        if domid not in self._introduced:
+            raise Failure("ENOENT")
+
+    def domain_exception(self, states: Callable[[Domid], str]) -> None:
+        """The hypervisor's signal that some domain changed: `running`, `shutdown` or `gone`."""
+        for domid in list(self._births):
+            if domid not in self._introduced and states(domid) == "gone":
+                self._births.pop(domid)
+        announce = False
+        for domid, was_announced in list(self._introduced.items()):
+            state = states(domid)
+            if state == "gone":
+                self.release(domid)
+                announce = False  # the release told it
+            elif state == "shutdown" and not was_announced:
+                self._introduced[domid] = announce = True
+        if announce:
+            self._fire(paths.RELEASE_DOMAIN, exact=True)
+
+    def _forget_peers(self, domid: Domid) -> None:
+        for peer in self.peers:
+            if peer.domid == domid:
+                peer.forget()
+
+    def _remove_orphans(self, domid: Domid) -> None:
+        owned = [path for path, node in self.tree.walk("/", None) if node.permissions[0].domid == domid]
+        for path in reversed(owned):  # parents first
+            if self.tree.look(path, None) is not None:
+                self._remove(path, None)

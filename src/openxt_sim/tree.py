@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The XenStore tree: nodes, who may touch them, and transactions.  Pure.
+
+A node is never changed in place: each change puts a new one with a new generation.  A transaction keeps
+its own copies of what it read or wrote, and commits only if all of that is still of the same generation
+outside; this is the rule of C xenstored 4.17, under which two transactions that create children of one
+node conflict.  Watches and domains are the business of `store`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from openxt_core.ids import DOM0, Domid
+from openxt_xen.xenstore.wire import Permission, is_node_path
+
+TRANSACTION_NODES_MAX = 1024  # of an unprivileged domain
+
+Births = Callable[[Domid], int | None]
+"""Generation at which a domain became known; None for one that does not exist."""
+
+
+class Failure(Exception):
+    """A request is refused; `args[0]` is the error's name on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    permissions: tuple[Permission, ...]
+    generation: int
+    value: bytes = b""
+    children: tuple[str, ...] = ()  # in the order of their creation
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """Whom a request speaks for.  `target` is the domain that a stub domain serves."""
+
+    domid: Domid
+    privileged: bool
+    target: Domid | None = None
+
+    @property
+    def domids(self) -> tuple[Domid, ...]:
+        return (self.domid,) if self.target is None else (self.domid, self.target)
+
+
+@dataclass(slots=True)
+class Accessed:
+    """What a transaction knows of one node."""
+
+    node: Node | None
+    generation: int | None  # outside, when first seen; None: there was no such node
+    first_permissions: tuple[Permission, ...] | None
+    modified: bool = False
+    announced: bool | None = None  # None: no event; else whether only for watches of exactly this path
+
+
+@dataclass(slots=True)
+class Transaction:
+    accessed: dict[str, Accessed] = field(default_factory=dict)
+    failed: bool = False
+
+
+def parent_of(path: str) -> str:
+    return path.rpartition("/")[0] or "/"
+
+
+def join(path: str, name: str) -> str:
+    return f"/{name}" if path == "/" else f"{path}/{name}"
+
+
+class Tree:
+    """Nodes by path.  Every method takes the transaction it belongs to, or None."""
+
+    def __init__(self, birth_of: Births) -> None:
+        self._birth_of = birth_of
+        self._generation = 0
+        self._nodes: dict[str, Node] = {}
+        for path, children in (("/", ("tool",)), ("/tool", ("xenstored",)), ("/tool/xenstored", ())):
+            self._nodes[path] = Node((Permission(DOM0, "n"),), self.next_generation(), b"", children)
+
+    def next_generation(self) -> int:
+        self._generation += 1
+        return self._generation
+
+    # Looking
+
+    def look(self, path: str, tx: Transaction | None, rights: Rights | None = None) -> Node | None:
+        """The node as this transaction sees it, without any check of permissions."""
+        if tx is None:
+            return self._nodes.get(path)
+        if (known := tx.accessed.get(path)) is not None:
+            return known.node
+        if rights and not rights.privileged and len(tx.accessed) >= TRANSACTION_NODES_MAX:
+            tx.failed = True
+            raise Failure("ENOSPC")
+        node = self._nodes.get(path)
+        seen = (node.generation, node.permissions) if node else (None, None)
+        tx.accessed[path] = Accessed(node, *seen)
+        return node
+
+    def may(self, rights: Rights, node: Node) -> str:
+        """The subset of `rwo` (read, write, own) that `rights` have on a node."""
+        owner, *others = node.permissions
+        if rights.privileged or owner.domid in rights.domids:
+            return "rwo"
+        for permission in others:
+            if permission.domid in rights.domids and self._is_alive(permission, node):
+                return _letters(permission)
+        return _letters(owner)
+
+    def _is_alive(self, permission: Permission, node: Node) -> bool:
+        """A permission ends with its domain; a later domain of the same number does not inherit it."""
+        birth = self._birth_of(permission.domid)
+        return birth is not None and birth <= node.generation
+
+    def find(self, path: str, tx: Transaction | None, rights: Rights, wanted: str) -> Node:
+        """The node, if `rights` have all of `wanted`.  Raises EINVAL, EACCES, ENOENT.
+
+        Whether a missing node is told apart from a forbidden one is up to its nearest existing ancestor.
+        """
+        if not is_node_path(path):
+            raise Failure("EINVAL")
+        node = self.look(path, tx, rights)
+        if node is not None and all(letter in self.may(rights, node) for letter in wanted):
+            return node
+        ancestor = self._nearest_ancestor(path, tx, rights)
+        may_know = node is None and any(letter in self.may(rights, ancestor) for letter in wanted)
+        raise Failure("ENOENT" if may_know else "EACCES")
+
+    def _nearest_ancestor(self, path: str, tx: Transaction | None, rights: Rights) -> Node:
+        while True:
+            path = parent_of(path)
+            if (node := self.look(path, tx, rights)) is not None:
+                return node
+            assert path != "/", "the root always exists"
+
+    def walk(self, path: str, tx: Transaction | None) -> Iterator[tuple[str, Node]]:
+        """A node and all below it, children before their parent."""
+        node = self.look(path, tx)
+        if node is not None:
+            for name in node.children:
+                yield from self.walk(join(path, name), tx)
+            yield path, node
+
+    # Changing
+
+    def put(self, path: str, node: Node | None, tx: Transaction | None) -> None:
+        if node is not None:
+            node = replace(node, generation=self.next_generation())
+        if tx is not None:
+            self.look(path, tx)
+            tx.accessed[path].node, tx.accessed[path].modified = node, True
+        elif node is not None:
+            self._nodes[path] = node
+        else:
+            self._nodes.pop(path, None)
+
+    def missing(self, path: str, tx: Transaction | None) -> list[str]:
+        """`path` and those of its ancestors that do not exist, topmost first."""
+        paths = []
+        while self.look(path, tx) is None:
+            paths.append(path)
+            path = parent_of(path)
+        return paths[::-1]
+
+    def create(self, paths: Sequence[str], value: bytes, tx: Transaction | None, rights: Rights) -> None:
+        """Make the nodes of `missing`.  Permissions come from the parent, but a guest owns what it makes."""
+        for path in paths:
+            above = parent_of(path)
+            parent = self.look(above, tx)
+            assert parent is not None, "missing() starts below an existing node"
+            owner = (
+                parent.permissions[0]
+                if rights.privileged
+                else replace(parent.permissions[0], domid=rights.domid)
+            )
+            self.put(above, replace(parent, children=(*parent.children, path.rpartition("/")[2])), tx)
+            self.put(path, Node((owner, *parent.permissions[1:]), 0), tx)
+        self.put(paths[-1], replace(self._known(paths[-1], tx), value=value), tx)
+
+    def _known(self, path: str, tx: Transaction | None) -> Node:
+        node = self.look(path, tx)
+        assert node is not None
+        return node
+
+    def unlink(self, path: str, tx: Transaction | None) -> None:
+        """Take a node out of its parent's list."""
+        above = parent_of(path)
+        parent = self._known(above, tx)
+        name = path.rpartition("/")[2]
+        self.put(above, replace(parent, children=tuple(c for c in parent.children if c != name)), tx)
+
+    # Ending a transaction
+
+    def conflicts(self, tx: Transaction) -> bool:
+        """True when something that the transaction saw has changed since."""
+        for path, seen in tx.accessed.items():
+            now = self._nodes.get(path)
+            if seen.generation != (now.generation if now else None):
+                return True
+        return False
+
+    def apply(self, tx: Transaction) -> None:
+        for path, accessed in tx.accessed.items():
+            if accessed.modified:
+                self.put(path, accessed.node, None)
+
+
+def _letters(permission: Permission) -> str:
+    return ("r" if permission.reads else "") + ("w" if permission.writes else "")

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Choose the keeper of `Hypervisor` by the environment.  Imports only the one that is asked for."""
+
+from collections.abc import Mapping
+
+from openxt_core.errors import BadRequest, Unavailable
+from openxt_xen.hypervisor import Hypervisor
+
+SIMULATED = "simulated:"
+
+
+def open_hypervisor(environ: Mapping[str, str]) -> Hypervisor:
+    """OPENXT_HYPERVISOR: `libxc` (the default) or `simulated:SOCKET`.
+
+    Raises Unavailable when that hypervisor cannot be reached, BadRequest for another word.
+    """
+    wanted = environ.get("OPENXT_HYPERVISOR") or "libxc"
+    if wanted.startswith(SIMULATED):
+        from openxt_xen.simulated import SimulatedHypervisor
+
+        return SimulatedHypervisor(wanted.removeprefix(SIMULATED))
+    if wanted != "libxc":
+        raise BadRequest(f"OPENXT_HYPERVISOR is {wanted!r}: neither `libxc` nor `simulated:SOCKET`")
+    return _open_libxc()
+
+
+def _open_libxc() -> Hypervisor:
+    try:
+        from openxt_xen.libxc import LibXc
+    except ImportError as error:
+        raise Unavailable(
+            "the binding to Xen's libraries is not built: install libxen-dev 4.17 and cffi,"
+            f" then build native/xenctrl_cffi ({error})"
+        ) from error
+    return LibXc()

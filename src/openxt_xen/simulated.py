@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`Hypervisor` kept by the simulated host (`openxt-sim`), over its socket.
+
+Blocking and thread-safe: one call at a time.  Beyond the protocol it has what tests ask of the simulation.
+"""
+
+import socket
+import struct
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from openxt_core.errors import Unavailable
+from openxt_core.ids import Domid, Uuid
+from openxt_xen.hypervisor import (
+    DomainInfo,
+    DomainSpec,
+    HvmParam,
+    ImageSpec,
+    Kind,
+    PhysInfo,
+    Rings,
+    ShutdownReason,
+    Version,
+    XenError,
+)
+
+TIMEOUT_S = 30.0
+_LENGTH = struct.Struct("<I")
+
+
+class SimulatedHypervisor:
+    def __init__(self, path: str) -> None:
+        """Raises Unavailable when nobody listens at `path`."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(TIMEOUT_S)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            raise Unavailable(f"no simulated host at {path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+    # The host
+
+    def version(self) -> Version:
+        return Version(**self._call("version"))
+
+    def physinfo(self) -> PhysInfo:
+        return PhysInfo(**self._call("physinfo"))
+
+    def domains(self) -> Sequence[DomainInfo]:
+        return [_info(fields) for fields in self._call("domains")]
+
+    def info(self, domid: Domid) -> DomainInfo | None:
+        fields = self._call("info", domid=domid)
+        return _info(fields) if fields else None
+
+    def read_console_ring(self) -> str:
+        return str(self._call("read_console_ring"))
+
+    # Life
+
+    def create_domain(self, spec: DomainSpec) -> Domid:
+        return Domid(self._call("create_domain", spec=asdict(spec)))
+
+    def destroy_domain(self, domid: Domid) -> None:
+        self._call("destroy_domain", domid=domid)
+
+    def pause(self, domid: Domid) -> None:
+        self._call("pause", domid=domid)
+
+    def unpause(self, domid: Domid) -> None:
+        self._call("unpause", domid=domid)
+
+    def shutdown(self, domid: Domid, reason: ShutdownReason) -> None:
+        self._call("shutdown", domid=domid, reason=reason)
+
+    def resume(self, domid: Domid, *, fast: bool) -> None:
+        self._call("resume", domid=domid, fast=fast)
+
+    def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
+        self._call("send_trigger", domid=domid, trigger=trigger, vcpu=vcpu)
+
+    # Memory
+
+    def set_max_memory(self, domid: Domid, kib: int) -> None:
+        self._call("set_max_memory", domid=domid, kib=kib)
+
+    def set_memory_map_limit(self, domid: Domid, kib: int) -> None:
+        self._call("set_memory_map_limit", domid=domid, kib=kib)
+
+    def set_paging_pool(self, domid: Domid, kib: int) -> None:
+        self._call("set_paging_pool", domid=domid, kib=kib)
+
+    # Parts
+
+    def alloc_unbound_port(self, domid: Domid, remote: Domid) -> int:
+        return int(self._call("alloc_unbound_port", domid=domid, remote=remote))
+
+    def set_hvm_param(self, domid: Domid, param: HvmParam, value: int) -> None:
+        self._call("set_hvm_param", domid=domid, param=param, value=value)
+
+    def get_hvm_param(self, domid: Domid, param: HvmParam) -> int:
+        return int(self._call("get_hvm_param", domid=domid, param=param))
+
+    def apply_cpuid_policy(
+        self, domid: Domid, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
+    ) -> None:
+        rows = [(leaf, subleaf, list(masks)) for (leaf, subleaf), masks in overrides.items()]
+        self._call("apply_cpuid_policy", domid=domid, overrides=rows)
+
+    def set_tsc_default(self, domid: Domid) -> None:
+        self._call("set_tsc_default", domid=domid)
+
+    def build_pv(self, domid: Domid, image: ImageSpec) -> Rings:
+        return Rings(**self._call("build_pv", domid=domid, image=asdict(image)))
+
+    def build_pvh(self, domid: Domid, image: ImageSpec) -> Rings:
+        return Rings(**self._call("build_pvh", domid=domid, image=asdict(image)))
+
+    # What a test asks of the simulation
+
+    def fail_next(self, call: str, errno: int, times: int = 1) -> None:
+        """Let the next calls of that name fail and do nothing."""
+        self._call("fail_next", call=call, errno=errno, times=times)
+
+    def crash(self, domid: Domid) -> None:
+        """The guest crashes by itself."""
+        self._call("crash", domid=domid)
+
+    def reboot(self, domid: Domid) -> None:
+        """The guest reboots by itself."""
+        self._call("reboot", domid=domid)
+
+    def tell(self, domid: Domid, words: str) -> None:
+        """Change how a guest behaves from now on: `sim.…` words, as on a kernel's command line."""
+        self._call("tell", domid=domid, words=words)
+
+    def _call(self, name: str, **args: object) -> Any:
+        request = orjson.dumps({"call": name, "args": args})
+        with self._lock:
+            try:
+                self._socket.sendall(_LENGTH.pack(len(request)) + request)
+                (length,) = _LENGTH.unpack(self._receive(_LENGTH.size))
+                reply = orjson.loads(self._receive(length))
+            except OSError as error:
+                # Half an answer may still be on its way: no later call may take it for its own.
+                self._socket.close()
+                raise Unavailable(f"the simulated host at {self._path} does not answer: {error}") from error
+        if "errno" in reply:
+            raise XenError(name, reply["errno"], reply["detail"])
+        return reply["result"]
+
+    def _receive(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            chunk = self._socket.recv(size - len(data))
+            if not chunk:
+                raise ConnectionResetError("it closed the connection")
+            data += chunk
+        return data
+
+
+def _info(fields: dict[str, Any]) -> DomainInfo:
+    reason = fields["shutdown"]
+    return DomainInfo(
+        **fields
+        | {
+            "domid": Domid(fields["domid"]),
+            "uuid": Uuid(fields["uuid"]),
+            "kind": Kind(fields["kind"]),
+            "shutdown": None if reason is None else ShutdownReason(reason),
+        }
+    )

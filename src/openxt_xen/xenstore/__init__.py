@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""XenStore: packets (`wire`), the asyncio client (`client`) and the names of nodes (`paths`)."""
