@@ -13,10 +13,12 @@ from xenbed.tools import BedError, run
 
 SOURCES = BED / "guests"
 
-FLAGS = """
-    -O2 -Wall -Wextra -Werror -ffreestanding -fno-builtin -nostdlib -static -fno-pic -no-pie -mgeneral-regs-only
-    -fno-stack-protector -fno-asynchronous-unwind-tables -Wl,--build-id=none -Wl,-z,noseparate-code,-z,norelro
-""".split()
+FLAGS = (
+    *("-O2", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-fno-builtin", "-nostdlib", "-static"),
+    *("-fno-pic", "-no-pie", "-mgeneral-regs-only"),
+    *("-fno-stack-protector", "-fno-asynchronous-unwind-tables"),
+    *("-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-Wl,-z,norelro"),
+)
 
 #            file         own flags                                                       own sources
 TINY = (
@@ -25,7 +27,15 @@ TINY = (
 )
 SHARED = ("life.c", "rings.c")
 
-LINUX_MODULES = "xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-blkfront xen-netfront".split()
+LINUX_MODULES = [
+    "xen-evtchn",
+    "xen-gntdev",
+    "xen-gntalloc",
+    "xen-privcmd",
+    "xenfs",
+    "xen-blkfront",
+    "xen-netfront",
+]
 LINUX_FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "mnt")
 
 

@@ -20,11 +20,11 @@ from xenbed.tools import compile_ahead, run
 
 HYPERVISOR_PACKAGE = "xen-hypervisor-4.17-amd64"
 
-STAGE1_MODULES = ["crc32c_generic", "ext4", "virtio_pci", "virtio_blk"]
-DOM0_MODULES = [
-    *"xenfs xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xen-blkback xen-netback".split(),
-    *"loop bridge tun squashfs overlay".split(),
-]
+STAGE1_MODULES = ("crc32c_generic", "ext4", "virtio_pci", "virtio_blk")
+DOM0_MODULES = (
+    *("xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkback", "xen-netback"),
+    *("loop", "bridge", "tun", "squashfs", "overlay"),
+)
 STAGE1_FOLDERS = ("bin", "dev", "proc", "sys", "mnt")
 DOM0_FOLDERS = ("openxt", "bed", "guest", "var/lib/xen", "var/lib/xenstored")  # mount points, but for guest
 SITE_PACKAGES = "usr/local/lib/python3.11/dist-packages"  # where Debian's python3 looks by itself

@@ -60,9 +60,8 @@ static void greet(void)
 	for (unsigned i = 0; i < FEATURE_COUNT; i++)
 		store_write(FEATURES[i], "1");
 	store_watch(SHUTDOWN_NODE);
-	store_read("domid");
 	console_print("GUEST READY domid=");
-	console_print(store_answer());
+	console_print(store_read("domid") > 0 ? store_answer() : "unknown");
 	console_print("\n");
 }
 

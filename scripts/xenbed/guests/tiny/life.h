@@ -8,7 +8,7 @@
 /*
  * Speak on the console, obey control/shutdown, never return.  What is said:
  *   GUEST UP type=PV|PVH cmdline=...      as soon as the console works
- *   GUEST READY domid=N                   when xenstore answered and the watch is set
+ *   GUEST READY domid=N|unknown           when xenstore answered and the watch is set
  *   GUEST shutdown WORD                   when told to stop, before doing it
  *   GUEST RESUMED                         after a suspend that was cancelled or restored
  * Words on the command line change the behaviour:
