@@ -8,8 +8,8 @@ and the standard interface for properties; the generated classes add names and t
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from openxt_core.errors import Unavailable
-from openxt_core.signature import Variant
+from openxt_core.errors import InvalidArgs, Unavailable
+from openxt_core.signature import Variant, check_body
 from openxt_core.spec import Caller, Emitter, Interface, Value
 
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -42,8 +42,10 @@ class Client:
     async def _invoke(self, member: str, *args: Value) -> Any:
         method = self.SPEC.method[member]
         reply = await self._ask(self._interface, member, method.in_signature, args)
-        if len(reply) != len(method.outs):
-            raise self._odd_reply(member)
+        try:
+            check_body(reply, method.out_signature)
+        except InvalidArgs as error:
+            raise self._odd_reply(member) from error
         if len(method.outs) == 1:
             return reply[0]
         return tuple(reply) or None
@@ -51,7 +53,7 @@ class Client:
     async def get_property(self, name: str) -> Value:
         """The bare value of one property."""
         reply = await self._ask(PROPERTIES, "Get", "ss", (self._interface, name))
-        if len(reply) != 1 or not isinstance(reply[0], Variant):
+        if len(reply) != 1 or not self._is_value_of(name, reply[0]):
             raise self._odd_reply(f"Get of {name}")
         return reply[0].value
 
@@ -65,6 +67,9 @@ class Client:
         reply = await self._ask(PROPERTIES, "GetAll", "s", (self._interface,))
         if len(reply) != 1 or not isinstance(reply[0], dict):
             raise self._odd_reply("GetAll")
+        for name, variant in reply[0].items():
+            if not self._is_value_of(name, variant):
+                raise self._odd_reply(f"GetAll, {name}")
         return {name: variant.value for name, variant in reply[0].items()}
 
     async def _ask(
@@ -73,6 +78,11 @@ class Client:
         return await self._caller.call(
             self._destination, self._path, interface, member, signature, body, timeout_s=self._timeout_s
         )
+
+    def _is_value_of(self, name: str, value: Value) -> bool:
+        """Whether it is a variant of the property's type; one we do not know may have any."""
+        known = self.SPEC.property.get(name)
+        return isinstance(value, Variant) and (known is None or value.signature == known.type)
 
     def _odd_reply(self, what: str) -> Unavailable:
         return Unavailable(f"{self._destination} answered {self._interface} {what} in another form")
