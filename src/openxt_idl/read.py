@@ -42,6 +42,7 @@ GRAMMAR: dict[str, tuple[set[str], set[str], set[str]]] = {
 TEXTUAL = {DOC, *BLOCKS}
 ACCESS = ("read", "write", "readwrite")
 MAX_NAME = 255  # D-Bus specification: no name is longer
+MAX_DEPTH = 32  # far more than a list in a list needs; keeps hostile nesting from exhausting the stack
 
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAMES = {
@@ -228,8 +229,10 @@ def _distinct(element: _Element, items: Iterable[T], name: Callable[[T], str]) -
     return tuple(seen.values())
 
 
-def _check_form(element: _Element) -> None:
+def _check_form(element: _Element, depth: int = 0) -> None:
     """Raises IdlError for elements, attributes and text that GRAMMAR does not know, at any depth."""
+    if depth > MAX_DEPTH:
+        raise element.fail(f"nested deeper than {MAX_DEPTH}")
     required, optional, children = GRAMMAR[element.raw.tag]
     given = set(element.raw.attrib)
     for attribute in sorted(required - given):
@@ -242,7 +245,7 @@ def _check_form(element: _Element) -> None:
     for place, child in enumerate(element.raw, 1):
         if child.tag not in children:
             raise element.fail(f"unknown element {_short(child.tag)!r}")
-        _check_form(_Element(child, f"{element.where}/{_label(child, place)}"))
+        _check_form(_Element(child, f"{element.where}/{_label(child, place)}"), depth + 1)
 
 
 def _has_text(raw: ElementTree.Element) -> bool:

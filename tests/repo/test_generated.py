@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The generated package is what the interface files give today: nobody edited it, nobody forgot it."""
+
+from pathlib import Path
+
+from openxt_idl.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.py")}
+
+
+def test_generated_code_is_fresh(tmp_path: Path) -> None:
+    assert main(["-o", str(tmp_path), *map(str, sorted((ROOT / "idl").glob("*.xml")))]) == 0
+    fresh, committed = _contents(tmp_path), _contents(ROOT / "src" / "openxt_api")
+    stale = sorted(name for name in fresh | committed if fresh.get(name) != committed.get(name))
+    assert stale == [], "run `make idl`"
