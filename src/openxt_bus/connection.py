@@ -141,7 +141,7 @@ class Bus:
         self, path: str, interface: str, member: str, signature: str = "", body: Sequence[Value] = ()
     ) -> None:
         """Send a signal to whoever listens.  Raises InvalidArgs; a lost bus is nobody to tell."""
-        data = codec.signal(self._next_serial(), path, interface, member, signature, body)
+        data = codec.signal(self._next_serial(), (path, interface, member), signature, body)
         self._wire.send(data)
 
     async def subscribe(self, match: Match, callback: Callable[[Signal], None]) -> Subscription:

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The socket to the bus: message boundaries, batches, and every way of ending.  The peer is played here."""
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from openxt_bus import message as codec
+from openxt_bus import wire
+from openxt_core.errors import Unavailable
+
+MESSAGE = codec.method_call(5, ("org.test", "/", "org.test.I", "m"), "s", ["text"])
+
+
+@dataclass
+class Ends:
+    """Our wire and the peer's end of its socket."""
+
+    peer: socket.socket
+    wire: wire.Wire
+    received: list[bytes] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    answer: bytes = b""
+
+    def receive(self, data: bytes) -> None:
+        self.received.append(data)
+        if self.answer:
+            self.wire.send(self.answer)
+
+    async def until_received(self, count: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.received) < count:
+                await asyncio.sleep(0)
+
+    async def until_lost(self) -> None:
+        async with asyncio.timeout(10):
+            while not self.lost:
+                await asyncio.sleep(0)
+
+
+@pytest_asyncio.fixture
+async def ends() -> AsyncIterator[Ends]:
+    ours, peer = socket.socketpair()
+    ours.setblocking(False)
+    peer.setblocking(False)
+    pair: list[Ends] = []
+    line = wire.Wire(ours, lambda data: pair[0].receive(data), lambda why: pair[0].lost.append(why))
+    pair.append(Ends(peer, line))
+    yield pair[0]
+    line.close()
+    peer.close()
+
+
+async def test_messages_arrive_whole_however_the_stream_is_cut(ends: Ends) -> None:
+    stream = MESSAGE * 3
+    for at in range(0, len(stream), 7):
+        ends.peer.send(stream[at : at + 7])
+        await asyncio.sleep(0)
+    await ends.until_received(3)
+    assert ends.received == [MESSAGE] * 3
+
+
+async def test_big_endian_messages_have_their_length_read_as_such(ends: Ends) -> None:
+    big = b"B\x04\x00\x01" + (3).to_bytes(4) + (1).to_bytes(4) + (5).to_bytes(4) + bytes(8) + b"abc"
+    ends.peer.send(big + MESSAGE)
+    await ends.until_received(2)
+    assert ends.received == [big, MESSAGE]
+
+
+async def test_a_message_of_an_unknown_type_is_passed_over(ends: Ends) -> None:
+    odd = bytearray(MESSAGE)
+    odd[1] = 5
+    ends.peer.send(bytes(odd) + MESSAGE)
+    await ends.until_received(1)
+    assert ends.received == [MESSAGE]
+
+
+async def test_what_answers_a_batch_leaves_in_one_piece(ends: Ends) -> None:
+    ends.answer = b"answer"
+    ends.peer.send(MESSAGE * 4)
+    await ends.until_received(4)
+    assert ends.peer.recv(1000) == b"answer" * 4
+
+
+async def test_a_lone_message_is_sent_at_once(ends: Ends) -> None:
+    ends.wire.send(b"now")
+    assert ends.peer.recv(1000) == b"now"
+
+
+async def test_more_than_the_socket_takes_is_sent_in_order_as_it_drains(ends: Ends) -> None:
+    pieces = [bytes([number]) * 300_000 for number in range(8)]
+    for piece in pieces:
+        ends.wire.send(piece)
+    loop = asyncio.get_running_loop()
+    got = bytearray()
+    async with asyncio.timeout(20):
+        while len(got) < 8 * 300_000:
+            got += await loop.sock_recv(ends.peer, 65536)
+    assert got == b"".join(pieces)
+    ends.wire.send(b"after")
+    assert await loop.sock_recv(ends.peer, 100) == b"after"
+
+
+async def test_the_end_of_the_stream_is_told_once(ends: Ends) -> None:
+    ends.peer.close()
+    await ends.until_lost()
+    ends.wire.close()
+    ends.wire.send(b"ignored")
+    assert ends.lost == ["the message bus is gone"]
+
+
+@pytest.mark.parametrize("garbage", [b"l\x01\0\x02" + bytes(12), b"l\x01\0\x01" + b"\xff" * 12])
+async def test_what_can_be_no_message_ends_the_connection(ends: Ends, garbage: bytes) -> None:
+    ends.peer.send(garbage)
+    await ends.until_lost()
+    assert ends.received == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "tcp:host=localhost,port=1", "unix:path=/nowhere/at/all", "nonsense", "unix:path=/dev/null"],
+)
+async def test_an_address_that_leads_nowhere_is_named(address: str) -> None:
+    with pytest.raises(Unavailable) as caught:
+        await wire.connect(address)
+    assert address in caught.value.text
+
+
+@pytest.mark.parametrize("answer", [b"REJECTED EXTERNAL\r\n", b"", b"x" * 20_000])
+async def test_a_peer_that_does_not_let_us_in_is_unavailable(answer: bytes) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n")
+        writer.write(answer)
+        writer.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a%b,c"
+        server = await asyncio.start_unix_server(refuse, path)
+        with pytest.raises(Unavailable, match="AUTH EXTERNAL"):
+            await wire.connect(f"unix:path=/nowhere;unix:path={folder}/a%25b%2cc,guid=0")
+        server.close()
