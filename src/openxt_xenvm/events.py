@@ -139,8 +139,6 @@ class DomainWatch:
         self.tell(node.describe(value))
 
 
-def _putting(
-    todo: "asyncio.Queue[WatchedNode | None]", node: WatchedNode | None
-) -> Callable[[str], None]:
+def _putting(todo: "asyncio.Queue[WatchedNode | None]", node: WatchedNode | None) -> Callable[[str], None]:
     """A watch's callback that leaves work for later."""
     return lambda _: todo.put_nowait(node)

@@ -29,6 +29,7 @@ class Operation:
     forced: bool = False
     paused: bool = False
     auto_start: bool = False
+    fate: str = ""  # died: how
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,11 +38,13 @@ class Event(enum.StrEnum):
     SHUTDOWN_GIVEN_UP = "the guest did not shut down in time"
     ENDED_FOR_REBOOT = "the guest ended, to be rebooted"
     REBOOT_STOPPED = "the domain is gone, to be rebooted"
+    RESTARTED = "restart after the guest ended"
     GUEST_REBOOTED = "the guest rebooted by itself"
     FOUND_CREATED = "a created domain was found"
     FOUND_RUNNING = "a running domain was found"
     FOUND_PAUSED = "a paused domain was found"
     FOUND_ENDING = "a domain was found that is shutting down"
+    FOUND_REBOOTED = "the domain of a VM that is to be rebooted is gone"
     NOT_STARTED = "start was refused"
     DESTROYED = "the domain is gone"
 
@@ -67,11 +69,13 @@ TRANSITIONS: dict[tuple[VmState, Event], VmState] = {
     (S.SHUTTING_DOWN, E.ENDED_FOR_REBOOT): S.REBOOTING,
     (S.REBOOTING, E.REBOOT_STOPPED): S.REBOOTED,
     (S.REBOOTING, E.STARTED): S.CREATING_DOMAIN,
+    **{(state, E.RESTARTED): S.CREATING_DOMAIN for state in (*ALIVE, S.SHUTTING_DOWN, S.REBOOTED)},
     **{(state, E.GUEST_REBOOTED): S.REBOOTED for state in (*ALIVE, S.SHUTTING_DOWN)},
     (S.SHUTDOWN, E.FOUND_CREATED): S.CREATED,
     (S.SHUTDOWN, E.FOUND_RUNNING): S.RUNNING,
     (S.SHUTDOWN, E.FOUND_PAUSED): S.PAUSED,
     (S.SHUTDOWN, E.FOUND_ENDING): S.SHUTTING_DOWN,
+    (S.SHUTDOWN, E.FOUND_REBOOTED): S.REBOOTED,
     (S.REBOOTED, E.NOT_STARTED): S.SHUTDOWN,
     (S.REBOOTING, E.NOT_STARTED): S.SHUTDOWN,
     **{(state, E.DESTROYED): S.SHUTDOWN for state in VmState},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How the text of one scalar turns into a value and back.  Pure; a reader raises ValueError with the reason."""
+"""The text of one scalar to its value and back.  Pure; a reader raises ValueError with the reason."""
 
 import re
 from collections.abc import Callable

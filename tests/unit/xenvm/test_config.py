@@ -6,6 +6,7 @@ from dataclasses import fields
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from openxt_core.ids import Uuid
 from openxt_xen.hypervisor import Kind
 from openxt_xenvm.config.keys import ALIASES, LISTS, SCALARS

@@ -2,6 +2,7 @@
 """Memory arithmetic, against the original's own figures."""
 
 import pytest
+
 from openxt_core.ids import Uuid
 from openxt_xen.hypervisor import Kind
 from openxt_xenvm.config.model import DomainConfig

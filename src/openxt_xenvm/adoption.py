@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a new monitor does about what an earlier one left: decided from Xen's list and the record.  Pure.
+
+Xen's list is the truth; the record only says what was under way.  Domains of other VMs never matter.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openxt_core.ids import Domid
+from openxt_xen.hypervisor import DomainInfo
+from openxt_xenvm.record import Operation, Record
+from openxt_xenvm.state import Event, VmState
+
+
+class Course(enum.StrEnum):
+    """What to do with what was found."""
+
+    NOTHING = "nothing is left"
+    CLEAN_UP = "destroy what is there and remove its nodes"
+    ADOPT = "go on with the domain as it is"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`found` is what the state becomes by the course; None: just shut down."""
+
+    course: Course
+    domids: tuple[Domid, ...] = ()  # ADOPT: the one; CLEAN_UP: all that may have left something
+    found: Event | None = None
+    then: Operation | None = None  # to be run once the course is taken
+
+
+def decide(domains: Sequence[DomainInfo], record: Record | None) -> Decision:
+    """`domains`: those with the VM's uuid, ascending domid."""
+    if record is not None and (_was_half_built(record) or _was_being_destroyed(record)):
+        return _clean_up(domains, record)
+    living = [info for info in domains if not info.dying]
+    operation = record.operation if record is not None else None
+    if record is not None and operation is not None and operation.name in ENDINGS:
+        return _go_on_ending(living, record, operation)
+    if living:
+        return _adopt(living[-1], record)
+    return _clean_up(domains, record) if domains or record else Decision(Course.NOTHING)
+
+
+ENDINGS = ("halt", "reboot", "died")
+"""Operations that can be taken up again at any point, whatever of the domain is left."""
+
+
+def _was_half_built(record: Record) -> bool:
+    """Killed in the middle of a start: what stands cannot be trusted to be whole."""
+    return (
+        record.operation is not None
+        and record.operation.name == "start"
+        and record.state not in (VmState.CREATED, VmState.RUNNING)
+    )
+
+
+def _was_being_destroyed(record: Record) -> bool:
+    return record.operation is not None and record.operation.name == "destroy"
+
+
+def _go_on_ending(living: Sequence[DomainInfo], record: Record, operation: Operation) -> Decision:
+    domid = living[-1].domid if living else record.domid
+    if domid is not None:
+        ending = record.state in (VmState.SHUTTING_DOWN, VmState.REBOOTING) or not living
+        found = Event.FOUND_ENDING if ending and operation.name != "died" else Event.FOUND_RUNNING
+        return Decision(Course.ADOPT, (domid,), found, operation)
+    if operation.auto_start:
+        return Decision(Course.CLEAN_UP, then=Operation("start"))
+    found_rebooted = Event.FOUND_REBOOTED if operation.name == "reboot" else None
+    return Decision(Course.CLEAN_UP, found=found_rebooted)
+
+
+def _clean_up(domains: Sequence[DomainInfo], record: Record | None) -> Decision:
+    domids = [info.domid for info in domains]
+    if record is not None and record.domid is not None and record.domid not in domids:
+        domids.append(record.domid)
+    return Decision(Course.CLEAN_UP, tuple(domids))
+
+
+def _adopt(info: DomainInfo, record: Record | None) -> Decision:
+    """A start that was killed after its domain was complete is finished."""
+    operation = record.operation if record is not None else None
+    waits = operation is not None and operation.name == "start" and not operation.paused and info.paused
+    then = Operation("unpause") if waits else None
+    return Decision(Course.ADOPT, (info.domid,), _found(info, record), then)
+
+
+def _found(info: DomainInfo, record: Record | None) -> Event:
+    """A domain that has shut down is found running: its end is told next."""
+    if not info.paused or info.shutdown is not None:
+        return Event.FOUND_RUNNING
+    was_created = record is not None and record.state is VmState.CREATED
+    return Event.FOUND_CREATED if was_created else Event.FOUND_PAUSED

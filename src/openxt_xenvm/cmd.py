@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""xenvm-cmd: send one task to a VM's monitor, over D-Bus or its UNIX socket, and print the answer.
+
+Knows the task names and the documentation's words (shutdown, restart, status, …).
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+
+from openxt_core.errors import BadRequest, OpenxtError, Unavailable
+from openxt_core.ids import Uuid, parse_uuid, xenvm_name
+from openxt_core.places import Places
+
+ALIASES = {
+    "shutdown": "halt",
+    "restart": "reboot",
+    "status": "get-status",
+    "domid": "get-domid",
+    "stubdomid": "get-stubdomid",
+    "vnc": "get-vnc",
+}
+
+FILE_TASKS = frozenset({"suspend", "restore", "checkpoint"})
+"""Their one bare argument is a file, as the documentation writes it."""
+
+
+class Refusal(OpenxtError):
+    """The monitor's own answer."""
+
+
+def arguments(task: str, words: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` words.  Raises BadRequest for a word without `=` that means nothing."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals:
+            found[key] = value
+        elif task in FILE_TASKS and "file" not in found:
+            found["file"] = word
+        else:
+            raise BadRequest(f"{word!r} is not KEY=VALUE")
+    return found
+
+
+async def _over_dbus(uuid: Uuid, task: str, given: Mapping[str, str], timeout_s: float) -> str | None:
+    from openxt_bus.connection import Bus
+
+    on_session = os.environ.get("XENVMLIB_DBUS_SESSION") == "true"
+    bus = await Bus.connect(os.environ.get("DBUS_SESSION_BUS_ADDRESS") if on_session else None)
+    try:
+        name, member = xenvm_name(uuid), task.replace("-", "_")
+        reply = await bus.call(name, "/", name, member, "a{ss}", (dict(given),), timeout_s=timeout_s)
+    finally:
+        bus.close()
+    return str(reply[0]) if reply else None
+
+
+def _over_socket(uuid: Uuid, task: str, given: Mapping[str, str], timeout_s: float) -> str | None:
+    from openxt_xenvm.json_rpc import frame, socket_path
+
+    path = socket_path(Places.of(os.environ), os.environ, uuid)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(timeout_s)
+        try:
+            client.connect(str(path))
+            client.sendall(frame(task, given))
+            answer = json.loads(b"".join(iter(lambda: client.recv(65536), b"")))
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"{path}: {error}") from error
+    if "error" in answer:
+        raise Refusal(answer["error"]["message"])
+    return None if answer["result"] is None else str(answer["result"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("xenvm-cmd", description="Send a task to the monitor of a VM.")
+    parser.add_argument("--use-socket", action="store_true", help="UNIX socket instead of D-Bus")
+    parser.add_argument("--reply-timeout", type=float, default=60.0, metavar="SECS")
+    parser.add_argument("uuid")
+    parser.add_argument("command", help="`help` lists the commands")
+    parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE")
+    return parser
+
+
+def _ask(found: argparse.Namespace) -> str | None:
+    uuid, task = parse_uuid(found.uuid), ALIASES.get(found.command, found.command)
+    given = arguments(task, found.arguments)
+    if found.use_socket:
+        return _over_socket(uuid, task, given, found.reply_timeout)
+    return asyncio.run(_over_dbus(uuid, task, given, found.reply_timeout))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    parser.exit_on_error = False
+    try:
+        text = _ask(parser.parse_args(argv))
+    except (argparse.ArgumentError, SystemExit) as error:
+        return 0 if isinstance(error, SystemExit) and not error.code else 1
+    except OpenxtError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if text is not None:
+        print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Start, stop, shut down, reboot, pause: the sequences of one VM's life.
+
+Who calls holds the VM's lock for the whole sequence.  Each keeps the record true as it goes, so that the
+next monitor can finish or undo what this one leaves half done.
+"""
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from openxt_core.errors import NotSupported, OpenxtError
+from openxt_core.ids import Domid
+from openxt_xen.hypervisor import ShutdownReason
+from openxt_xen.xenstore import paths
+from openxt_xenvm import executor
+from openxt_xenvm.config.model import StartupMode
+from openxt_xenvm.domain import build, memory
+from openxt_xenvm.errors import (
+    InvalidConfig,
+    NotEnoughFreeMemory,
+    RequiresMoreCapabilities,
+    VmBadState,
+    VmDidntShutdown,
+    VmIsAlreadyCreated,
+    VmNotListening,
+    VmShutdownWrongReason,
+)
+from openxt_xenvm.events import DomainWatch, Fate, watched_nodes
+from openxt_xenvm.plan.start import plan_start
+from openxt_xenvm.plan.stop import is_ours
+from openxt_xenvm.record import Operation
+from openxt_xenvm.site import Host, Site
+from openxt_xenvm.state import ALIVE, Event, VmState, may
+from openxt_xenvm.vm import Vm
+
+log = logging.getLogger(__name__)
+
+ACCEPTED_FATES = {
+    ShutdownReason.POWEROFF: frozenset({Fate.HALTED, Fate.VANISHED}),
+    ShutdownReason.REBOOT: frozenset({Fate.REBOOTED, Fate.HALTED, Fate.VANISHED}),
+}
+"""How a domain may end that was asked to."""
+
+REQUESTS = {ShutdownReason.POWEROFF: "poweroff", ShutdownReason.REBOOT: "reboot"}
+"""Words in control/shutdown.  Source: Linux, drivers/xen/manage.c."""
+
+
+@dataclass
+class Lifecycle:
+    vm: Vm
+    host: Host
+    watch: DomainWatch
+
+    # Start
+
+    async def start(self, *, paused: bool, begin_with: Event = Event.STARTED) -> None:
+        """Up to running, or created when `paused`.  A failed or cancelled one leaves nothing."""
+        vm = self.vm
+        try:
+            await self._prepare()
+        except BaseException:
+            if may(vm.state, Event.NOT_STARTED):
+                vm.move(Event.NOT_STARTED)
+            raise
+        paused = paused or vm.active.startup.mode is StartupMode.PAUSED
+        vm.begin(Operation("start", paused=paused))
+        try:
+            await self._build(begin_with, paused)
+        finally:
+            vm.end()
+
+    async def _prepare(self) -> None:
+        vm = self.vm
+        await self._refuse_second_domain()
+        vm.activate_pending()
+        config = vm.active
+        if missing := list(build.not_built_yet(config)):
+            raise NotSupported(f"{', '.join(missing)}: not built yet")
+        if mistakes := list(build.mistakes(config, is_readable)):
+            raise InvalidConfig("; ".join(mistakes))
+        host = await self.host.xen(self.host.hypervisor.physinfo)
+        if lacking := build.missing_capabilities(config, host):
+            raise RequiresMoreCapabilities(f"config requires {', '.join(lacking)}")
+        for key in build.without_effect(config):
+            log.warning("%s has no effect on this host", key)
+        if not config.no_mem_check:
+            await self._wait_for_memory(memory.required_to_boot_kib(config))
+
+    async def _refuse_second_domain(self) -> None:
+        domains = await self.host.xen(self.host.hypervisor.domains)
+        if any(info.uuid == self.vm.uuid for info in domains):
+            raise VmIsAlreadyCreated
+        if self.vm.domid is not None:
+            await self._stop()
+
+    async def _wait_for_memory(self, needed_kib: int) -> None:
+        """While Xen scrubs what others gave back, more may come."""
+        settings, info = self.host.settings, await self.host.xen(self.host.hypervisor.physinfo)
+        try:
+            async with asyncio.timeout(settings.free_memory_s):
+                while info.free_kib < needed_kib and info.scrub_kib > 0:
+                    await asyncio.sleep(settings.free_memory_poll_s)
+                    info = await self.host.xen(self.host.hypervisor.physinfo)
+        except TimeoutError:
+            log.info("memory is still being scrubbed")
+        if info.free_kib < needed_kib:
+            raise NotEnoughFreeMemory(f"{needed_kib} KiB needed, {info.free_kib} KiB free")
+
+    async def _build(self, begin_with: Event, paused: bool) -> None:
+        vm = self.vm
+        vm.move(begin_with)
+        site = self._site()
+        try:
+            await executor.run(plan_start(vm.active, vm.uuid), site)
+            await self.follow(site.created)
+            if not paused:
+                await self._unpause_built()
+        except BaseException:
+            await self._after_failed_start(site)
+            raise
+
+    async def _after_failed_start(self, site: Site) -> None:
+        """The plan is undone; the domain is forgotten unless Xen still has it."""
+        try:
+            await executor.uninterrupted(self._stop_site(site))
+        except OpenxtError as error:
+            log.error("domain %s is left behind: %s", site.domid, error)
+        self.vm.move(Event.DESTROYED)
+
+    async def _unpause_built(self) -> None:
+        try:
+            await self.unpause()
+        except OpenxtError as error:
+            log.error("the domain stays paused: %s", error)
+
+    async def follow(self, domid: Domid) -> None:
+        """From now on the domain's end and its watched nodes are told."""
+        config = self.vm.active
+        nodes = watched_nodes(domid, self.vm.uuid, config.extra_local_watch, config.extra_vm_watch)
+        await self.watch.follow(domid, nodes)
+
+    # Pause
+
+    async def pause(self) -> None:
+        domid = self._domid(Event.PAUSED)
+        await self.host.xen(self.host.hypervisor.pause, domid)
+        self.vm.move(Event.PAUSED)
+
+    async def unpause(self) -> None:
+        domid = self._domid(Event.UNPAUSED)
+        await self.host.xen(self.host.hypervisor.unpause, domid)
+        self.vm.move(Event.UNPAUSED)
+
+    def _domid(self, event: Event) -> Domid:
+        """Of the domain to which `event` can happen now.  Raises VmBadState."""
+        if self.vm.domid is None or not may(self.vm.state, event):
+            raise VmBadState(f"{event.value} is not possible in state {self.vm.state}")
+        return self.vm.domid
+
+    # Stop
+
+    async def destroy(self) -> None:
+        """Also when there is nothing: the state is told again then."""
+        self.vm.begin(Operation("destroy"))
+        try:
+            await self._stop()
+            self.vm.move(Event.DESTROYED)
+        finally:
+            self.vm.end()
+
+    async def halt(self, *, forced: bool) -> None:
+        self._check_alive(forced)
+        self.vm.begin(Operation("halt", forced=forced))
+        try:
+            await self._shut_down(ShutdownReason.POWEROFF, forced)
+            await self._stop()
+            self.vm.move(Event.DESTROYED)
+        finally:
+            self.vm.end()
+
+    async def reboot(self, *, forced: bool, auto_start: bool) -> None:
+        self._check_alive(forced)
+        self.vm.begin(Operation("reboot", forced=forced, auto_start=auto_start))
+        try:
+            await self._shut_down(ShutdownReason.REBOOT, forced)
+            self.vm.move(Event.ENDED_FOR_REBOOT)
+            await self._stop()
+            if auto_start:
+                await self.start(paused=False)
+            else:
+                self.vm.move(Event.REBOOT_STOPPED)
+        finally:
+            self.vm.end()
+
+    def _check_alive(self, forced: bool) -> None:
+        state = self.vm.state
+        can_hear = state in (VmState.RUNNING, VmState.SHUTTING_DOWN)
+        if self.vm.domid is None or not (can_hear or (forced and state in ALIVE)):
+            raise VmBadState(f"a shutdown is not possible in state {state}")
+
+    async def _shut_down(self, reason: ShutdownReason, forced: bool) -> None:
+        """Until the domain has shut down for an acceptable reason; one that ended otherwise is destroyed."""
+        domid, vm = self.vm.domid, self.vm
+        assert domid is not None
+        if vm.state is not VmState.SHUTTING_DOWN:
+            await self._request(domid, reason, forced)
+            vm.move(Event.SHUTDOWN_ACKNOWLEDGED)
+        try:
+            async with asyncio.timeout(self.host.settings.shutdown_s):
+                fate = await asyncio.shield(self.watch.fate)
+        except TimeoutError:
+            vm.move(Event.SHUTDOWN_GIVEN_UP)
+            raise VmDidntShutdown(f"after {self.host.settings.shutdown_s:.0f} s") from None
+        if fate not in ACCEPTED_FATES[reason]:
+            await self._stop()
+            vm.move(Event.DESTROYED)
+            raise VmShutdownWrongReason(fate)
+
+    async def _request(self, domid: Domid, reason: ShutdownReason, forced: bool) -> None:
+        if forced:
+            await self.host.xen(self.host.hypervisor.shutdown, domid, reason)
+            return
+        request = paths.shutdown_request(domid)
+        await self.host.store.write(request, REQUESTS[reason])
+        try:
+            heard = await self._acknowledged(request)
+        except BaseException:
+            await executor.uninterrupted(self._withdraw(request, REQUESTS[reason]))
+            raise
+        if not heard and await self.watch.check() is None:
+            await self._withdraw(request, REQUESTS[reason])
+            raise VmNotListening
+
+    async def _acknowledged(self, request: str) -> bool:
+        """The guest takes the request away.  Also true when the domain ends meanwhile."""
+        limit_s = self.host.settings.acknowledge_s
+        heard = asyncio.ensure_future(self.host.store.wait_until(request, lambda value: not value, limit_s))
+        waiting: list[asyncio.Future[Any]] = [heard, self.watch.fate]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            heard.cancel()
+            await asyncio.wait([heard])
+        if self.watch.fate.done():
+            return True
+        try:
+            heard.result()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _withdraw(self, request: str, word: str) -> None:
+        """A guest that wakes up later must not obey a request whose caller was told that it failed."""
+        if await self.host.store.read(request) == word:
+            await self.host.store.write(request, "")
+
+    async def stop(self) -> None:
+        """The domain and all it had are gone; the state is the caller's to move."""
+        await self._stop()
+
+    async def _stop(self) -> None:
+        await executor.uninterrupted(self._stop_site(self._site()))
+
+    async def _stop_site(self, site: Site) -> None:
+        await self.watch.forget()
+        try:
+            if site.domid is not None:
+                await executor.stop(site)
+        finally:
+            if site.domid is None or not await is_ours(site, site.domid):
+                self.vm.forget_domain()
+
+    def _site(self) -> Site:
+        vm = self.vm
+        return Site(self.host, vm.uuid, vm.move, vm.learn_domid, vm.domid, backends=vm.backends)
+
+
+def is_readable(path: str) -> bool:
+    return os.access(path, os.R_OK)

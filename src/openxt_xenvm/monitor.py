@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One VM's monitor: one lock for everything that changes its life, queries answered at once.
+
+`destroy` overtakes whatever else is under way: that is cancelled, which undoes it, before the domain goes.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openxt_core.errors import OpenxtError
+from openxt_core.ids import Domid
+from openxt_xen.hypervisor import HvmParam, XenError
+from openxt_xen.xenstore import paths
+from openxt_xenvm import adoption, record
+from openxt_xenvm.adoption import Course, Decision
+from openxt_xenvm.config.model import Action, Startup, StartupMode
+from openxt_xenvm.config.parse import Parsed, parse_config
+from openxt_xenvm.domain.memory import KIB_PER_MIB, page_aligned_kib
+from openxt_xenvm.errors import InvalidConfig, TaskRefused, VmBadState
+from openxt_xenvm.events import Fate
+from openxt_xenvm.lifecycle import Lifecycle
+from openxt_xenvm.notify import CRASHED
+from openxt_xenvm.record import Operation
+from openxt_xenvm.site import Host
+from openxt_xenvm.state import Event, may
+from openxt_xenvm.vm import Vm
+
+log = logging.getLogger(__name__)
+
+NO_ACPI_STATE = 5  # what clients take for "off"
+
+
+@dataclass
+class Monitor:
+    vm: Vm
+    host: Host
+    life: Lifecycle
+    quitting: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)  # once what was left is dealt with
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _operations: dict[asyncio.Task[None], str] = field(default_factory=dict)
+
+    # Operations
+
+    async def start(self, *, paused: bool = False) -> None:
+        await self._operate("start", lambda: self.life.start(paused=paused))
+
+    async def halt(self, *, forced: bool = False) -> None:
+        await self._operate("halt", lambda: self.life.halt(forced=forced))
+
+    async def reboot(self, *, forced: bool = False, auto_start: bool = False) -> None:
+        await self._operate("reboot", lambda: self.life.reboot(forced=forced, auto_start=auto_start))
+
+    async def pause(self) -> None:
+        await self._operate("pause", self.life.pause)
+
+    async def unpause(self) -> None:
+        await self._operate("unpause", self.life.unpause)
+
+    async def destroy(self) -> None:
+        for operation, name in self._operations.items():
+            if name != "destroy":
+                operation.cancel()
+        await self._operate("destroy", self.life.destroy)
+
+    async def _operate(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Runs to its end even when the caller leaves.  Raises VmBadState when `destroy` overtook it."""
+        task = self._begin(name, work)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise VmBadState(f"{name} was overtaken") from None
+            raise
+
+    def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._locked(work), name=name)
+        self._operations[task] = name
+        task.add_done_callback(self._ended)
+        return task
+
+    async def _locked(self, work: Callable[[], Awaitable[None]]) -> None:
+        async with self._lock:
+            await work()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        name = self._operations.pop(task)
+        if task.cancelled():
+            log.info("%s was overtaken", name)
+        elif isinstance(error := task.exception(), OpenxtError):
+            log.info("%s: %s", name, error)
+        elif error is not None:
+            log.error("%s failed", name, exc_info=error)
+
+    async def close(self) -> None:
+        """Operations under way are cancelled, which undoes them; the domain is left as it is."""
+        for operation in self._operations:
+            operation.cancel()
+        if self._operations:
+            await asyncio.wait(list(self._operations))
+        await self.life.watch.forget()
+        self.vm.save()
+
+    # What an earlier monitor left
+
+    async def settle(self) -> None:
+        """Adopt the running domain, or remove what a dead monitor left half done."""
+        try:
+            await self._operate("adopt", self._adopt_or_clean)
+        finally:
+            self.settled.set()
+
+    async def _adopt_or_clean(self) -> None:
+        left = record.load(self.vm.record_path)
+        domains = await self.host.xen(self.host.hypervisor.domains)
+        ours = [info for info in domains if info.uuid == self.vm.uuid and info.domid]
+        decision = adoption.decide(ours, left)
+        if decision.course is Course.NOTHING:
+            return
+        log.info("%s: domain %s", decision.course.value, ", ".join(map(str, decision.domids)))
+        if left is not None:
+            self.vm.backends |= set(left.backends)
+        if decision.course is Course.CLEAN_UP:
+            await self._clean_up(decision)
+        else:
+            await self._adopt(decision)
+        if decision.then is not None:
+            self._continue(decision.then)
+
+    async def _clean_up(self, decision: Decision) -> None:
+        self.vm.begin(Operation("destroy"))
+        try:
+            for domid in decision.domids:
+                self.vm.learn_domid(domid)
+                await self.life.stop()
+            self.vm.move(decision.found or Event.DESTROYED)
+        finally:
+            self.vm.end()
+
+    async def _adopt(self, decision: Decision) -> None:
+        assert decision.found is not None
+        (domid,) = decision.domids
+        self.vm.operation = decision.then  # kept until it has ended, should we be killed too
+        self.vm.learn_domid(domid)
+        self.vm.move(decision.found)
+        if decision.then is None or decision.then.name != "died":
+            await self.life.follow(domid)
+
+    def _continue(self, operation: Operation) -> None:
+        """What was under way goes on by itself; nobody waits for its answer any more."""
+        works: dict[str, Callable[[], Awaitable[None]]] = {
+            "start": lambda: self.life.start(paused=operation.paused),
+            "unpause": self._finish_start,
+            "died": lambda: self._follow_up(Fate(operation.fate)),
+            "halt": lambda: self.life.halt(forced=operation.forced),
+            "reboot": lambda: self.life.reboot(forced=operation.forced, auto_start=operation.auto_start),
+        }
+        self._begin(operation.name, lambda: self._last(works[operation.name]))
+
+    async def _last(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        finally:
+            self.vm.end()
+
+    async def _finish_start(self) -> None:
+        """Somebody may have unpaused it meanwhile."""
+        if may(self.vm.state, Event.UNPAUSED):
+            await self.life.unpause()
+
+    async def start_up(self, startup: Startup) -> None:
+        """What the config says to do with a VM that has no domain yet."""
+        if self.vm.domid is not None or startup.mode is StartupMode.SHUTDOWN:
+            return
+        if startup.mode is StartupMode.RESTORE:
+            raise TaskRefused("startup: restore is not built yet")
+        await self.start(paused=startup.mode is StartupMode.PAUSED)
+
+    # What happens by itself
+
+    def domain_ended(self, domid: Domid, fate: Fate) -> None:
+        """Somebody, most often the guest, ended the domain; what follows waits for its turn."""
+        self._begin("died", lambda: self._react(domid, fate))
+
+    async def _react(self, domid: Domid, fate: Fate) -> None:
+        if self.vm.domid != domid or fate is Fate.SUSPENDED:
+            return
+        self.vm.begin(Operation("died", fate=fate))
+        try:
+            await self._follow_up(fate)
+        finally:
+            self.vm.end()
+
+    async def _follow_up(self, fate: Fate) -> None:
+        config = self.vm.active
+        if fate is Fate.VANISHED:
+            await self._end(Action.DESTROY)
+        elif fate is Fate.REBOOTED:
+            await self.life.stop()
+            self.vm.move(Event.GUEST_REBOOTED)
+            await self._end(config.on_restart)
+        elif fate is Fate.CRASHED:
+            self.vm.tell(CRASHED)
+            await self._end(config.on_crash)
+        else:
+            await self._end(config.on_halt)
+
+    async def _end(self, action: Action) -> None:
+        if action is Action.PRESERVE:
+            return
+        await self.life.stop()
+        if action is Action.DESTROY or not self._reload():
+            self.vm.move(Event.DESTROYED)
+            return
+        await self.life.start(paused=False, begin_with=Event.RESTARTED)
+
+    def _reload(self) -> bool:
+        """Changed settings apply to a restart.  False when the file cannot be used."""
+        if not self.vm.config_path:
+            return True
+        try:
+            self.read_config()
+        except OpenxtError as error:
+            log.error("no restart: %s", error)
+            return False
+        return True
+
+    # Config
+
+    def read_config(self, path: str = "") -> None:
+        """Parse a file, by default the one given at the start, for the next start of the VM."""
+        where = path or self.vm.config_path
+        if not where:
+            raise TaskRefused("no config file was given")
+        parsed = load_config(Path(where), self.vm)
+        for error in parsed.errors:
+            log.warning("%s", error)
+        if parsed.fatal:
+            raise InvalidConfig("; ".join(error.reason for error in parsed.fatal))
+        self.vm.pending = parsed.config
+
+    # Queries and small changes
+
+    async def acpi_state(self) -> int:
+        """The guest's ACPI sleep state; 5 when there is none to be asked."""
+        if self.vm.domid is None:
+            return NO_ACPI_STATE
+        try:
+            return await self.host.xen(
+                self.host.hypervisor.get_hvm_param, self.vm.domid, HvmParam.ACPI_S_STATE
+            )
+        except XenError:
+            return NO_ACPI_STATE
+
+    async def set_memory_target(self, mib: int) -> None:
+        """Ask the guest's balloon driver; the limits in Xen stay as they are."""
+        if self.vm.domid is None:
+            raise TaskRefused("no domain id")
+        maximum_kib = self.vm.active.static_max_kib or 0
+        kib = page_aligned_kib(mib * KIB_PER_MIB)
+        if not 0 < kib <= maximum_kib:
+            raise TaskRefused(f"{mib} MiB is not between 1 and {maximum_kib // KIB_PER_MIB}")
+        await self.host.store.write(paths.memory_target(self.vm.domid), str(kib))
+
+    def quit(self) -> None:
+        self.quitting.set()
+
+
+def load_config(path: Path, vm: Vm) -> Parsed:
+    """Raises InvalidConfig when the file cannot be read."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        raise InvalidConfig(f"cannot read {path}: {error.strerror}") from error
+    return parse_config(text, vm.uuid)

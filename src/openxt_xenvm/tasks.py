@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tasks of a monitor: name, parameters, what they do.  A table, read by every face of the monitor.
+
+All values travel as text.  Source of names, parameters and texts: OpenXT xenvm, 2015.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from openxt_core.errors import NotSupported, UnknownMethod
+from openxt_core.spec import MaybeAwaitable
+from openxt_xen.hypervisor import HvmParam, Kind
+from openxt_xenvm import listings
+from openxt_xenvm.config.parse import get_field, set_field
+from openxt_xenvm.config.values import read_bool, read_int
+from openxt_xenvm.domain import memory
+from openxt_xenvm.errors import ArgumentNotFound, InvalidType, TaskRefused, UnknownField
+from openxt_xenvm.monitor import Monitor
+from openxt_xenvm.state import VmState
+
+Arguments: TypeAlias = Mapping[str, Any]
+Result: TypeAlias = MaybeAwaitable[str | None]
+
+READERS: dict[str, Callable[[str], Any]] = {"s": str, "b": read_bool, "i": read_int}
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    name: str
+    type: str = "s"  # s text, b boolean, i integer
+    required: bool = True
+    default: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    name: str
+    run: Callable[[Monitor, Arguments], Result]
+    params: tuple[Param, ...] = field(default=())
+
+
+def optional(name: str, type_: str = "s", default: Any = None) -> Param:
+    return Param(name, type_, required=False, default=default)
+
+
+def _reboot(monitor: Monitor, given: Arguments) -> Result:
+    return monitor.reboot(forced=given["forced"], auto_start=given["auto-start"])
+
+
+def _get(monitor: Monitor, given: Arguments) -> str:
+    if given["field"] == "required-to-boot-kib":
+        try:
+            return str(memory.required_to_boot_kib(monitor.vm.next_config))
+        except ValueError as error:
+            raise TaskRefused(str(error)) from error
+    try:
+        return get_field(monitor.vm.next_config, given["field"])
+    except KeyError:
+        raise UnknownField(given["field"]) from None
+
+
+def _set(monitor: Monitor, given: Arguments) -> None:
+    name, text = given["field"], given["value"]
+    try:
+        monitor.vm.pending = set_field(monitor.vm.next_config, name, text)
+    except KeyError:
+        raise UnknownField(name) from None
+    except ValueError as error:
+        raise InvalidType(name, str(error)) from None
+
+
+async def _acpi_state(monitor: Monitor, _: Arguments) -> str:
+    return str(await monitor.acpi_state())
+
+
+async def _trigger(monitor: Monitor, given: Arguments) -> None:
+    """`s3resume` wakes a sleeping HVM guest."""
+    vm = monitor.vm
+    if given["params"] != "s3resume":
+        raise TaskRefused(f"unknown trigger {given['params']!r}")
+    if vm.domid is None or vm.state is not VmState.RUNNING or vm.active.kind is not Kind.HVM:
+        raise TaskRefused("s3resume needs a running hvm domain")
+    await monitor.host.xen(monitor.host.hypervisor.set_hvm_param, vm.domid, HvmParam.ACPI_S_STATE, 0)
+
+
+def _domid(monitor: Monitor, _: Arguments) -> str:
+    return str(-1 if monitor.vm.domid is None else monitor.vm.domid)
+
+
+def _unbuilt(name: str) -> Callable[[Monitor, Arguments], Result]:
+    def run(_monitor: Monitor, _given: Arguments) -> Result:
+        raise NotSupported(f"{name} is not built yet")
+
+    return run
+
+
+def _unimplemented(_monitor: Monitor, _given: Arguments) -> Result:
+    raise TaskRefused("not implemented")
+
+
+def unbuilt(name: str, *params: Param) -> Task:
+    return Task(name, _unbuilt(name), params)
+
+
+FORCED = optional("forced", "b", default=False)
+PAUSED = optional("paused", "b", default=False)
+FILE = Param("file")
+
+TASKS = (
+    Task("quit",           lambda m, _: m.quit()),
+    Task("help",           lambda _, __: help_text()),
+    Task("destroy",        lambda m, _: m.destroy()),
+    Task("halt",           lambda m, given: m.halt(forced=given["forced"]), (FORCED,)),
+    Task("reboot",         _reboot, (FORCED, optional("auto-start", "b", default=False))),
+    Task("start",          lambda m, given: m.start(paused=given["paused"]), (PAUSED,)),
+    Task("pause",          lambda m, _: m.pause()),
+    Task("unpause",        lambda m, _: m.unpause()),
+    unbuilt("suspend",     FILE, optional("live", "b", default=False)),
+    unbuilt("restore",     FILE, PAUSED, optional("delete", "b", default=True)),
+    unbuilt("s3suspend",   optional("timeout", "i", default=30)),
+    unbuilt("s4suspend",   optional("timeout", "i", default=30)),
+    unbuilt("checkpoint",  FILE),
+    Task("get-domid",      _domid),
+    Task("get-stubdomid",  lambda _, __: "-1"),
+    Task("get-status",     lambda m, _: str(m.vm.state)),
+    Task("get-acpi-state", _acpi_state),
+    Task("get-vnc",        lambda _, __: ""),
+    Task("trigger",        _trigger, (Param("params"),)),
+    unbuilt("device",      Param("type"), Param("cmd"), optional("extra", default="")),
+    Task("get",            _get, (Param("field"),)),
+    Task("set",            _set, (Param("field"), Param("value"))),
+    unbuilt("disk-add",    Param("path"), Param("device"), Param("type"), Param("mode"), Param("devtype")),
+    unbuilt("nic-add",     optional("bridge"), optional("mac"), optional("model")),
+    unbuilt("pci-add",     Param("id", "i"), Param("domain", "i"), Param("bus", "i"), Param("slot", "i"),
+            Param("func", "i"), optional("bind", "b", default=True), optional("msitranslate", "b"),
+            optional("power_mgmt", "b")),
+    unbuilt("cd-eject",         Param("virtpath")),
+    unbuilt("cd-insert-file",   Param("virtpath"), Param("physpath")),
+    unbuilt("cd-insert-real",   Param("virtpath"), Param("physpath")),
+    unbuilt("nic-network-switch", Param("id", "i"), Param("network")),
+    Task("read-config",    lambda m, given: m.read_config(given["path"]), (optional("path", default=""),)),
+    Task("disk-del",       _unimplemented),
+    Task("nic-del",        _unimplemented),
+    Task("pci-del",        _unimplemented),
+    Task("disk-list",      _unimplemented),
+    Task("nic-list",       lambda m, _: listings.nics(m.vm.active)),
+    Task("pci-list",       lambda _, __: listings.pci_devices(())),
+    Task("set-mem-target", lambda m, given: m.set_memory_target(given["mb"]), (Param("mb", "i"),)),
+    unbuilt("set-nic-backend-dom", Param("id", "i"), Param("domid", "i")),
+)  # fmt: skip
+
+ALIASES = {
+    "shutdown": "halt",
+    "restart": "reboot",
+    "status": "get-status",
+    "domid": "get-domid",
+    "stubdomid": "get-stubdomid",
+    "vnc": "get-vnc",
+}
+"""Words of the documentation."""
+
+BY_NAME = {task.name: task for task in TASKS}
+AT_ANY_TIME = frozenset({"quit", "help"})
+"""Tasks that do not wait until what an earlier monitor left is dealt with."""
+
+
+def find(name: str) -> Task:
+    """Raises UnknownMethod."""
+    task = BY_NAME.get(ALIASES.get(name, name))
+    if task is None:
+        raise UnknownMethod(f"no rpc {name[:60]!r}")
+    return task
+
+
+def read_arguments(task: Task, given: Mapping[str, str]) -> Arguments:
+    """Every parameter with its value.  Unknown ones are ignored.  ArgumentNotFound, InvalidType."""
+    return {param.name: _read(param, given) for param in task.params}
+
+
+def _read(param: Param, given: Mapping[str, str]) -> Any:
+    text = given.get(param.name)
+    if text is None:
+        if param.required:
+            raise ArgumentNotFound(param.name)
+        return param.default
+    if "\0" in text:
+        raise InvalidType(param.name, "holds a NUL character")
+    try:
+        return READERS[param.type](text)
+    except ValueError as error:
+        raise InvalidType(param.name, str(error)) from None
+
+
+async def perform(monitor: Monitor, name: str, given: Mapping[str, str]) -> str | None:
+    """Run a task: its text, or None for plain success.  Raises OpenxtError."""
+    task = find(name)
+    arguments = read_arguments(task, given)
+    if task.name not in AT_ANY_TIME:
+        await monitor.settled.wait()
+    result = task.run(monitor, arguments)
+    return await result if isinstance(result, Awaitable) else result
+
+
+def help_text() -> str:
+    return "\n".join(" ".join([task.name, *map(_help, task.params)]) for task in TASKS)
+
+
+def _help(param: Param) -> str:
+    text = f"{param.name}={ {'s': 'TEXT', 'b': 'true|false', 'i': 'NUMBER'}[param.type] }"
+    return text if param.required else f"[{text}]"
