@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from openxt_core.errors import NotSupported
+from openxt_core.errors import Unavailable
 from openxt_core.ids import Domid
 from openxt_xen.hypervisor import (
     DomainInfo,
@@ -45,7 +45,7 @@ class LibXc:
     """Fulfils `Hypervisor`.  Source: xenctrl.h, xen/domctl.h, xen/sysctl.h (4.17)."""
 
     def __init__(self) -> None:
-        """Raises XenError where there is no Xen, NotSupported where the module was not compiled."""
+        """Raises XenError where there is no Xen, Unavailable where the module was not compiled."""
         native = _native_module()
         self._calls = Calls(native.ffi, native.lib)
         self._ffi, self._lib = native.ffi, native.lib
@@ -258,7 +258,7 @@ def _native_module() -> Any:
     try:
         import _xenctrl_cffi
     except ImportError as missing:
-        raise NotSupported(
+        raise Unavailable(
             f"the real hypervisor needs _xenctrl_cffi ({missing}): install the Debian package libxen-dev, "
             "then run native/xenctrl_cffi/build.py"
         ) from missing

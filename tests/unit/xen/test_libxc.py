@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openxt_core.errors import NotSupported
+from openxt_core.errors import Unavailable
 from openxt_core.ids import parse_uuid
 from openxt_xen.hypervisor import Hypervisor, Kind, ShutdownReason, XenError
 from openxt_xen.libxc import LibXc
@@ -55,7 +55,7 @@ def as_hypervisor(keeper: LibXc) -> Hypervisor:
 
 def test_without_the_compiled_module_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "_xenctrl_cffi", None)
-    with pytest.raises(NotSupported, match="libxen-dev"):
+    with pytest.raises(Unavailable, match="libxen-dev"):
         LibXc()
 
 
