@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openxt_idl.__main__ import NOT_BUILT, main
+from openxt_idl.__main__ import main
+from openxt_idl.settings import NOT_BUILT
 
 GOOD = '<node><interface name="a.lamp"><method name="on"/><signal name="off"/></interface></node>'
 
