@@ -5,7 +5,12 @@ Only what is listed here travels over D-Bus with its text; everything else is a 
 as `…Error.Failed` without details.
 """
 
-from typing import ClassVar
+from __future__ import annotations
+
+# Only the type checker needs it: see openxt_core.signature.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 _DBUS = "org.freedesktop.DBus.Error."
 

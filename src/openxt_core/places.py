@@ -62,7 +62,7 @@ class Places:
 
     def xenvm_config(self, uuid: Uuid) -> Path:
         """What xenmgr writes and xenvm reads."""
-        return self.at(f"/tmp/xenmgr-xenvm-{uuid}")  # noqa: S108  (the original's place)
+        return self.at(f"/tmp/xenmgr-xenvm-{uuid}")
 
     def xenvm_record(self, uuid: Uuid) -> Path:
         """What a restarted xenvm must know of its running domain; gone at boot."""

@@ -4,12 +4,16 @@
 Source: D-Bus specification 1.0, "Type System"; limits from "Valid Signatures".
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from __future__ import annotations
 
 from openxt_core.errors import InvalidArgs
+
+# Only the type checker needs these: a command line tool that loads us must start in milliseconds,
+# and `typing` or `dataclasses` alone would double that.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
 INTEGERS = {
     "y": (0, 2**8 - 1),
@@ -27,34 +31,68 @@ MAX_LENGTH = 255
 MAX_DEPTH = 32
 
 
-@dataclass(frozen=True, slots=True)
 class Variant:
-    """A value that carries its own type."""
+    """A value that carries its own type.  Not to be changed once made."""
 
-    signature: str
-    value: Any
+    __slots__ = ("signature", "value")
+
+    def __init__(self, signature: str, value: Any) -> None:
+        self.signature = signature
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Variant):
+            return NotImplemented
+        return (self.signature, self.value) == (other.signature, other.value)
+
+    def __hash__(self) -> int:
+        return hash((self.signature, self.value))
+
+    def __repr__(self) -> str:
+        return f"Variant({self.signature!r}, {self.value!r})"
 
 
-@dataclass(frozen=True, slots=True)
 class Type:
     """One complete type.  `code` is a type letter, `(` for a struct, `{` for a dict entry."""
 
-    code: str
-    children: tuple["Type", ...] = ()
+    __slots__ = ("children", "code", "is_dict")
+
+    def __init__(self, code: str, children: tuple[Type, ...] = ()) -> None:
+        self.code = code
+        self.children = children
+        self.is_dict = code == "a" and children[0].code == "{"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Type) and str(self) == str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+    def __repr__(self) -> str:
+        return f"Type({str(self)!r})"
 
     def __str__(self) -> str:
         inner = "".join(map(str, self.children))
         closing = {"(": ")", "{": "}"}.get(self.code, "")
         return f"{self.code}{inner}{closing}"
 
-    @property
-    def is_dict(self) -> bool:
-        return self.code == "a" and self.children[0].code == "{"
+
+_parsed: dict[str, tuple[Type, ...]] = {}
+MAX_PARSED = 1024  # signatures kept; guests may make up as many as they like
 
 
-@lru_cache(maxsize=1024)
 def parse(signature: str) -> tuple[Type, ...]:
     """The complete types of a signature.  Raises InvalidArgs naming what is wrong."""
+    types = _parsed.get(signature)
+    if types is None:
+        types = _parse(signature)
+        if len(_parsed) >= MAX_PARSED:
+            _parsed.clear()
+        _parsed[signature] = types
+    return types
+
+
+def _parse(signature: str) -> tuple[Type, ...]:
     if len(signature) > MAX_LENGTH:
         raise InvalidArgs(f"signature longer than {MAX_LENGTH} characters")
     types: list[Type] = []
