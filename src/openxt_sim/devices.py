@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from openxt_core.ids import DOM0
-from openxt_sim.store import Peer, Store
+from openxt_sim.peers import Peer
+from openxt_sim.store import Store
 from openxt_sim.tree import Failure
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import to_text
@@ -85,7 +86,7 @@ class Half:
             watch = self.store.watch(self.peer, path, device.encode())
         except Failure:  # known already, or no path at all
             return
-        self.store.send_event(self.peer, watch, watch.path)
+        self.peer.send_event(watch, watch.path)
 
 
 class Frontends(Half):

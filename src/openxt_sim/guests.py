@@ -15,7 +15,8 @@ from typing import Any
 
 from openxt_core.ids import Domid
 from openxt_sim.devices import Frontends
-from openxt_sim.store import Peer, Store
+from openxt_sim.peers import Peer
+from openxt_sim.store import Store
 from openxt_sim.tree import Failure
 from openxt_xen.hypervisor import HvmParam, ShutdownReason
 from openxt_xen.xenstore import paths
@@ -101,7 +102,7 @@ class Guest:
 
     def go_on(self) -> None:
         self.is_paused = False
-        if not self._has_started:
+        if not self._has_started and not self.is_over:
             self._has_started = True
             self._around.print(f"GUEST UP {self.kind} cmdline={self.cmdline}")
             self._later(self.behaviour.boot_s, self._boot)
@@ -154,7 +155,7 @@ class Guest:
         self._frontends = Frontends(self._around.store, self.peer)
         for path in WATCHED:
             watch = self._around.store.watch(self.peer, path, b"")
-            self._around.store.send_event(self.peer, watch, watch.path)
+            self.peer.send_event(watch, watch.path)
         self._around.print(f"GUEST READY domid={self._read('domid')}")
         if self.behaviour.ready:
             self._around.print(self.behaviour.ready)

@@ -13,11 +13,12 @@ from openxt_core.ids import DOM0, Domid
 from openxt_sim.devices import Backends
 from openxt_sim.guests import Guest, Surroundings, log_name, name_path
 from openxt_sim.machine import Machine
+from openxt_sim.peers import Peer
 from openxt_sim.requests import handle
-from openxt_sim.store import Peer, Quotas, Store
+from openxt_sim.store import Quotas, Store
 from openxt_sim.tree import Failure
 from openxt_xen.hypervisor import DomainSpec, ImageSpec, Rings, ShutdownReason, XenError
-from openxt_xen.xenstore.wire import Op, Packet, to_text
+from openxt_xen.xenstore.wire import Packet, to_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Host:
     def __init__(self, world: World, machine: Machine | None = None, quotas: Quotas | None = None) -> None:
         self.machine = machine or Machine()
         self.store = Store(self, quotas)
+        self.store.introduced = self._welcome
         self.store.released = self._released
         self.guests: dict[Domid, Guest] = {}
         self._world = world
@@ -57,11 +59,7 @@ class Host:
     # Requests
 
     def xenstore(self, peer: Peer, packet: Packet) -> None:
-        before = self._introduced()
-        introduces = packet.op == Op.INTRODUCE
         handle(self.store, peer, packet)
-        for domid in self._introduced() - before if introduces else ():
-            self._welcome(domid)
         self.pump()
 
     def fail_next(self, call: str, error: int, times: int) -> None:
@@ -160,7 +158,8 @@ class Host:
         for text in self._unsaid.pop(domid, []):
             self._print(domid, text)
         if domid in self.guests:
-            self.guests[domid].introduced(self.store.connect(domid))
+            guest = self.guests[domid]
+            guest.introduced(guest.peer or self.store.connect(domid))
 
     def _print(self, domid: Domid, text: str) -> None:
         if domid in self._log_names:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from openxt_core.errors import InvalidArgs
 from openxt_core.ids import Domid
-from openxt_sim.store import Peer, Store
+from openxt_sim.peers import Peer
+from openxt_sim.store import Store
 from openxt_sim.tree import Failure, Transaction
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import (
@@ -208,7 +209,7 @@ class Operation:
     in_transaction: bool = True  # False: the transaction id is not looked at
 
 
-OPERATIONS = {
+OPERATIONS: dict[int, Operation] = {
     Op.CONTROL:              Operation(_control, guests=False),
     Op.DIRECTORY:            Operation(_directory),
     Op.READ:                 Operation(_read),
@@ -243,7 +244,7 @@ def handle(store: Store, peer: Peer, packet: Packet) -> None:
 
 
 def _answer(store: Store, peer: Peer, packet: Packet) -> Packet:
-    operation = OPERATIONS.get(Op(packet.op)) if packet.op in Op._value2member_map_ else None
+    operation = OPERATIONS.get(packet.op)
     if operation is None:
         raise Failure("ENOSYS")
     if peer.domid and not operation.guests:
@@ -260,4 +261,4 @@ def _watch(store: Store, peer: Peer, packet: Packet) -> None:
     path, token = Request(store, peer, packet, None).first(2)
     watch = store.watch(peer, path, token.encode("latin-1"))
     peer.outbox.append(packet.reply(_OK))
-    store.send_event(peer, watch, watch.path)
+    peer.send_event(watch, watch.path)

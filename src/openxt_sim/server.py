@@ -19,8 +19,8 @@ from openxt_core.places import Places
 from openxt_sim.host import Host, World
 from openxt_sim.hypercalls import answer
 from openxt_sim.machine import Machine
+from openxt_sim.peers import Peer
 from openxt_sim.relay import GuestPorts
-from openxt_sim.store import Peer
 from openxt_xen.xenstore.wire import Splitter, WireError
 
 log = logging.getLogger(__name__)
@@ -130,6 +130,7 @@ class Server:
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         self._servers[path] = await loop.create_unix_server(lambda: XenStoreConnection(self, domid), path)
+        path.chmod(0o600)
 
     async def _close(self, path: Path) -> None:
         if server := self._servers.pop(path, None):

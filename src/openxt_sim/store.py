@@ -5,23 +5,15 @@ Answers, errors and their order are those of C xenstored 4.17, default options. 
 connection; events are put into its `outbox`, between the replies that `requests` puts there.
 """
 
-import itertools
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from openxt_core.ids import DOM0, Domid
+from openxt_sim.peers import Peer, Watch
 from openxt_sim.tree import Failure, Node, Rights, Transaction, Tree, parent_of
 from openxt_xen.xenstore import paths
-from openxt_xen.xenstore.wire import (
-    PAYLOAD_MAX,
-    RELATIVE_PATH_MAX,
-    Op,
-    Packet,
-    Permission,
-    is_node_path,
-)
+from openxt_xen.xenstore.wire import RELATIVE_PATH_MAX, Permission, is_node_path
 
 SPECIAL = (paths.INTRODUCE_DOMAIN, paths.RELEASE_DOMAIN)
 
@@ -35,42 +27,6 @@ class Quotas:
     watches: int = 128
     transactions: int = 10
     permissions: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    path: str
-    token: bytes
-    relative_to: str  # what is cut from event paths; "" for a watch with an absolute path
-
-    def covers(self, path: str, *, exact: bool) -> bool:
-        if exact or self.path == path:
-            return self.path == path
-        return self.path == "/" or path.startswith(self.path + "/")
-
-
-@dataclass(eq=False)
-class Peer:
-    """One connection.  `domid` None: a socket in dom0, which may do everything."""
-
-    domid: Domid | None = None
-    outbox: deque[Packet] = field(default_factory=deque)
-    watches: list[Watch] = field(default_factory=list)
-    transactions: dict[int, Transaction] = field(default_factory=dict)
-    is_open: bool = True
-    ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
-
-    @property
-    def home(self) -> str:
-        """What paths without a leading `/` are relative to."""
-        return paths.domain(self.domid or DOM0)
-
-    def absolute(self, path: str) -> str:
-        return path if path.startswith(("/", "@")) else f"{self.home}/{path}"
-
-    def forget(self) -> None:
-        self.watches.clear()
-        self.transactions.clear()
 
 
 class Domains(Protocol):
@@ -87,12 +43,12 @@ class Store:
     def __init__(self, domains: Domains, quotas: Quotas | None = None) -> None:
         self.quotas = quotas or Quotas()
         self.peers: list[Peer] = []
+        self.introduced: Callable[[Domid], None] = lambda _: None  # told after each INTRODUCE
         self.released: Callable[[Domid], None] = lambda _: None  # told before the events of a release
         self._domains = domains
         self._introduced: dict[Domid, bool] = {DOM0: False}  # → shutdown was announced
         self._targets: dict[Domid, Domid] = {}
         self._births: dict[Domid, int] = {DOM0: 0}
-        self._counts: Counter[Domid] = Counter()  # nodes by owner
         self._special: dict[str, Node] = {name: Node((Permission(DOM0, "n"),), 0) for name in SPECIAL}
         self.tree = Tree(self._birth_of)
 
@@ -123,11 +79,10 @@ class Store:
     def write(self, peer: Peer, path: str, value: bytes, tx: Transaction | None) -> None:
         path, rights = peer.absolute(path), self.rights(peer)
         node = self._find_or_none(path, tx, rights)
-        self._check_size(rights, value, node)
         if node is None:
             self._create(path, value, tx, rights)
         else:
-            self.tree.put(path, replace(node, value=value), tx)
+            self._put(path, replace(node, value=value), tx, rights)
         self._changed(path, tx)
 
     def mkdir(self, peer: Peer, path: str, tx: Transaction | None) -> None:
@@ -161,11 +116,8 @@ class Store:
         node = self.tree.find(path, tx, rights, "wo")
         if not rights.privileged and permissions[0].domid != node.permissions[0].domid:
             raise Failure("EPERM")
-        self.tree.put(path, replace(node, permissions=permissions), tx)
-        if tx is None:
-            self._count(node, -1)
-            self._counts[permissions[0].domid] += 1
-        self._changed(path, tx, node.permissions)
+        self._put(path, replace(node, permissions=permissions), tx, rights)
+        self._changed(path, tx, node)
 
     def _set_special_permissions(
         self, name: str, permissions: tuple[Permission, ...], rights: Rights
@@ -185,31 +137,27 @@ class Store:
                 raise
             return None
 
-    def _create(self, path: str, value: bytes, tx: Transaction | None, rights: Rights) -> None:
-        missing = self.tree.missing(path, tx)
-        if not rights.privileged and self._counts[rights.domid] + len(missing) > self.quotas.nodes:
+    def _put(self, path: str, node: Node, tx: Transaction | None, rights: Rights) -> None:
+        if not rights.privileged and node.size >= self.quotas.node_bytes:
             raise Failure("ENOSPC")
-        self.tree.create(missing, value, tx, rights)
-        if tx is None:
-            for made in missing:
-                self._count(self.tree.look(made, None), 1)
+        self.tree.put(path, node, tx)
 
-    def _check_size(self, rights: Rights, value: bytes, node: Node | None) -> None:
-        children = sum(len(name) + 1 for name in node.children) if node else 0
-        if not rights.privileged and len(value) + children >= self.quotas.node_bytes:
+    def _create(self, path: str, value: bytes, tx: Transaction | None, rights: Rights) -> None:
+        """With all missing ancestors.  Permissions are the parent's, but a guest owns what it makes."""
+        missing = self.tree.missing(path, tx)
+        if not rights.privileged and self.tree.owned[rights.domid] + len(missing) > self.quotas.nodes:
             raise Failure("ENOSPC")
+        made = self.tree.with_new(missing, value, tx, None if rights.privileged else rights.domid)
+        if not rights.privileged and any(node.size >= self.quotas.node_bytes for node in made.values()):
+            raise Failure("ENOSPC")
+        for made_path, node in made.items():
+            self.tree.put(made_path, node, tx)
 
     def _remove(self, path: str, tx: Transaction | None) -> None:
         for below, node in list(self.tree.walk(path, tx)):
-            self._changed(below, tx, node.permissions, exact=below != path, node=node)
+            self._changed(below, tx, node, exact=below != path)
             self.tree.put(below, None, tx)
-            if tx is None:
-                self._count(node, -1)
         self.tree.unlink(path, tx)
-
-    def _count(self, node: Node | None, change: int) -> None:
-        if node is not None:
-            self._counts[node.permissions[0].domid] += change
 
     # Transactions
 
@@ -224,7 +172,7 @@ class Store:
     def start_transaction(self, peer: Peer) -> int:
         if peer.domid and len(peer.transactions) > self.quotas.transactions:
             raise Failure("ENOSPC")
-        tx_id = next(peer.ids)
+        tx_id = next(peer.tx_ids)
         peer.transactions[tx_id] = Transaction()
         return tx_id
 
@@ -235,26 +183,15 @@ class Store:
             return
         if tx.failed:
             raise Failure("ENOMEM")
-        counts = self._counts_after(tx)
-        if peer.domid and counts[peer.domid] > self.quotas.nodes:
+        growth = self.tree.growth(tx, peer.domid) if peer.domid else 0
+        if peer.domid and growth > 0 and self.tree.owned[peer.domid] + growth >= self.quotas.nodes:
             raise Failure("ENOSPC")
         if self.tree.conflicts(tx):
             raise Failure("EAGAIN")
         self.tree.apply(tx)
-        self._counts = counts
         for path, accessed in tx.accessed.items():
             if accessed.announced is not None:
-                self._fire(path, exact=accessed.announced, also=accessed.first_permissions)
-
-    def _counts_after(self, tx: Transaction) -> Counter[Domid]:
-        counts = self._counts.copy()
-        for path, accessed in tx.accessed.items():
-            if accessed.modified:
-                if (before := self.tree.look(path, None)) is not None:
-                    counts[before.permissions[0].domid] -= 1
-                if accessed.node is not None:
-                    counts[accessed.node.permissions[0].domid] += 1
-        return counts
+                self._fire(path, exact=accessed.announced, before=accessed.seen)
 
     # Watches
 
@@ -279,48 +216,28 @@ class Store:
                 return
         raise Failure("ENOENT")
 
-    def send_event(self, peer: Peer, watch: Watch, path: str) -> None:
-        """Dropped when too long, or when the same event still waits (but for `@` events)."""
-        payload = path.removeprefix(watch.relative_to).encode("latin-1") + b"\0" + watch.token + b"\0"
-        event = Packet(Op.WATCH_EVENT, payload)
-        if len(payload) <= PAYLOAD_MAX and (path.startswith("@") or event not in peer.outbox):
-            peer.outbox.append(event)
-
     def _changed(
-        self,
-        path: str,
-        tx: Transaction | None,
-        old: Sequence[Permission] = (),
-        *,
-        exact: bool = False,
-        node: Node | None = None,
+        self, path: str, tx: Transaction | None, before: Node | None = None, *, exact: bool = False
     ) -> None:
         """Fire now, or remember it for the commit (where a non-exact event replaces an exact one)."""
         if tx is None:
-            self._fire(path, exact=exact, also=tuple(old) or None, node=node)
+            self._fire(path, exact=exact, before=before)
         else:
             self.tree.look(path, tx)
             accessed = tx.accessed[path]
             accessed.announced = exact if accessed.announced is None else accessed.announced and exact
 
-    def _fire(
-        self,
-        path: str,
-        *,
-        exact: bool,
-        also: tuple[Permission, ...] | None = None,
-        node: Node | None = None,
-    ) -> None:
-        """`also`: permissions before the change; who loses sight of a node is told so."""
-        node = node or self._special.get(path) or self.tree.look(path, None)
-        above = None if path in self._special else self.tree.look(parent_of(path), None)
+    def _fire(self, path: str, *, exact: bool, before: Node | None = None) -> None:
+        """To all who may read the node or its parent, or could read it `before`: who loses sight is told."""
+        node = self.tree.look(path, None)
+        above = self.tree.look(parent_of(path), None) if node else None
+        views = [view for view in (before, node, above, self._special.get(path)) if view is not None]
         for peer in list(self.peers):
             rights = self.rights(peer)
-            views = [also and Node(also, node.generation if node else 0), node, node and above]
-            if any(view and "r" in self.tree.may(rights, view) for view in views):
+            if any("r" in self.tree.may(rights, view) for view in views):
                 for watch in peer.watches:
                     if watch.covers(path, exact=exact):
-                        self.send_event(peer, watch, path)
+                        peer.send_event(watch, path)
 
     # Domains
 
@@ -342,6 +259,7 @@ class Store:
             self._birth_of(domid)
             self._introduced[domid] = False
             self._fire(paths.INTRODUCE_DOMAIN, exact=True)
+        self.introduced(domid)
 
     def release(self, domid: Domid) -> None:
         """Forget a domain: its connections, the nodes that it owns, its rights.  Fires @releaseDomain."""
@@ -388,6 +306,8 @@ class Store:
                 peer.forget()
 
     def _remove_orphans(self, domid: Domid) -> None:
+        if not self.tree.owned[domid]:
+            return
         owned = [path for path, node in self.tree.walk("/", None) if node.permissions[0].domid == domid]
         for path in reversed(owned):  # parents first
             if self.tree.look(path, None) is not None:

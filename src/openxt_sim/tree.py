@@ -7,6 +7,7 @@ outside; this is the rule of C xenstored 4.17, under which two transactions that
 node conflict.  Watches and domains are the business of `store`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -30,6 +31,11 @@ class Node:
     value: bytes = b""
     children: tuple[str, ...] = ()  # in the order of their creation
 
+    @property
+    def size(self) -> int:
+        """Bytes that C xenstored stores for it: a header, 8 a permission, the value, the children's names."""
+        return 24 + 8 * len(self.permissions) + len(self.value) + sum(len(c) + 1 for c in self.children)
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:
@@ -49,8 +55,7 @@ class Accessed:
     """What a transaction knows of one node."""
 
     node: Node | None
-    generation: int | None  # outside, when first seen; None: there was no such node
-    first_permissions: tuple[Permission, ...] | None
+    seen: Node | None  # as it was outside at the first access
     modified: bool = False
     announced: bool | None = None  # None: no event; else whether only for watches of exactly this path
 
@@ -76,8 +81,9 @@ class Tree:
         self._birth_of = birth_of
         self._generation = 0
         self._nodes: dict[str, Node] = {}
+        self.owned: Counter[Domid] = Counter()  # nodes outside of transactions
         for path, children in (("/", ("tool",)), ("/tool", ("xenstored",)), ("/tool/xenstored", ())):
-            self._nodes[path] = Node((Permission(DOM0, "n"),), self.next_generation(), b"", children)
+            self.put(path, Node((Permission(DOM0, "n"),), 0, b"", children), None)
 
     def next_generation(self) -> int:
         self._generation += 1
@@ -95,8 +101,7 @@ class Tree:
             tx.failed = True
             raise Failure("ENOSPC")
         node = self._nodes.get(path)
-        seen = (node.generation, node.permissions) if node else (None, None)
-        tx.accessed[path] = Accessed(node, *seen)
+        tx.accessed[path] = Accessed(node, seen=node)
         return node
 
     def may(self, rights: Rights, node: Node) -> str:
@@ -151,10 +156,12 @@ class Tree:
         if tx is not None:
             self.look(path, tx)
             tx.accessed[path].node, tx.accessed[path].modified = node, True
-        elif node is not None:
+            return
+        if (old := self._nodes.pop(path, None)) is not None:
+            self.owned[old.permissions[0].domid] -= 1
+        if node is not None:
             self._nodes[path] = node
-        else:
-            self._nodes.pop(path, None)
+            self.owned[node.permissions[0].domid] += 1
 
     def missing(self, path: str, tx: Transaction | None) -> list[str]:
         """`path` and those of its ancestors that do not exist, topmost first."""
@@ -164,20 +171,22 @@ class Tree:
             path = parent_of(path)
         return paths[::-1]
 
-    def create(self, paths: Sequence[str], value: bytes, tx: Transaction | None, rights: Rights) -> None:
-        """Make the nodes of `missing`.  Permissions come from the parent, but a guest owns what it makes."""
-        for path in paths:
-            above = parent_of(path)
-            parent = self.look(above, tx)
-            assert parent is not None, "missing() starts below an existing node"
-            owner = (
-                parent.permissions[0]
-                if rights.privileged
-                else replace(parent.permissions[0], domid=rights.domid)
-            )
-            self.put(above, replace(parent, children=(*parent.children, path.rpartition("/")[2])), tx)
-            self.put(path, Node((owner, *parent.permissions[1:]), 0), tx)
-        self.put(paths[-1], replace(self._known(paths[-1], tx), value=value), tx)
+    def with_new(
+        self, missing: Sequence[str], value: bytes, tx: Transaction | None, owner: Domid | None
+    ) -> dict[str, Node]:
+        """What making the nodes of `missing` changes: the new nodes, and the one above them.
+
+        Permissions come from that one, but for the owner when one is given.
+        """
+        nodes = {parent_of(missing[0]): self._known(parent_of(missing[0]), tx)}
+        for path in missing:
+            parent = nodes[parent_of(path)]
+            nodes[parent_of(path)] = replace(parent, children=(*parent.children, path.rpartition("/")[2]))
+            first, *others = parent.permissions
+            first = first if owner is None else replace(first, domid=owner)
+            nodes[path] = Node((first, *others), 0)
+        nodes[missing[-1]] = replace(nodes[missing[-1]], value=value)
+        return nodes
 
     def _known(self, path: str, tx: Transaction | None) -> Node:
         node = self.look(path, tx)
@@ -195,11 +204,12 @@ class Tree:
 
     def conflicts(self, tx: Transaction) -> bool:
         """True when something that the transaction saw has changed since."""
-        for path, seen in tx.accessed.items():
-            now = self._nodes.get(path)
-            if seen.generation != (now.generation if now else None):
-                return True
-        return False
+        return any(accessed.seen is not self._nodes.get(path) for path, accessed in tx.accessed.items())
+
+    def growth(self, tx: Transaction, domid: Domid) -> int:
+        """How many more nodes `domid` would own after a commit."""
+        changes = [accessed for accessed in tx.accessed.values() if accessed.modified]
+        return sum(_owned_by(accessed.node, domid) - _owned_by(accessed.seen, domid) for accessed in changes)
 
     def apply(self, tx: Transaction) -> None:
         for path, accessed in tx.accessed.items():
@@ -209,3 +219,7 @@ class Tree:
 
 def _letters(permission: Permission) -> str:
     return ("r" if permission.reads else "") + ("w" if permission.writes else "")
+
+
+def _owned_by(node: Node | None, domid: Domid) -> bool:
+    return node is not None and node.permissions[0].domid == domid
