@@ -16,7 +16,7 @@ from openxt_core.errors import Unavailable
 from openxt_dbd import json_text
 from openxt_dbd.disk import Disk
 from openxt_dbd.placement import ASIDE, FOLDERS, MAIN, SUFFIX, TEMPORARY, Unit, is_file_name
-from openxt_dbd.tree import FilePtr, Node, Nodes, Repeated, pairs
+from openxt_dbd.tree import FilePtr, Node, Nodes, Repeated, branch, pairs
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Files:
         kept = [(name, node) for name, node in pairs(loaded.root) if name != top]
         if children:
             kept.append((top, Nodes(children)))
-        loaded.root = Repeated(kept) if len(dict(kept)) < len(kept) else Nodes(dict(kept))
+        loaded.root = branch(kept)
 
     def _report_strays(self, top: str, strays: dict[str, Node], loaded: Loaded) -> None:
         log.warning("the main file holds %d entries of /%s, which have files of their own", len(strays), top)

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 
 import orjson
 
-from openxt_dbd.tree import MAX_DEPTH, FilePtr, Node, Nodes, Real, Repeated, depth, pairs
+from openxt_dbd.tree import MAX_DEPTH, FilePtr, Node, Nodes, Real, Repeated, branch, depth, pairs
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
-_LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+_LAYOUT = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATACLASS
 # Where an unescaped line ends in `{}`, it is an object: a string ends in a quote.
 _BARE_OBJECT = re.compile(rb"\{\}(?=,?\n)")
 
@@ -50,15 +50,9 @@ def dumps(node: Node) -> bytes:
     return _BARE_OBJECT.sub(b"{ }", text).replace(b"/", b"\\/")
 
 
-def _branch(entries: list[tuple[str, Any]]) -> Nodes | Repeated:
-    children = dict(entries)
-    return Nodes(children) if len(children) == len(entries) else Repeated(entries)
-
-
 def _integer(text: str) -> int | Real:
-    if len(text) < len(str(INT_MIN)) or INT_MIN <= int(text) <= INT_MAX:
-        return int(text)
-    return _real(text)
+    is_short = len(text) <= len(str(INT_MIN))
+    return int(text) if is_short and INT_MIN <= int(text) <= INT_MAX else _real(text)
 
 
 def _real(text: str) -> Real:
@@ -73,7 +67,7 @@ def _no_number(text: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_branch, parse_float=_real, parse_int=_integer, parse_constant=_no_number, strict=False
+    object_pairs_hook=branch, parse_float=_real, parse_int=_integer, parse_constant=_no_number, strict=False
 )
 
 
@@ -133,4 +127,4 @@ def _listed(opening: str, items: Iterator[tuple[str, Node]], closing: str, inden
 
 
 def _quoted(leaf: object) -> str:
-    return orjson.dumps(leaf, default=_plain).decode().replace("/", "\\/")
+    return orjson.dumps(leaf, default=_plain, option=_LAYOUT).decode().rstrip("\n").replace("/", "\\/")

@@ -87,9 +87,7 @@ def part(root: Node, unit: Unit) -> Node | Absent:
     if unit.top:
         node = tree.find(root, unit.path)
         return ABSENT if isinstance(node, tree.FilePtr) else node
-    kept = [(name, node) for name, node in tree.pairs(root) if name not in FOLDERS]
-    children = dict(kept)
-    return Nodes(children) if len(children) == len(kept) else tree.Repeated(kept)
+    return tree.branch([(name, node) for name, node in tree.pairs(root) if name not in FOLDERS])
 
 
 def check(change: Change) -> None:

@@ -13,6 +13,7 @@ from openxt_dbd import json_text, placement, tree
 from openxt_dbd.files import NO_FILE, Files, Loaded, digest
 from openxt_dbd.journal import Journal, Replay
 from openxt_dbd.path import Path
+from openxt_dbd.path import text as text_of
 from openxt_dbd.placement import Unit
 from openxt_dbd.tree import ABSENT, Change, FilePtr, Node, Nodes, Repeated
 
@@ -126,7 +127,10 @@ class Database:
 
     def write(self, path: Path, value: str) -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
-        self._make(tree.write(self._root, path, value))
+        changes = tree.write(self._root, path, value)
+        if not changes and tree.names(self._root, path):
+            log.info("a write over the entries of %s is ignored", text_of(path))
+        self._make(changes)
 
     def inject(self, path: Path, text: str) -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""

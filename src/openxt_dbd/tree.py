@@ -8,7 +8,7 @@ from then on has a frozen tree.  So a run of writes copies a wide level once per
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -89,6 +89,12 @@ Array: TypeAlias = tuple[Any, ...]
 """One opaque leaf; the items are nodes, but have no path."""
 Node: TypeAlias = str | int | bool | Real | FilePtr | Array | Nodes | Repeated | None
 """`None` is the Empty node: an entry without a value."""
+
+
+def branch(entries: Sequence[tuple[str, Node]]) -> Branch:
+    """The inner node with these entries."""
+    children = dict(entries)
+    return Nodes(children) if len(children) == len(entries) else Repeated(entries)
 
 
 class Change(NamedTuple):
@@ -229,12 +235,12 @@ def _owned(node: Node | Absent, owner: object) -> Nodes:
     return node if node.owner is owner else Nodes(node.children.copy(), owner)
 
 
-def _apply_to_all(root: Repeated, path: Path, node: Node | Absent, owner: object) -> Repeated:
+def _apply_to_all(root: Repeated, path: Path, node: Node | Absent, owner: object) -> Branch:
     name, rest = path[0], path[1:]
     known = [(key, apply(old, rest, node, owner) if key == name else old) for key, old in root.pairs]
     if all(key != name for key, _ in known):
         known.append((name, apply(ABSENT, rest, node, owner)))
-    return Repeated((key, kept) for key, kept in known if kept is not ABSENT)
+    return branch([(key, kept) for key, kept in known if kept is not ABSENT])
 
 
 def depth(node: Node) -> int:
