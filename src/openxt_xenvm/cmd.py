@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """xenvm-cmd: send one task to a VM's monitor, over D-Bus or its UNIX socket, and print the answer.
 
-Knows the task names and the documentation's words (shutdown, restart, status, …).
+The monitor knows the task names and the documentation's words (shutdown, restart, status, …).
 """
 
 import argparse
@@ -15,15 +15,6 @@ from collections.abc import Mapping, Sequence
 from openxt_core.errors import BadRequest, OpenxtError, Unavailable
 from openxt_core.ids import Uuid, parse_uuid, xenvm_name
 from openxt_core.places import Places
-
-ALIASES = {
-    "shutdown": "halt",
-    "restart": "reboot",
-    "status": "get-status",
-    "domid": "get-domid",
-    "stubdomid": "get-stubdomid",
-    "vnc": "get-vnc",
-}
 
 FILE_TASKS = frozenset({"suspend", "restore", "checkpoint"})
 """Their one bare argument is a file, as the documentation writes it."""
@@ -88,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _ask(found: argparse.Namespace) -> str | None:
-    uuid, task = parse_uuid(found.uuid), ALIASES.get(found.command, found.command)
+    uuid, task = parse_uuid(found.uuid), found.command
     given = arguments(task, found.arguments)
     if found.use_socket:
         return _over_socket(uuid, task, given, found.reply_timeout)

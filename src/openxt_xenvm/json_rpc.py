@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openxt_core.errors import OpenxtError
+from openxt_core.errors import OpenxtError, UnknownMethod
 from openxt_core.ids import Uuid
 from openxt_core.places import Places
 from openxt_xenvm import tasks
@@ -108,7 +108,9 @@ class JsonServer:
             request = parse_request(body)
         except ValueError as error:
             return failure(0, str(error))
-        if request.task not in tasks.BY_NAME:
+        try:
+            tasks.find(request.task)
+        except UnknownMethod:
             return failure(0, "unknown RPC")
         try:
             return result(request.id, await tasks.perform(self._monitor, request.task, request.params))

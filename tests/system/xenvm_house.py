@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A private host for tests of xenvm: a bus, a simulated Xen, and monitors as real processes."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from openxt_bus.connection import Bus, Match, Signal
+from openxt_core.ids import Domid, Uuid, xenvm_name, xenvm_path
+from openxt_core.places import Places
+from openxt_xen.simulated import SimulatedHypervisor
+from openxt_xen.xenstore.client import XenStore
+
+UUID = Uuid("00000000-0000-0000-0000-0000000000a1")
+OTHER = Uuid("00000000-0000-0000-0000-0000000000b2")
+
+START = ["creating-domain", "creating-devices", "created", "running"]
+
+PVH = """\
+uuid = {uuid}
+name = guest
+notify = dbus
+startup = shutdown
+virt-type = pvh
+kernel = {kernel}
+memory = 64
+on_restart = preserve
+extra-local-watch = power-state
+cmdline = {cmdline}
+"""
+
+
+@dataclass
+class House:
+    root: Path
+    environ: dict[str, str]
+    bus: Bus
+    xen: SimulatedHypervisor
+    store: XenStore
+    heard: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
+    monitors: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def config(self, *extra: str, uuid: Uuid = UUID, cmdline: str = "") -> Path:
+        """A config file; later lines win."""
+        kernel = self.root / "kernel"
+        kernel.write_bytes(b"a kernel")
+        path = self.root / f"xenmgr-xenvm-{uuid}"
+        path.write_text("\n".join([PVH.format(uuid=uuid, kernel=kernel, cmdline=cmdline), *extra]))
+        return path
+
+    def launch(self, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
+        """A monitor in the foreground; whether it serves is told by its signals."""
+        monitor = subprocess.Popen(
+            [sys.executable, "-m", "openxt_xenvm", "--no-daemonize", *arguments],
+            env=self.environ | environ,
+        )
+        self.monitors.append(monitor)
+        return monitor
+
+    async def monitor(self, config: Path, **environ: str) -> subprocess.Popen[bytes]:
+        """A monitor that serves."""
+        monitor = self.launch("--config", str(config), **environ)
+        await self.hear("ping", "dbus-rpc-up")
+        return monitor
+
+    async def call(self, task: str, uuid: Uuid = UUID, **given: str) -> str | None:
+        name = xenvm_name(uuid)
+        arguments = {key.replace("_", "-"): value for key, value in given.items()}
+        reply = await self.bus.call(name, xenvm_path(uuid), name, task, "a{ss}", (arguments,))
+        return str(reply[0]) if reply else None
+
+    async def hear(self, *messages: str) -> None:
+        """The next notifications are these, in this order."""
+        for message in messages:
+            async with asyncio.timeout(15):
+                heard = await self.heard.get()
+            assert heard.removeprefix("vm:state:") == message
+
+    async def hear_states(self, *states: str) -> None:
+        """The next changes of state are these; other notifications are passed over."""
+        for state in states:
+            assert await self._next_state() == state
+
+    async def _next_state(self) -> str:
+        async with asyncio.timeout(15):
+            while not (heard := await self.heard.get()).startswith("vm:state:"):
+                pass
+        return heard.removeprefix("vm:state:")
+
+    def silence(self) -> list[str]:
+        """What was heard meanwhile and nobody asked for."""
+        return [self.heard.get_nowait() for _ in range(self.heard.qsize())]
+
+    def domids(self, uuid: Uuid = UUID) -> list[Domid]:
+        return [info.domid for info in self.xen.domains() if info.uuid == uuid]
+
+    async def nodes(self, path: str = "/") -> dict[str, str | None]:
+        """The whole tree of XenStore."""
+        found = {path: await self.store.read(path)}
+        for name in await self.store.list(path):
+            found |= await self.nodes(f"{path.rstrip('/')}/{name}")
+        return found
+
+    def record(self, uuid: Uuid = UUID) -> Path:
+        return Places(self.root).xenvm_record(uuid)
+
+    async def guest_is_up(self, domid: Domid) -> None:
+        """It watches its control nodes now."""
+        feature = f"/local/domain/{domid}/control/feature-poweroff"
+        await self.store.wait_until(feature, lambda value: value == "1", 10)
+
+    async def gone(self, monitor: subprocess.Popen[bytes]) -> int:
+        async with asyncio.timeout(15):
+            return await asyncio.to_thread(monitor.wait)
+
+    async def kill(self, monitor: subprocess.Popen[bytes]) -> None:
+        """At once, and wait until the bus has noticed."""
+        monitor.send_signal(signal.SIGKILL)
+        await self.gone(monitor)
+        await self.until(lambda: self._is_absent())
+
+    async def _is_absent(self) -> bool:
+        return await self.bus.name_owner(xenvm_name(UUID)) is None
+
+    @staticmethod
+    async def until(true: "Callable[[], object]") -> None:
+        """Ask again and again, for what has no event."""
+        async with asyncio.timeout(15):
+            while True:
+                answer = true()
+                if await answer if asyncio.iscoroutine(answer) else answer:
+                    return
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def open_house(root: Path, bus_address: str) -> AsyncIterator[House]:
+    """For the length of a `with` block; nothing of it is left afterwards."""
+    environ = os.environ | {
+        "OPENXT_ROOT": str(root),
+        "DBUS_SYSTEM_BUS_ADDRESS": bus_address,
+        "XENSTORED_PATH": str(root / "sim/xenstored"),
+        "OPENXT_HYPERVISOR": f"simulated:{root / 'sim/hypercalls'}",
+        "OPENXT_LOG": "stderr",
+        "XENVM_ACKNOWLEDGE_S": "5",
+    }
+    sim = subprocess.Popen(
+        [sys.executable, "-m", "openxt_sim", "--dir", str(root / "sim")], env=environ, stdout=subprocess.PIPE
+    )
+    assert sim.stdout is not None
+    assert sim.stdout.readline() == b"ready\n"
+    bus = await Bus.connect(bus_address)
+    store = await XenStore.connect(environ["XENSTORED_PATH"])
+    await store.write("/local/domain/0/name", "Domain-0")  # as every dom0 has
+    house = House(root, environ, bus, SimulatedHypervisor(str(root / "sim/hypercalls")), store)
+
+    def heard(signal: Signal) -> None:
+        if signal.body[0] == UUID:
+            house.heard.put_nowait(str(signal.body[2]))
+
+    await bus.subscribe(Match("xenvm.signal.notify", "notify"), heard)
+    try:
+        yield house
+    finally:
+        for process in (*house.monitors, sim):
+            process.kill()
+            process.wait()
+        sim.stdout.close()
+        house.xen.close()
+        store.close()
+        bus.close()
