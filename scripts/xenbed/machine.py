@@ -23,6 +23,7 @@ from xenbed.tools import BedError, run, say
 
 QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 1536
+PROCESSORS = 2  # no faster than one here, but what races with two must be found
 XEN_OPTIONS = "dom0_mem=640M,max:640M loglvl=warning guest_loglvl=warning console=com1 com1=115200,8n1"
 DOM0_OPTIONS = "console=hvc0 earlyprintk=xen quiet"
 
@@ -67,17 +68,8 @@ class Machine:
     def command(self, wiring: Wiring, *more: str) -> list[str]:
         kernel, initramfs = (str(self.folder / name) for name in ("vmlinuz", "initramfs.gz"))
         return [
-            *(
-                QEMU,
-                "-accel",
-                "tcg,thread=single",
-                "-cpu",
-                "qemu64,+svm,+npt",
-                "-m",
-                str(MEMORY_MIB),
-                "-smp",
-                "2",
-            ),
+            *(QEMU, "-accel", "tcg,thread=single", "-cpu", "qemu64,+svm,+npt"),
+            *("-m", str(MEMORY_MIB), "-smp", str(PROCESSORS)),
             *("-display", "none", "-vga", "none", "-net", "none", "-no-reboot"),
             *("-serial", wiring.console, "-serial", wiring.output),
             *("-device", "isa-debug-exit,iobase=0x501,iosize=2"),

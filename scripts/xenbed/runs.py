@@ -128,7 +128,7 @@ def _exit_code(folder: Path) -> int:
 
 
 def _show_console(folder: Path) -> None:
-    lines = (folder / "console.log").read_text(errors="replace").splitlines()
+    lines = (folder / "console.log").read_text(errors="replace").split("\n")
     say(f"the last lines of {folder / 'console.log'}:")
-    for line in lines[-TAIL_LINES:]:
+    for line in [line for line in lines if line.strip()][-TAIL_LINES:]:
         print(f"    {line.rstrip()}", file=sys.stderr)
