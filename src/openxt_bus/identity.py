@@ -82,11 +82,11 @@ class Identity:
         except (OpenxtError, OSError) as error:
             log.warning("refused %s, whose domain is not known: %s", sender, error)
             raise AccessDenied(f"the domain of {sender} is not known") from error
-        if await self._bus.name_owner(sender) is not None:
-            self._remember(sender, caller)
+        self._remember(sender, caller)
         return caller
 
     def _remember(self, sender: str, caller: Caller) -> None:
+        """A connection may have ended meanwhile; unique names are never used again, so it does no harm."""
         self._known[sender] = caller
         while len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
