@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What every keeper of `Hypervisor` promises: the simulated host, and libxc on real Xen.
+
+Each test leaves no domain behind.  On real Xen the kernels come from OPENXT_TEST_KERNEL_PV and _PVH;
+the simulation takes any file.  Light on imports: these tests also run inside the emulated dom0.
+"""
+
+import contextlib
+import errno
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from openxt_core.ids import DOM0, Domid, Uuid
+from openxt_xen.hypervisor import (
+    DomainInfo,
+    DomainSpec,
+    HvmParam,
+    Hypervisor,
+    ImageSpec,
+    Kind,
+    Rings,
+    ShutdownReason,
+    XenError,
+)
+from openxt_xen.open import open_hypervisor
+
+UUID = Uuid("6ba7b810-9dad-41d1-80b4-00c04fd430c8")
+ABSENT = Domid(31999)
+MEMORY_KIB = 8 * 1024
+SLACK_KIB = 1024
+KINDS = pytest.mark.parametrize("kind", [Kind.PV, Kind.PVH])
+
+
+@contextlib.contextmanager
+def simulated_host() -> Iterator[dict[str, str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        kernel = Path(folder) / "kernel"
+        kernel.write_text("any file will do")
+        environ = {
+            "OPENXT_ROOT": folder,
+            "OPENXT_HYPERVISOR": f"simulated:{folder}/hypercalls",
+            "OPENXT_TEST_KERNEL_PV": str(kernel),
+            "OPENXT_TEST_KERNEL_PVH": str(kernel),
+        }
+        command = [sys.executable, "-m", "openxt_sim", "--dir", folder, "--memory-mib", "1024"]
+        with subprocess.Popen(command, env=os.environ | environ, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            yield environ
+            process.terminate()
+
+
+@pytest.fixture(scope="module", params=["simulated", pytest.param("libxc", marks=pytest.mark.xen)])
+def environ(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    if request.param == "libxc":
+        yield os.environ | {"OPENXT_HYPERVISOR": "libxc"}
+    else:
+        with simulated_host() as variables:
+            yield variables
+
+
+@pytest.fixture(scope="module")
+def opened(environ: dict[str, str]) -> Iterator[Hypervisor]:
+    keeper = open_hypervisor(environ)
+    yield keeper
+    keeper.close()
+
+
+@pytest.fixture
+def hypervisor(opened: Hypervisor) -> Iterator[Hypervisor]:
+    """A test ends as it began: with the same domains.  What it left is destroyed, and is a failure."""
+    before = {info.domid for info in opened.domains()}
+    yield opened
+    left = {info.domid for info in opened.domains()} - before
+    for domid in left:
+        with contextlib.suppress(XenError):
+            opened.destroy_domain(domid)
+    assert not left
+
+
+@pytest.fixture
+def create(hypervisor: Hypervisor) -> Iterator[Callable[..., Domid]]:
+    """Domains that end with the test."""
+    created: list[Domid] = []
+
+    def make(kind: Kind = Kind.PVH, max_vcpus: int = 1) -> Domid:
+        created.append(hypervisor.create_domain(DomainSpec(UUID, kind, max_vcpus)))
+        return created[-1]
+
+    yield make
+    for domid in created:
+        if hypervisor.info(domid) is not None:
+            hypervisor.destroy_domain(domid)
+
+
+def look(hypervisor: Hypervisor, domid: Domid) -> DomainInfo:
+    info = hypervisor.info(domid)
+    assert info is not None
+    return info
+
+
+def image(hypervisor: Hypervisor, environ: dict[str, str], domid: Domid, kind: Kind) -> ImageSpec:
+    variable = f"OPENXT_TEST_KERNEL_{kind.upper()}"
+    if variable not in environ:
+        pytest.skip(f"{variable} names no kernel")
+    return ImageSpec(
+        kernel=environ[variable],
+        memory_kib=MEMORY_KIB,
+        max_vcpus=1,
+        store_port=hypervisor.alloc_unbound_port(domid, DOM0),
+        console_port=hypervisor.alloc_unbound_port(domid, DOM0),
+        cmdline="contract",
+    )
+
+
+def prepare(hypervisor: Hypervisor, domid: Domid, kind: Kind, max_kib: int = MEMORY_KIB + SLACK_KIB) -> None:
+    """What is asked of Xen between creation and build, in the order that libxl asks."""
+    hypervisor.set_max_memory(domid, max_kib)
+    if kind is Kind.PV:
+        hypervisor.set_memory_map_limit(domid, MEMORY_KIB)
+    hypervisor.set_tsc_default(domid)
+    if kind is Kind.PVH:
+        hypervisor.set_paging_pool(domid, 2048)
+    hypervisor.apply_cpuid_policy(domid, {})
+
+
+def build(hypervisor: Hypervisor, domid: Domid, kind: Kind, spec: ImageSpec) -> Rings:
+    return (hypervisor.build_pv if kind is Kind.PV else hypervisor.build_pvh)(domid, spec)
+
+
+# Life
+
+
+@KINDS
+def test_a_new_domain_is_paused_and_as_asked_for(
+    hypervisor: Hypervisor, create: Callable[..., Domid], kind: Kind
+) -> None:
+    info = look(hypervisor, create(kind, 2))
+    assert info.paused
+    assert not info.is_dead
+    assert (info.uuid, info.vcpus) == (UUID, 2)
+    assert info.kind is (Kind.PV if kind is Kind.PV else Kind.HVM)
+
+
+def test_the_domains_are_listed_in_order_from_domain_0(
+    hypervisor: Hypervisor, create: Callable[..., Domid]
+) -> None:
+    made = [create(), create()]
+    domids = [info.domid for info in hypervisor.domains()]
+    assert domids == sorted(domids)
+    assert domids[0] == DOM0
+    assert set(made) < set(domids)
+
+
+def test_a_domid_is_not_used_again_at_once(hypervisor: Hypervisor, create: Callable[..., Domid]) -> None:
+    first = create()
+    hypervisor.destroy_domain(first)
+    assert create() != first
+
+
+def test_an_unknown_domain_has_no_info(hypervisor: Hypervisor) -> None:
+    assert hypervisor.info(ABSENT) is None
+
+
+def test_a_destroyed_domain_is_unknown(hypervisor: Hypervisor, create: Callable[..., Domid]) -> None:
+    domid = create()
+    hypervisor.destroy_domain(domid)
+    assert hypervisor.info(domid) is None
+    with pytest.raises(XenError) as caught:
+        hypervisor.destroy_domain(domid)
+    assert caught.value.errno == errno.ESRCH
+
+
+ON_A_DOMAIN: list[Callable[[Hypervisor], object]] = [
+    lambda keeper: keeper.destroy_domain(ABSENT),
+    lambda keeper: keeper.pause(ABSENT),
+    lambda keeper: keeper.unpause(ABSENT),
+    lambda keeper: keeper.shutdown(ABSENT, ShutdownReason.POWEROFF),
+    lambda keeper: keeper.set_max_memory(ABSENT, 4096),
+    lambda keeper: keeper.alloc_unbound_port(ABSENT, DOM0),
+    lambda keeper: keeper.get_hvm_param(ABSENT, HvmParam.STORE_PFN),
+    lambda keeper: keeper.set_hvm_param(ABSENT, HvmParam.TIMER_MODE, 1),
+    lambda keeper: keeper.set_tsc_default(ABSENT),
+    lambda keeper: keeper.send_trigger(ABSENT, 0),
+]
+
+
+@pytest.mark.parametrize("call", ON_A_DOMAIN)
+def test_a_call_on_an_unknown_domain_is_esrch(
+    hypervisor: Hypervisor, call: Callable[[Hypervisor], object]
+) -> None:
+    with pytest.raises(XenError) as caught:
+        call(hypervisor)
+    assert caught.value.errno == errno.ESRCH
+
+
+def test_each_pause_needs_its_own_unpause(hypervisor: Hypervisor, create: Callable[..., Domid]) -> None:
+    domid = create()
+    hypervisor.pause(domid)
+    hypervisor.unpause(domid)
+    assert look(hypervisor, domid).paused
+    hypervisor.unpause(domid)
+    assert not look(hypervisor, domid).paused
+    hypervisor.pause(domid)
+    assert look(hypervisor, domid).paused
+
+
+def test_what_is_not_paused_cannot_be_unpaused(hypervisor: Hypervisor, create: Callable[..., Domid]) -> None:
+    domid = create()
+    hypervisor.unpause(domid)
+    with pytest.raises(XenError) as caught:
+        hypervisor.unpause(domid)
+    assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize(
+    "reason", [ShutdownReason.POWEROFF, ShutdownReason.REBOOT, ShutdownReason.SUSPEND, ShutdownReason.CRASH]
+)
+def test_the_reason_of_a_shutdown_is_seen_and_stays(
+    hypervisor: Hypervisor, create: Callable[..., Domid], reason: ShutdownReason
+) -> None:
+    domid = create()
+    hypervisor.shutdown(domid, reason)
+    info = look(hypervisor, domid)
+    assert info.shutdown is reason
+    assert info.is_dead
+    hypervisor.shutdown(domid, ShutdownReason.WATCHDOG)
+    assert look(hypervisor, domid).shutdown is reason
+
+
+def test_only_a_suspended_domain_is_resumed_fast(
+    hypervisor: Hypervisor, create: Callable[..., Domid]
+) -> None:
+    domid = create()
+    with pytest.raises(XenError) as caught:
+        hypervisor.resume(domid, fast=True)
+    assert caught.value.errno == errno.EINVAL
+
+
+# Memory
+
+
+def test_the_memory_limit_is_seen(hypervisor: Hypervisor, create: Callable[..., Domid]) -> None:
+    domid = create()
+    hypervisor.set_max_memory(domid, MEMORY_KIB)
+    assert look(hypervisor, domid).max_memory_kib == MEMORY_KIB
+
+
+@KINDS
+def test_a_built_domain_has_its_memory_and_the_host_has_less(
+    hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid], kind: Kind
+) -> None:
+    before = hypervisor.physinfo()
+    domid = create(kind)
+    prepare(hypervisor, domid, kind)
+    build(hypervisor, domid, kind, image(hypervisor, environ, domid, kind))
+    info = look(hypervisor, domid)
+    assert info.paused
+    assert not info.is_dead
+    assert MEMORY_KIB - SLACK_KIB <= info.memory_kib <= MEMORY_KIB + SLACK_KIB
+    assert hypervisor.physinfo().free_kib <= before.free_kib - MEMORY_KIB + SLACK_KIB
+    hypervisor.destroy_domain(domid)
+    after = hypervisor.physinfo()
+    assert after.free_kib + after.scrub_kib >= before.free_kib - SLACK_KIB
+    assert after.total_kib == before.total_kib
+
+
+@KINDS
+def test_a_build_beyond_the_memory_limit_fails(
+    hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid], kind: Kind
+) -> None:
+    domid = create(kind)
+    prepare(hypervisor, domid, kind, max_kib=MEMORY_KIB // 2)
+    with pytest.raises(XenError):
+        build(hypervisor, domid, kind, image(hypervisor, environ, domid, kind))
+
+
+def test_a_pv_domain_has_no_paging_pool(hypervisor: Hypervisor, create: Callable[..., Domid]) -> None:
+    with pytest.raises(XenError) as caught:
+        hypervisor.set_paging_pool(create(Kind.PV), 1024)
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
+# Building
+
+
+@KINDS
+def test_a_missing_kernel_is_enoent(
+    hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid], kind: Kind
+) -> None:
+    domid = create(kind)
+    prepare(hypervisor, domid, kind)
+    spec = ImageSpec("/no/such/kernel", MEMORY_KIB, 1, 1, 2)
+    with pytest.raises(XenError) as caught:
+        build(hypervisor, domid, kind, spec)
+    assert caught.value.errno == errno.ENOENT
+
+
+@KINDS
+def test_the_rings_of_a_built_domain_are_two_frames(
+    hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid], kind: Kind
+) -> None:
+    domid = create(kind)
+    prepare(hypervisor, domid, kind)
+    rings = build(hypervisor, domid, kind, image(hypervisor, environ, domid, kind))
+    assert 0 < rings.store != rings.console > 0
+
+
+def test_a_built_pvh_domain_finds_its_rings_in_its_params(
+    hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid]
+) -> None:
+    domid = create(Kind.PVH)
+    prepare(hypervisor, domid, Kind.PVH)
+    spec = image(hypervisor, environ, domid, Kind.PVH)
+    rings = build(hypervisor, domid, Kind.PVH, spec)
+    expected = {
+        HvmParam.STORE_PFN: rings.store,
+        HvmParam.STORE_EVTCHN: spec.store_port,
+        HvmParam.CONSOLE_PFN: rings.console,
+        HvmParam.CONSOLE_EVTCHN: spec.console_port,
+    }
+    assert {param: hypervisor.get_hvm_param(domid, param) for param in expected} == expected
+
+
+# Parts
+
+
+def test_event_ports_of_a_domain_are_distinct(hypervisor: Hypervisor, create: Callable[..., Domid]) -> None:
+    domid = create()
+    ports = [hypervisor.alloc_unbound_port(domid, DOM0) for _ in range(4)]
+    assert len(set(ports)) == 4
+    assert min(ports) > 0
+
+
+def test_an_hvm_param_is_read_as_it_was_set(hypervisor: Hypervisor, create: Callable[..., Domid]) -> None:
+    domid = create(Kind.PVH)
+    assert hypervisor.get_hvm_param(domid, HvmParam.CALLBACK_IRQ) == 0
+    hypervisor.set_hvm_param(domid, HvmParam.TIMER_MODE, 1)
+    assert hypervisor.get_hvm_param(domid, HvmParam.TIMER_MODE) == 1
+
+
+def test_a_pv_domain_has_no_hvm_params(hypervisor: Hypervisor, create: Callable[..., Domid]) -> None:
+    domid = create(Kind.PV)
+    with pytest.raises(XenError) as caught:
+        hypervisor.set_hvm_param(domid, HvmParam.TIMER_MODE, 1)
+    assert caught.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("vcpus", [0, 100_000])
+def test_a_domain_has_a_possible_number_of_vcpus(hypervisor: Hypervisor, vcpus: int) -> None:
+    with pytest.raises(XenError) as caught:
+        hypervisor.create_domain(DomainSpec(UUID, Kind.PVH, vcpus))
+    assert caught.value.errno == errno.EINVAL
+
+
+# The host
+
+
+def test_the_host_tells_what_it_is(hypervisor: Hypervisor) -> None:
+    version, physinfo = hypervisor.version(), hypervisor.physinfo()
+    assert (version.major, version.minor) >= (4, 17)
+    assert "xen-3.0-x86_64" in version.capabilities
+    assert physinfo.nr_cpus >= 1
+    assert 0 < physinfo.free_kib < physinfo.total_kib
+
+
+def test_the_hypervisor_has_a_log(hypervisor: Hypervisor) -> None:
+    assert "(XEN)" in hypervisor.read_console_ring()
