@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from openxt_core.errors import Unavailable
-from openxt_core.ids import Domid
+from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import (
     DomainInfo,
     DomainSpec,
@@ -55,6 +55,15 @@ class LibXc:
 
     def _do(self, name: str, *arguments: Any) -> int:
         return self._calls.number(name, self._calls.handle, *arguments)
+
+    def _on(self, domid: Domid, name: str, *arguments: Any) -> int:
+        """A call about a domain.  Numbers above the last domain's mean other things to Xen: "myself"."""
+        if not self._may_exist(domid):
+            raise XenError(name, errno.ESRCH)
+        return self._do(name, domid, *arguments)
+
+    def _may_exist(self, domid: Domid) -> bool:
+        return 0 <= domid < int(self._lib.DOMID_FIRST_RESERVED)
 
     # The host
 
@@ -110,8 +119,10 @@ class LibXc:
             first = page[count - 1].domain + 1
 
     def info(self, domid: Domid) -> DomainInfo | None:
+        if not self._may_exist(domid):
+            return None
         found = self._ffi.new("xc_domaininfo_t *")
-        count = self._do("xc_domain_getinfolist", domid, 1, found)
+        count = self._on(domid, "xc_domain_getinfolist", 1, found)
         # Xen answers with the next one when there is no such domain.
         return domain_info_of(self._lib, found) if count == 1 and found.domain == domid else None
 
@@ -134,7 +145,7 @@ class LibXc:
 
     def _create_vcpus(self, domid: Domid, count: int) -> None:
         try:
-            self._do("xc_domain_max_vcpus", domid, count)
+            self._on(domid, "xc_domain_max_vcpus", count)
         except XenError:
             self.destroy_domain(domid)
             raise
@@ -160,7 +171,7 @@ class LibXc:
         return 2 if host.capabilities & self._lib.XEN_SYSCTL_PHYSCAP_gnttab_v2 else 1
 
     def destroy_domain(self, domid: Domid) -> None:
-        self._do("xc_domain_destroy", domid)
+        self._on(domid, "xc_domain_destroy")
         self._wait_until_gone(domid)
 
     def _wait_until_gone(self, domid: Domid) -> None:
@@ -176,54 +187,56 @@ class LibXc:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def pause(self, domid: Domid) -> None:
-        self._do("xc_domain_pause", domid)
+        self._on(domid, "xc_domain_pause")
 
     def unpause(self, domid: Domid) -> None:
-        self._do("xc_domain_unpause", domid)
+        self._on(domid, "xc_domain_unpause")
 
     def shutdown(self, domid: Domid, reason: ShutdownReason) -> None:
-        self._do("xc_domain_shutdown", domid, reason)
+        if domid == DOM0:  # Xen would obey: the host reboots
+            raise XenError("xc_domain_shutdown", errno.EPERM, "dom0 itself")
+        self._on(domid, "xc_domain_shutdown", reason)
 
     def resume(self, domid: Domid, *, fast: bool) -> None:
-        self._do("xc_domain_resume", domid, fast)
+        self._on(domid, "xc_domain_resume", fast)
 
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
-        self._do("xc_domain_send_trigger", domid, trigger, vcpu)
+        self._on(domid, "xc_domain_send_trigger", trigger, vcpu)
 
     # Setting one up
 
     def set_max_memory(self, domid: Domid, kib: int) -> None:
-        self._do("xc_domain_setmaxmem", domid, kib)
+        self._on(domid, "xc_domain_setmaxmem", kib)
 
     def set_memory_map_limit(self, domid: Domid, kib: int) -> None:
-        self._do("xc_domain_set_memmap_limit", domid, kib)
+        self._on(domid, "xc_domain_set_memmap_limit", kib)
 
     def set_paging_pool(self, domid: Domid, kib: int) -> None:
         # Xen takes whole pages only.
-        self._do("xc_set_paging_mempool_size", domid, -(-kib // KIB_PER_PAGE) * _PAGE_SIZE)
+        self._on(domid, "xc_set_paging_mempool_size", -(-kib // KIB_PER_PAGE) * _PAGE_SIZE)
 
     def alloc_unbound_port(self, domid: Domid, remote: Domid) -> int:
-        return self._do("xc_evtchn_alloc_unbound", domid, remote)
+        return self._on(domid, "xc_evtchn_alloc_unbound", remote)
 
     def set_hvm_param(self, domid: Domid, param: HvmParam, value: int) -> None:
-        self._do("xc_hvm_param_set", domid, param, value)
+        self._on(domid, "xc_hvm_param_set", param, value)
 
     def get_hvm_param(self, domid: Domid, param: HvmParam) -> int:
         value = self._ffi.new("uint64_t *")
-        self._do("xc_hvm_param_get", domid, param, value)
+        self._on(domid, "xc_hvm_param_get", param, value)
         return int(value[0])
 
     def set_tsc_default(self, domid: Domid) -> None:
         mode, elapsed_ns, khz, incarnation = 0, 0, 0, 0
-        self._do("xc_domain_set_tsc_info", domid, mode, elapsed_ns, khz, incarnation)
+        self._on(domid, "xc_domain_set_tsc_info", mode, elapsed_ns, khz, incarnation)
 
     def apply_cpuid_policy(
         self, domid: Domid, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
     ) -> None:
         restore, featureset, no_features, pae, itsc, nested = False, self._ffi.NULL, 0, True, False, False
         leaves, masks = self._cpuid_leaves(overrides)
-        self._do(
-            "xc_cpuid_apply_policy", domid, restore, featureset, no_features, pae, itsc, nested,
+        self._on(
+            domid, "xc_cpuid_apply_policy", restore, featureset, no_features, pae, itsc, nested,
             leaves, self._ffi.NULL,
         )  # fmt: skip
         del masks  # `leaves` points into them: they had to live until here
@@ -235,6 +248,8 @@ class LibXc:
         leaves = self._ffi.new("struct xc_xend_cpuid[]", len(overrides) + 1)
         masks: list[Any] = []
         for leaf, ((number, subleaf), registers) in zip(leaves, overrides.items(), strict=False):
+            if len(registers) != len(leaf.policy):
+                raise XenError("xc_cpuid_apply_policy", errno.EINVAL, f"leaf {number:#x}: not four masks")
             leaf.leaf = number
             leaf.subleaf = _ANY_SUBLEAF if subleaf is None else subleaf
             for register, mask in enumerate(registers):
@@ -247,10 +262,17 @@ class LibXc:
     # Filling one
 
     def build_pv(self, domid: Domid, image: ImageSpec) -> Rings:
+        self._require("xc_dom_boot_xen_init", domid)
         return build_pv(self._calls, domid, image)
 
     def build_pvh(self, domid: Domid, image: ImageSpec) -> Rings:
+        self._require("xc_dom_boot_xen_init", domid)
         return build_pvh(self._calls, domid, image)
+
+    def _require(self, call: str, domid: Domid) -> None:
+        """The builder itself would fail late, and for another reason."""
+        if self.info(domid) is None:
+            raise XenError(call, errno.ESRCH)
 
 
 def _native_module() -> Any:

@@ -64,7 +64,10 @@ class Calls:
         function = getattr(self.lib, name)
         self.lib.openxt_messages_clear()
         self.ffi.errno = 0  # some calls fail without setting it: 0 then says "unknown", not the last failure
-        return function(*arguments)
+        try:
+            return function(*arguments)
+        except OverflowError as error:  # before the call: a number that does not fit the C type
+            raise XenError(name, errno.EINVAL, str(error)) from error
 
     def _error(self, name: str, unknown: int) -> XenError:
         number = self.ffi.errno or unknown

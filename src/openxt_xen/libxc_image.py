@@ -91,9 +91,9 @@ def _allocate(calls: Calls, image: Any, domid: Domid, spec: ImageSpec) -> None:
     image.xenstore_evtchn, image.xenstore_domid = spec.store_port, DOM0
     calls.number("xc_dom_boot_xen_init", image, calls.handle, domid)
     calls.number("xc_dom_parse_image", image, unknown=errno.ENOEXEC)  # no loader knows this kernel
-    calls.number("xc_dom_mem_init", image, spec.memory_kib // 1024)
+    calls.number("xc_dom_mem_init", image, spec.memory_kib // 1024, unknown=errno.EINVAL)
     image.total_pages = spec.memory_kib // KIB_PER_PAGE  # mem_init counts in MiB; keep what lies beyond
-    calls.number("xc_dom_boot_mem_init", image)
+    calls.number("xc_dom_boot_mem_init", image, unknown=errno.EINVAL)
 
 
 def _set_memory_map(calls: Calls, image: Any, domid: Domid, spec: ImageSpec, acpi: AcpiTables | None) -> Any:
@@ -123,6 +123,5 @@ def _set_acpi_modules(calls: Calls, image: Any, acpi: AcpiTables | None) -> list
 
 def _finish(calls: Calls, image: Any) -> None:
     """Write kernel, ramdisk and start info, start the vcpu, and let dom0 map the two rings by grant."""
-    calls.number("xc_dom_build_image", image)
-    calls.number("xc_dom_boot_image", image)
-    calls.number("xc_dom_gnttab_init", image)
+    for step in ("xc_dom_build_image", "xc_dom_boot_image", "xc_dom_gnttab_init"):
+        calls.number(step, image, unknown=errno.EINVAL)
