@@ -10,14 +10,14 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from dbus_fast import Message, MessageType
 
 from openxt_bus import message as codec
 from openxt_bus import wire
 from openxt_bus.export import Answer, ObjectTree
-from openxt_bus.matching import BUS_NAME, Key, Match, Signal, keys_of
+from openxt_bus.matching import BUS_NAME, Match, Signal
+from openxt_bus.subscriptions import Subscription, Subscriptions
 from openxt_core.errors import BadRequest, InvalidArgs, OpenxtError, Refused, RemoteError, Unavailable
 from openxt_core.places import DEFAULT_SYSTEM_BUS
 from openxt_core.spec import Value
@@ -36,20 +36,6 @@ _PRIMARY_OWNER, _ALREADY_OWNER = 1, 4
 _CALL, _SIGNAL, _ERROR = MessageType.METHOD_CALL, MessageType.SIGNAL, MessageType.ERROR
 
 
-@dataclass(eq=False)
-class Subscription:
-    """Keeps a callback informed until it is closed; closing twice is fine."""
-
-    match: Match
-    callback: Callable[[Signal], None]
-    bus: "Bus"
-    sender: str  # the unique name that match.sender stands for now; "" for none
-    following: "Subscription | None" = None
-
-    async def close(self) -> None:
-        await self.bus._unsubscribe(self)
-
-
 class Bus:
     """Fulfils `Caller` and `Emitter`.  Make one with `connect`."""
 
@@ -60,9 +46,7 @@ class Bus:
         self._tree = ObjectTree()
         self._pending: dict[int, asyncio.Future[Sequence[Value]]] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._rules: dict[str, int] = {}
-        self._rules_lock = asyncio.Lock()
-        self._listeners: dict[Key, list[Subscription]] = {}
+        self._subscriptions = Subscriptions(self._ask_bus, self.name_owner)
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._wire = wire.Wire(sock, self._receive, self._lose)
 
@@ -146,64 +130,11 @@ class Bus:
 
     async def subscribe(self, match: Match, callback: Callable[[Signal], None]) -> Subscription:
         """Call `callback` for each matching signal from now on, in the order they arrive."""
-        subscription = Subscription(match, callback, self, match.sender)
-        if match.followed_name:
-            subscription.following = await self._follow_owner(subscription, match.followed_name)
-        try:
-            await self._hold_rule(match.rule)
-        except BaseException:
-            await _close(subscription.following)
-            raise
-        self._listeners.setdefault(match.key, []).append(subscription)
-        return subscription
-
-    async def _unsubscribe(self, subscription: Subscription) -> None:
-        key = subscription.match.key
-        listeners = self._listeners.get(key, [])
-        if subscription not in listeners:
-            return
-        listeners.remove(subscription)
-        if not listeners:
-            del self._listeners[key]
-        await self._release_rule(subscription.match.rule)
-        await _close(subscription.following)
-
-    async def _hold_rule(self, rule: str) -> None:
-        async with self._rules_lock:
-            if rule not in self._rules:
-                await self._ask_bus("AddMatch", "s", rule)
-            self._rules[rule] = self._rules.get(rule, 0) + 1
-
-    async def _release_rule(self, rule: str) -> None:
-        async with self._rules_lock:
-            self._rules[rule] -= 1
-            if not self._rules[rule]:
-                del self._rules[rule]
-                if self._wire.is_open:
-                    await self._ask_bus("RemoveMatch", "s", rule)
+        return await self._subscriptions.add(match, callback)
 
     async def watch_name(self, name: str, callback: Callable[[str, str], None]) -> Subscription:
         """Call `callback(old_owner, new_owner)` at each change of owner; "" means none."""
-        match = Match(BUS_NAME, "NameOwnerChanged", sender=BUS_NAME, arg0=name)
-        return await self.subscribe(match, lambda signal: callback(signal.body[1], signal.body[2]))
-
-    async def _follow_owner(self, subscription: Subscription, name: str) -> Subscription:
-        told = False
-
-        def changed(_old: str, new: str) -> None:
-            nonlocal told
-            told, subscription.sender = True, new
-
-        subscription.sender = ""
-        watch = await self.watch_name(name, changed)
-        try:
-            owner = await self.name_owner(name)
-        except BaseException:
-            await watch.close()
-            raise
-        if not told:  # else the change came after the answer that we are reading now
-            subscription.sender = owner or ""
-        return watch
+        return await self._subscriptions.watch_name(name, callback)
 
     # Names
 
@@ -302,7 +233,7 @@ class Bus:
             future.set_result(codec.decode(reply.body, reply.signature))
 
     def _deliver(self, message: Message) -> None:
-        if not self._listeners:
+        if not self._subscriptions:
             return
         signal = Signal(
             message.sender or "",
@@ -311,10 +242,7 @@ class Bus:
             message.member or "",
             codec.decode(message.body, message.signature),
         )
-        for key in keys_of(signal):
-            for listener in tuple(self._listeners.get(key, ())):
-                if listener.match.accepts(signal, listener.sender):
-                    _tell(listener, signal)
+        self._subscriptions.deliver(signal)
 
     def _next_serial(self) -> int:
         self._serial = self._serial % MAX_SERIAL + 1
@@ -329,21 +257,9 @@ class Bus:
             task.cancel()
 
 
-async def _close(subscription: Subscription | None) -> None:
-    if subscription is not None:
-        await subscription.close()
-
-
 def _expire(future: asyncio.Future[Sequence[Value]], what: str, timeout_s: float) -> None:
     if not future.done():
         future.set_exception(Unavailable(f"{what} did not answer within {timeout_s:g} s"))
-
-
-def _tell(listener: Subscription, signal: Signal) -> None:
-    try:
-        listener.callback(signal)
-    except Exception:
-        log.exception("a listener for %s.%s failed", signal.interface, signal.member)
 
 
 def _log_failure(request: Message, error: Exception) -> None:
