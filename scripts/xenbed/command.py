@@ -35,15 +35,22 @@ export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFER
 exec {command}
 """
 
+# A session of its own on that line, so that job control and ^C work.
 SHELL_SCRIPT = """\
 #!/bin/sh
-exec setsid sh -ic 'stty sane; echo "dom0 is yours; exit ends the machine"; exec sh -i' \
-    </dev/ttyS1 >/dev/ttyS1 2>&1
+exec </dev/ttyS1 >/dev/ttyS1 2>&1
+stty sane
+echo 'This is dom0; exit ends the machine.'
+exec setsid -cw sh -i
 """
 
 
 def main(words: Sequence[str]) -> int:
-    options = _parser().parse_args(words)
+    parser = _parser()
+    options, for_pytest = parser.parse_known_args(words)
+    if for_pytest and options.act is not _test:
+        parser.error(f"unrecognized arguments: {' '.join(for_pytest)}")
+    options.pytest = for_pytest
     try:
         code: int = options.act(options)
     except BedError as error:
@@ -67,9 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_run_options(run, RUN_LIMIT_S)
     run.set_defaults(act=_run)
 
-    test = commands.add_parser("test", help="run the tests marked `xen` in dom0; other words go to pytest")
+    # No positionals: what is not known goes to pytest as it is, in its order.
+    test = commands.add_parser(
+        "test",
+        help="run the tests marked `xen` in dom0; other words go to pytest",
+        usage=f"bed test [--cold] [--timeout S] [PYTEST WORDS; default: {' '.join(TEST_FOLDERS)}]",
+        allow_abbrev=False,
+    )
     _add_run_options(test, TEST_LIMIT_S)
-    test.add_argument("pytest", nargs=argparse.REMAINDER, help="default: tests/contract tests/xen")
     test.set_defaults(act=_test)
 
     shell = commands.add_parser("shell", help="a shell in dom0")
