@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from openxt_core.ids import Domid
 from openxt_xen.hypervisor import DomainInfo
+from openxt_xenvm.config.model import Action
+from openxt_xenvm.fate import Fate
 from openxt_xenvm.record import Operation, Record
 from openxt_xenvm.state import Event, VmState
 
@@ -68,10 +70,12 @@ def _go_on_ending(living: Sequence[DomainInfo], record: Record, operation: Opera
         ending = record.state in (VmState.SHUTTING_DOWN, VmState.REBOOTING) or not living
         found = Event.FOUND_ENDING if ending and operation.name != "died" else Event.FOUND_RUNNING
         return Decision(Course.ADOPT, (domid,), found, operation)
-    if operation.auto_start:
+    if operation.auto_start or operation.action == Action.RESTART:
         return Decision(Course.CLEAN_UP, then=Operation("start"))
-    found_rebooted = Event.FOUND_REBOOTED if operation.name == "reboot" else None
-    return Decision(Course.CLEAN_UP, found=found_rebooted)
+    waits_for_start = operation.name == "reboot" or (
+        operation.fate == Fate.REBOOTED and operation.action == Action.PRESERVE
+    )
+    return Decision(Course.CLEAN_UP, found=Event.FOUND_REBOOTED if waits_for_start else None)
 
 
 def _clean_up(domains: Sequence[DomainInfo], record: Record | None) -> Decision:

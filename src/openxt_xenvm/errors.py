@@ -5,15 +5,19 @@ The names are the original's, sic: xenmgr turns them into its numbered errors by
 What is ours alone (`Config_refused`) reads the same way.
 """
 
+from errno import ENOMEM
 from typing import ClassVar
 
 from openxt_core.errors import BadRequest, NotSupported, OpenxtError, Refused, Unavailable
+from openxt_xen.hypervisor import XenError
 
 
 def on_the_wire(error: OpenxtError) -> str:
     """The text of an error reply.  One that carries no name of the table is told in brackets."""
     if isinstance(error, NotSupported):
         return f"exception: {error}"
+    if isinstance(error, XenError):
+        error = (NotEnoughFreeMemory if error.errno == ENOMEM else XcError)(str(error))
     if isinstance(error, Named):
         return f"exception: {error.text}"
     return f"exception: Failure({quoted(str(error))})"

@@ -6,7 +6,6 @@ domain at a time, and watches nobody else's nodes.
 """
 
 import asyncio
-import enum
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,42 +13,13 @@ from functools import partial
 
 from openxt_core.errors import Unavailable
 from openxt_core.ids import Domid, Uuid
-from openxt_xen.hypervisor import DomainInfo, ShutdownReason
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import Watch
+from openxt_xenvm.fate import Fate, fate_of
 from openxt_xenvm.notify import Notice, clock_moved, node_changed
 from openxt_xenvm.site import Host
 
 log = logging.getLogger(__name__)
-
-
-class Fate(enum.StrEnum):
-    """How a domain ended."""
-
-    HALTED = "halted"
-    REBOOTED = "rebooted"
-    SUSPENDED = "suspended"
-    CRASHED = "crashed"
-    VANISHED = "vanished"  # destroyed by somebody else
-
-
-FATES = {
-    ShutdownReason.POWEROFF: Fate.HALTED,
-    ShutdownReason.REBOOT: Fate.REBOOTED,
-    ShutdownReason.SUSPEND: Fate.SUSPENDED,
-    ShutdownReason.CRASH: Fate.CRASHED,
-    ShutdownReason.WATCHDOG: Fate.CRASHED,
-    ShutdownReason.SOFT_RESET: Fate.HALTED,  # not supported: the domain ends
-}
-
-
-def fate_of(info: DomainInfo | None, uuid: Uuid) -> Fate | None:
-    """None while the domain lives."""
-    if info is None or info.uuid != uuid:
-        return Fate.VANISHED
-    if info.shutdown is not None:
-        return FATES[info.shutdown]
-    return Fate.VANISHED if info.dying else None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from openxt_xenvm import executor
 from openxt_xenvm.config.model import StartupMode
 from openxt_xenvm.domain import build, memory
 from openxt_xenvm.errors import (
+    DomainStuckDying,
     InvalidConfig,
     NotEnoughFreeMemory,
     RequiresMoreCapabilities,
@@ -28,7 +29,8 @@ from openxt_xenvm.errors import (
     VmNotListening,
     VmShutdownWrongReason,
 )
-from openxt_xenvm.events import DomainWatch, Fate, watched_nodes
+from openxt_xenvm.events import DomainWatch, watched_nodes
+from openxt_xenvm.fate import Fate
 from openxt_xenvm.plan.start import plan_start
 from openxt_xenvm.plan.stop import is_ours
 from openxt_xenvm.record import Operation
@@ -91,7 +93,7 @@ class Lifecycle:
 
     async def _refuse_second_domain(self) -> None:
         domains = await self.host.xen(self.host.hypervisor.domains)
-        if any(info.uuid == self.vm.uuid for info in domains):
+        if any(info.uuid == self.vm.uuid and not info.dying for info in domains):
             raise VmIsAlreadyCreated
         if self.vm.domid is not None:
             await self._stop()
@@ -128,7 +130,7 @@ class Lifecycle:
             await executor.uninterrupted(self._stop_site(site))
         except OpenxtError as error:
             log.error("domain %s is left behind: %s", site.domid, error)
-        self.vm.move(Event.DESTROYED)
+        self.vm.conclude(Event.DESTROYED)
 
     async def _unpause_built(self) -> None:
         try:
@@ -167,7 +169,7 @@ class Lifecycle:
         self.vm.begin(Operation("destroy"))
         try:
             await self._stop()
-            self.vm.move(Event.DESTROYED)
+            self.vm.conclude(Event.DESTROYED)
         finally:
             self.vm.end()
 
@@ -177,7 +179,7 @@ class Lifecycle:
         try:
             await self._shut_down(ShutdownReason.POWEROFF, forced)
             await self._stop()
-            self.vm.move(Event.DESTROYED)
+            self.vm.conclude(Event.DESTROYED)
         finally:
             self.vm.end()
 
@@ -191,7 +193,7 @@ class Lifecycle:
             if auto_start:
                 await self.start(paused=False)
             else:
-                self.vm.move(Event.REBOOT_STOPPED)
+                self.vm.conclude(Event.REBOOT_STOPPED)
         finally:
             self.vm.end()
 
@@ -216,7 +218,7 @@ class Lifecycle:
             raise VmDidntShutdown(f"after {self.host.settings.shutdown_s:.0f} s") from None
         if fate not in ACCEPTED_FATES[reason]:
             await self._stop()
-            vm.move(Event.DESTROYED)
+            vm.conclude(Event.DESTROYED)
             raise VmShutdownWrongReason(fate)
 
     async def _request(self, domid: Domid, reason: ShutdownReason, forced: bool) -> None:
@@ -269,9 +271,19 @@ class Lifecycle:
         try:
             if site.domid is not None:
                 await executor.stop(site)
+        except DomainStuckDying:
+            self.vm.forget_domain()  # nothing is left of it that we could still do something about
+            self.vm.conclude(Event.DESTROYED)
+            raise
         finally:
-            if site.domid is None or not await is_ours(site, site.domid):
-                self.vm.forget_domain()
+            await self._look_again(site)
+
+    async def _look_again(self, site: Site) -> None:
+        """Forget the domain, unless it still lives: then it must go on being followed."""
+        if site.domid is None or not await is_ours(site, site.domid):
+            self.vm.forget_domain()
+        elif self.vm.domid is not None:
+            await self.follow(site.domid)
 
     def _site(self) -> Site:
         vm = self.vm

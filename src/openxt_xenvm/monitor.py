@@ -19,8 +19,8 @@ from openxt_xenvm.adoption import Course, Decision
 from openxt_xenvm.config.model import Action, Startup, StartupMode
 from openxt_xenvm.config.parse import Parsed, parse_config
 from openxt_xenvm.domain.memory import KIB_PER_MIB, page_aligned_kib
-from openxt_xenvm.errors import InvalidConfig, TaskRefused, VmBadState
-from openxt_xenvm.events import Fate
+from openxt_xenvm.errors import DomainStuckDying, InvalidConfig, TaskRefused, VmBadState
+from openxt_xenvm.fate import Fate, action_for
 from openxt_xenvm.lifecycle import Lifecycle
 from openxt_xenvm.notify import CRASHED
 from openxt_xenvm.record import Operation
@@ -136,7 +136,9 @@ class Monitor:
             for domid in decision.domids:
                 self.vm.learn_domid(domid)
                 await self.life.stop()
-            self.vm.move(decision.found or Event.DESTROYED)
+            self.vm.conclude(decision.found or Event.DESTROYED)
+        except DomainStuckDying as error:
+            log.warning("%s", error)
         finally:
             self.vm.end()
 
@@ -188,32 +190,26 @@ class Monitor:
     async def _react(self, domid: Domid, fate: Fate) -> None:
         if self.vm.domid != domid or fate is Fate.SUSPENDED:
             return
-        self.vm.begin(Operation("died", fate=fate))
+        self.vm.begin(Operation("died", fate=fate, action=action_for(fate, self.vm.active)))
         try:
             await self._follow_up(fate)
         finally:
             self.vm.end()
 
     async def _follow_up(self, fate: Fate) -> None:
-        config = self.vm.active
-        if fate is Fate.VANISHED:
-            await self._end(Action.DESTROY)
-        elif fate is Fate.REBOOTED:
+        if fate is Fate.CRASHED:
+            self.vm.tell(CRASHED)
+        if fate is Fate.REBOOTED:
             await self.life.stop()
             self.vm.move(Event.GUEST_REBOOTED)
-            await self._end(config.on_restart)
-        elif fate is Fate.CRASHED:
-            self.vm.tell(CRASHED)
-            await self._end(config.on_crash)
-        else:
-            await self._end(config.on_halt)
+        await self._end(action_for(fate, self.vm.active))
 
     async def _end(self, action: Action) -> None:
         if action is Action.PRESERVE:
             return
         await self.life.stop()
         if action is Action.DESTROY or not self._reload():
-            self.vm.move(Event.DESTROYED)
+            self.vm.conclude(Event.DESTROYED)
             return
         await self.life.start(paused=False, begin_with=Event.RESTARTED)
 

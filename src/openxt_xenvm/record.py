@@ -30,6 +30,7 @@ class Operation:
     paused: bool = False
     auto_start: bool = False
     fate: str = ""  # died: how
+    action: str = ""  # died: what the config says to that
 
 
 @dataclass(frozen=True, slots=True)

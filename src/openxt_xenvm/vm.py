@@ -37,8 +37,14 @@ class Vm:
         self.state = next_state(self.state, event)
         if self.state is VmState.SHUTDOWN and self.pending is not None:
             self.active = self.pending
+        self.save()  # before it is told: who hears of it may look
         self.tell(state_is(self.state))
-        self.save()
+
+    def conclude(self, event: Event) -> None:
+        """The move that ends the operation."""
+        next_state(self.state, event)
+        self.operation = None
+        self.move(event)
 
     def activate_pending(self) -> None:
         """Changed settings apply from now on."""

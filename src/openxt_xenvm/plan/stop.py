@@ -49,13 +49,18 @@ class WaitGone(Step):
         watch = await site.host.store.watch(paths.RELEASE_DOMAIN, lambda _: changed.set())
         try:
             async with asyncio.timeout(site.host.settings.gone_s):
-                while site.domid is not None and await is_ours(site, site.domid):
+                while site.domid is not None and await _is_dying(site, site.domid):
                     await changed.wait()
                     changed.clear()
         except TimeoutError:
             raise DomainStuckDying(f"domain {site.domid}") from None
         finally:
             await watch.close()
+
+
+async def _is_dying(site: Site, domid: Domid) -> bool:
+    info = await site.host.xen(site.host.hypervisor.info, domid)
+    return info is not None and info.uuid == site.uuid and info.dying
 
 
 async def _is_free(site: Site, domid: Domid) -> bool:

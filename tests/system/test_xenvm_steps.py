@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Each step of a start, and each hypercall, fails or is cancelled once: nothing is left of it."""
+
+import asyncio
+import errno
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from xenvm_house import START, UUID, House, open_house
+
+from openxt_core.errors import RemoteError, Unavailable
+from openxt_core.ids import Uuid
+from openxt_xen.hypervisor import Kind
+from openxt_xenvm import executor
+from openxt_xenvm.config.model import DomainConfig
+from openxt_xenvm.plan.start import plan_start
+from openxt_xenvm.plan.steps import Step
+from openxt_xenvm.site import Host, Site
+
+
+@pytest.fixture
+async def house(bus_address: str) -> AsyncIterator[House]:
+    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
+        async with open_house(Path(folder), bus_address) as opened:
+            yield opened
+
+
+@dataclass(frozen=True)
+class Broken(Step):
+    """Fails before it does anything, or after it has done everything."""
+
+    step: Step
+    does_first: bool
+    by_cancelling: bool
+
+    async def do(self, site: Site) -> None:
+        if self.does_first:
+            await self.step.do(site)
+        if not self.by_cancelling:
+            raise Unavailable("this step is broken")
+        run = asyncio.current_task()
+        for task in asyncio.all_tasks():
+            if task is not run and task.get_name() == "start":
+                task.cancel()
+        if not self.does_first:
+            await self.step.do(site)
+
+    async def undo(self, site: Site) -> None:
+        await self.step.undo(site)
+
+
+def plan(kind: Kind, uuid: Uuid, kernel: Path) -> tuple[Step, ...]:
+    config = DomainConfig(
+        virt_type=kind, memory_kib=65536, kernel=str(kernel), vkbd=True, vfb=True, vsnd=True, v4v=True
+    )
+    return plan_start(config, uuid)
+
+
+STEPS = range(len(plan(Kind.PV, UUID, Path("/"))))
+
+
+@pytest.mark.parametrize("by_cancelling", [False, True], ids=["failed", "cancelled"])
+@pytest.mark.parametrize("kind", [Kind.PV, Kind.PVH])
+async def test_whatever_step_breaks_nothing_is_left(house: House, kind: Kind, by_cancelling: bool) -> None:
+    kernel = house.root / "kernel"
+    kernel.write_bytes(b"a kernel")
+    steps = plan(kind, UUID, kernel)
+    before, domains = await house.nodes(), house.xen.domains()
+    host = Host(house.xen, house.store, house.root / "lock")
+    for at in STEPS:
+        for does_first in (False, True):
+            broken = Broken(steps[at], does_first, by_cancelling)
+            site = Site(host, UUID, lambda _: None, lambda _: None)
+            start = asyncio.create_task(
+                executor.run((*steps[:at], broken, *steps[at + 1 :]), site), name="start"
+            )
+            await asyncio.wait([start])
+            assert start.cancelled() if by_cancelling else isinstance(start.exception(), Unavailable)
+            assert house.xen.domains() == domains, broken
+            assert await house.nodes() == before, broken
+
+
+CALLS = [
+    ("create_domain", Kind.PV),
+    ("set_max_memory", Kind.PV),
+    ("set_memory_map_limit", Kind.PV),
+    ("set_tsc_default", Kind.PV),
+    ("alloc_unbound_port", Kind.PV),
+    ("apply_cpuid_policy", Kind.PV),
+    ("build_pv", Kind.PV),
+    ("set_hvm_param", Kind.PVH),
+    ("set_paging_pool", Kind.PVH),
+    ("build_pvh", Kind.PVH),
+]
+
+
+@pytest.mark.parametrize(("call", "kind"), CALLS)
+async def test_a_failed_hypercall_is_told_and_undone(house: House, call: str, kind: Kind) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config(f"virt-type = {kind}"))
+    house.xen.fail_next(call, errno.EPERM)
+    with pytest.raises(RemoteError, match=rf'exception: Xc\.Error\("{call}: EPERM'):
+        await house.call("start")
+    await house.hear("creating-domain", "shutdown")
+    assert house.domids() == []
+    assert await house.nodes() == before
+    assert not house.record().exists()
+    await house.call("start")
+    await house.hear(*START)
+
+
+async def test_a_builder_without_memory_says_so_by_name(house: House) -> None:
+    await house.monitor(house.config())
+    house.xen.fail_next("build_pvh", errno.ENOMEM)
+    with pytest.raises(RemoteError, match="exception: Not_enough_free_memory"):
+        await house.call("start")
+
+
+async def test_a_failed_unpause_leaves_the_domain_created(house: House) -> None:
+    await house.monitor(house.config())
+    house.xen.fail_next("unpause", errno.EPERM)
+    await house.call("start")
+    await house.hear("creating-domain", "creating-devices", "created")
+    assert await house.call("get_status") == "created"
+
+
+async def test_a_domain_that_cannot_be_destroyed_is_not_forgotten(house: House) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config())
+    await house.call("start")
+    (domid,) = house.domids()
+    house.silence()
+    house.xen.fail_next("destroy_domain", errno.EPERM)
+    with pytest.raises(RemoteError, match=r"Xc\.Error"):
+        await house.call("destroy")
+    assert await house.call("get_domid") == str(domid)
+    await house.call("destroy")
+    await house.hear("shutdown")
+    assert await house.nodes() == before
+
+
+async def test_a_start_that_cannot_be_undone_is_cleaned_up_by_destroy(house: House) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config(), XENVM_GONE_S="0.2")
+    house.xen.fail_next("build_pvh", errno.EINVAL)
+    house.xen.fail_next("destroy_domain", errno.EPERM, 3)
+    with pytest.raises(RemoteError, match="build_pvh"):
+        await house.call("start")
+    with pytest.raises(RemoteError, match="Vm_is_already_created"):
+        await house.call("start")
+    await house.call("destroy")
+    assert house.domids() == []
+    assert await house.nodes() == before
