@@ -61,7 +61,8 @@ PURE_MODULES = (
     "openxt_rpcproxy.rules.grammar",
     "openxt_rpcproxy.rules.decide",
     "openxt_bus.framing",
-    "openxt_bus.sasl",
+    "openxt_bus.codec",
+    "openxt_rpcproxy.auth",
 )
 
 
@@ -81,9 +82,10 @@ def _imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module is not None
-            yield node.module
-            # `from package import module` names a module too
-            yield from (f"{node.module}.{a.name}" for a in node.names if f"{node.module}.{a.name}" in MODULES)
+            # `from package import module` imports the module
+            for alias in node.names:
+                deeper = f"{node.module}.{alias.name}"
+                yield deeper if deeper in MODULES else node.module
 
 
 def _package(module: str) -> str:
@@ -96,7 +98,7 @@ def test_a_module_imports_only_the_packages_of_its_layer(module: str) -> None:
     for name in _imports(MODULES[module]):
         if name.startswith("openxt_") and _package(name) != package:
             assert _package(name) in MAY_IMPORT[package], f"{module} imports {name}"
-            if package == "sim":
+            if package == "sim" and _package(name) == "xen":
                 assert name in SIM_MAY_USE, f"{module} imports {name}"
 
 
