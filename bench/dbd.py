@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""dbd with 1000 VMs of 150 keys, against a C service that only answers."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness import PROGRAMS, Load, Promise, Room, on_bus
+
+VMS = 1000
+KEYS = 150
+ECHO = "org.openxt.bench.Echo"
+DBD = "com.citrix.xenclient.db"
+VM = "/vm/00000000-0000-0000-0000-000000000"
+"""All but the last three digits of a VM's number."""
+
+
+def fill(root: Path) -> None:
+    """The database of a private host; nothing is done if it is there already."""
+    folder = root / "config" / "vms"
+    if folder.exists():
+        return
+    folder.mkdir(parents=True)
+    (root / "config" / "db").write_text('{\n  "db-version": "9"\n}\n')
+    config = {f"key-{number}": f"value of key {number}" for number in range(KEYS - 30)}
+    disks = {str(number): {"path": f"/storage/disks/{number}.vhd", "type": "vhd"} for number in range(10)}
+    for number in range(VMS):
+        uuid = f"{VM}{number:03}".removeprefix("/vm/")
+        vm = {"uuid": uuid, "name": f"VM {number}", "config": {**config, "memory": "1024", "disk": disks}}
+        (folder / f"{uuid}.db").write_text(json.dumps(vm, indent=2) + "\n")
+
+
+@contextmanager
+def running_dbd(room: Room, bus: Path) -> Iterator[None]:
+    root = room.folder / "dbd-root"
+    fill(root)
+    notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notices.bind(str(bus) + ".notify")
+    notices.settimeout(60)
+    environ = {**on_bus(bus), "OPENXT_ROOT": str(root), "NOTIFY_SOCKET": f"{bus}.notify"}
+    with room.service("sh", "-c", f'echo started; exec "{PROGRAMS}/dbd"', ready="started", environ=environ):
+        assert notices.recv(100).startswith(b"READY")
+        yield
+    notices.close()
+
+
+def echo_rate(room: Room, load: Load) -> float:
+    service = room.build("echo_service", "systemd")
+    with room.bus() as bus, room.service(service, ready="ready", environ=on_bus(bus)):
+        return room.rate(bus, load)
+
+
+def dbd_rate(room: Room, load: Load) -> float:
+    with room.bus() as bus, running_dbd(room, bus):
+        return room.rate(bus, load)
+
+
+def ratios(room: Room, rounds: int, member: str, arguments: tuple[str, ...], depth: int) -> list[float]:
+    calls = 10_000 if depth == 1 else 30_000
+    found = []
+    for _ in range(rounds):
+        reference = echo_rate(room, Load(ECHO, "/", ECHO, member, arguments, calls, depth))
+        ours = dbd_rate(room, Load(DBD, "/", DBD, member, arguments, calls, depth))
+        found.append(ours / reference)
+    return found
+
+
+def promise(name: str, floor: float, member: str, arguments: tuple[str, ...], depth: int) -> Promise:
+    return Promise(name, floor, lambda room, rounds: ratios(room, rounds, member, arguments, depth))
+
+
+READ = (f"{VM}###/config/memory",)
+WRITE = (f"{VM}###/config/memory", "@@@@@@@@")
+
+PROMISES = (
+    promise("dbd-read-1", 0.9, "read", READ, 1),
+    promise("dbd-read-64", 0.95, "read", READ, 64),
+    promise("dbd-write-1", 0.9, "write", WRITE, 1),
+    promise("dbd-write-64", 0.95, "write", WRITE, 64),
+)
