@@ -25,6 +25,7 @@ RESTART_DELAY_S = 0.1
 MAX_RESTARTS = 30  # within RESTART_WINDOW_S; beyond it something is wrong for good
 RESTART_WINDOW_S = 60.0
 STOP_TIMEOUT_S = 10.0
+ORPHAN_GRACE_S = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -151,11 +152,9 @@ class Supervisor:
         await _end_orphans()
 
     def _reap_orphans(self) -> None:
-        """Collect ended orphans; our own programs are waited for by asyncio."""
-        own = {one.process.pid for one in self.supervised.values() if one.process is not None}
-        for pid in set(children()) - own:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
+        """Collect ended orphans.  Whoever started a child collects it at once; what is left later is ours."""
+        ended = [pid for pid in children() if _is_zombie(pid)]
+        asyncio.get_running_loop().call_later(ORPHAN_GRACE_S, _collect, ended)
 
     def kill(self, name: str) -> None:
         """Kill a program at once (tests); it is started again."""
@@ -178,6 +177,18 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 def _become_subreaper() -> None:
     """Make orphans of our programs our children, so that stop() finds them."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _is_zombie(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    return False
+
+
+def _collect(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 def children() -> list[int]:

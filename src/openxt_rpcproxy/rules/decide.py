@@ -11,7 +11,7 @@ cannot have (the member of a reply) is not compared.  `interface X` also holds f
 
 from collections.abc import Mapping, Sequence
 
-from openxt_rpcproxy.rules.model import POSSIBLE, Decision, Facts, Rule, Undecided, Verdict
+from openxt_rpcproxy.rules.model import POSSIBLE, Decision, Direction, Facts, Rule, Undecided, Verdict
 
 PropertyValue = str | bool | None
 """None: asked for, but there is no such property, or it has another type."""
@@ -35,9 +35,16 @@ def decide(
 def _applies(rule: Rule, facts: Facts) -> bool:
     return (
         rule.direction is facts.direction
-        and rule.stubdom is facts.source.stubdom
+        and _about_such_a_domain(rule, facts)
         and (rule.kind is None or rule.kind is facts.kind)
     )
+
+
+def _about_such_a_domain(rule: Rule, facts: Facts) -> bool:
+    """What the bus says, it says to any domain; what a domain says is asked of rules about its sort."""
+    if rule.stubdom is None:
+        return facts.direction is Direction.OUTGOING or not facts.source.stubdom
+    return rule.stubdom is facts.source.stubdom
 
 
 def _matches(rule: Rule, facts: Facts) -> bool:

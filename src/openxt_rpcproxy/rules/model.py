@@ -44,7 +44,7 @@ class Rule:
     direction: Direction = Direction.INCOMING
     kind: Kind | None = None  # None: any
     wanted: Mapping[str, str] = field(default_factory=dict)  # destination, interface, member, sender
-    stubdom: bool = False  # a rule without the word is about ordinary domains only
+    stubdom: bool | None = None  # None: the word is absent
     dom_uuid: Uuid | None = None
     dom_id: Domid | None = None
     properties: tuple[tuple[str, str | bool], ...] = ()  # of the source VM: all must be equal

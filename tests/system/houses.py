@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Private hosts for tests: the programs that `make run` starts, or some of them, in a folder of their own."""
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from openxt_bus.connection import Bus
+from openxt_house.layout import Layout, lay_out
+from openxt_house.services import services
+from openxt_house.supervisor import Supervisor
+from openxt_xen.xenstore.client import XenStore
+
+PROJECT = Path(__file__).parents[2]
+ALL = frozenset({"dbus-daemon", "openxt-sim", "dbd", "xenvm-zygote", "xenmgr", "rpc-proxy"})
+
+
+@dataclass
+class House:
+    layout: Layout
+    supervisor: Supervisor
+    bus: Bus
+    xenstore: XenStore
+
+    def log(self, service: str) -> str:
+        return self.layout.log(service).read_text()
+
+
+@contextlib.asynccontextmanager
+async def house(programs: Collection[str] = ALL) -> AsyncIterator[House]:
+    """A running host with these programs; every process has ended afterwards."""
+    with tempfile.TemporaryDirectory(prefix="house") as folder:
+        layout = Layout(Path(folder) / "r")
+        lay_out(layout, PROJECT)
+        supervisor = Supervisor(layout.environ(), layout.root)
+        try:
+            await supervisor.start(tuple(one for one in services(layout) if one.name in programs))
+            bus = await Bus.connect(layout.bus_address)
+            xenstore = await XenStore.connect(str(layout.sim / "xenstored"))
+            try:
+                yield House(layout, supervisor, bus, xenstore)
+            finally:
+                bus.close()
+                xenstore.close()
+        finally:
+            await supervisor.stop()

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests on the bus through a real rpc-proxy: what they may say, who they are, and what hostile ones get.
+
+xenmgr is a stand-in here, so that its answers can be chosen; bus, xenstore, dbd and the proxy are real.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from houses import House, house
+
+from openxt_bus.connection import Bus
+from openxt_bus.export import Face, ObjectTree
+from openxt_core.errors import RemoteError
+from openxt_core.ids import DBD_NAME, RPC_PROXY_NAME, XENMGR_NAME, Domid, Uuid, vm_path
+from openxt_core.spec import Arg, Call, Interface, Method, Property, Service, Signal
+from openxt_sim.relay import GuestPorts
+
+UUID = Uuid("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+GUEST, STRANGER, STUB = Domid(7), Domid(8), Domid(9)
+ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
+
+XENMGR = Interface(
+    XENMGR_NAME,
+    methods=(Method("list_vms", (), (Arg("vms", "ao"),)),),
+    signals=(Signal("vm_config_changed", (Arg("uuid", "s"), Arg("path", "o"))),),
+)
+HOST = Interface(f"{XENMGR_NAME}.host", methods=(Method("shutdown"),))
+UNRESTRICTED = Interface(
+    f"{XENMGR_NAME}.vm.unrestricted",
+    properties=(
+        Property("domstore-read-access", "b", "read"),
+        Property("domstore-write-access", "b", "read"),
+        Property("usb-control", "b", "read"),
+        Property("type", "s", "read"),
+    ),
+)
+
+
+@dataclass
+class StandIn:
+    """What the stand-in for xenmgr says, and what it was asked to do."""
+
+    properties: dict[str, Any] = field(
+        default_factory=lambda: {
+            "domstore-read-access": False,
+            "domstore-write-access": False,
+            "usb-control": False,
+            "type": "svm",
+        }
+    )
+    shutdowns: int = 0
+
+    def tree(self) -> ObjectTree:
+        outer = self
+
+        class Root(Service):
+            SPEC = XENMGR
+
+            def list_vms(self) -> list[str]:
+                return [vm_path(UUID)]
+
+        class Host(Service):
+            SPEC = HOST
+
+            def shutdown(self) -> None:
+                outer.shutdowns += 1
+
+        class Vm(Service):
+            SPEC = UNRESTRICTED
+
+            def get_property(self, name: str) -> Any:
+                return outer.properties[name]
+
+        tree = ObjectTree()
+        tree.route("/", Face(XENMGR, Root))
+        tree.route("/host", Face(HOST, Host))
+        tree.route(vm_path(UUID), Face(UNRESTRICTED, Vm))
+        return tree
+
+
+@dataclass
+class World:
+    house: House
+    xenmgr: StandIn
+    bus: Bus  # the stand-in's
+
+    def address(self, domid: Domid) -> str:
+        return f"unix:path={self.house.layout.places.run}/guests/{domid}/5555"
+
+    async def guest(self, domid: Domid = GUEST) -> Bus:
+        return await Bus.connect(self.address(domid))
+
+    def config_changed(self) -> None:
+        self.bus.emit("/", XENMGR_NAME, "vm_config_changed", "so", (UUID, vm_path(UUID)))
+
+
+async def _domain(one: House, domid: Domid, uuid: str | None, target: Domid | None = None) -> None:
+    """What a toolstack leaves in xenstore of a domain."""
+    base = f"/local/domain/{domid}"
+    await one.xenstore.write(f"{base}/name", f"d{domid}")
+    if uuid is not None:
+        await one.xenstore.write(f"{base}/vm", f"/vm/{uuid}")
+        await one.xenstore.write(f"/vm/{uuid}/uuid", uuid)
+    if target is not None:
+        await one.xenstore.write(f"{base}/target", str(target))
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with house({"dbus-daemon", "openxt-sim", "dbd", "rpc-proxy"}) as one:
+        await _domain(one, GUEST, UUID)
+        await _domain(one, STRANGER, None)
+        await _domain(one, STUB, None, target=GUEST)
+        ports = GuestPorts(one.layout.places)
+        xenmgr = StandIn()
+        bus = await Bus.connect(one.layout.bus_address)
+        bus.serve(xenmgr.tree())
+        assert await bus.request_name(XENMGR_NAME)
+        for domid in (GUEST, STRANGER, STUB):
+            await ports.open(domid)
+        yield World(one, xenmgr, bus)
+        for domid in (GUEST, STRANGER, STUB):
+            await ports.close(domid)
+        bus.close()
+
+
+async def db(bus: Bus, member: str, *args: str) -> Sequence[Any]:
+    return await bus.call(DBD_NAME, "/", DBD_NAME, member, "s" * len(args), args)
+
+
+async def denied(call: Any) -> str:
+    with pytest.raises(RemoteError) as caught:
+        await call
+    assert caught.value.name == ACCESS_DENIED
+    return str(caught.value)
+
+
+async def test_a_guest_gets_what_a_rule_allows_and_is_told_at_once_what_none_does(world: World) -> None:
+    guest = await world.guest()
+    assert await guest.call(XENMGR_NAME, "/", XENMGR_NAME, "list_vms") == [[vm_path(UUID)]]
+    text = await denied(guest.call(XENMGR_NAME, "/host", HOST.name, "shutdown", timeout_s=5))
+    assert "deny all" in text
+    assert world.xenmgr.shutdowns == 0
+    assert "DENY domain 7" in world.house.log("rpc-proxy")
+    guest.close()
+
+
+async def test_a_guest_reaches_its_own_store_only_and_only_when_allowed(
+    world: World,
+) -> None:
+    guest = await world.guest()
+    await denied(db(guest, "read", "/x"))
+    world.xenmgr.properties |= {"domstore-read-access": True, "domstore-write-access": True}
+    world.config_changed()
+    await db(guest, "write", "/x", "mine")
+    assert await db(guest, "read", "x") == ["mine"]
+    assert await db(world.house.bus, "read", f"/dom-store/{UUID}/x") == ["mine"]
+    assert await db(world.house.bus, "exists", "/x") == [False]
+    world.xenmgr.properties["domstore-write-access"] = False
+    world.config_changed()
+    await denied(db(guest, "write", "/x", "other"))
+    guest.close()
+
+
+async def test_a_domain_without_a_uuid_is_refused_by_dbd_and_by_rules_that_ask(world: World) -> None:
+    stranger = await world.guest(STRANGER)
+    await denied(db(stranger, "read", "/x"))
+    stranger.close()
+
+
+async def test_rules_without_the_word_stubdom_are_not_for_stub_domains(world: World) -> None:
+    stub = await world.guest(STUB)
+    await stub.call(XENMGR_NAME, "/host", HOST.name, "shutdown")
+    assert world.xenmgr.shutdowns == 1  # `allow stubdom true destination …xenmgr`
+    await denied(db(stub, "read", "/x"))
+    stub.close()
+
+
+async def test_a_vms_own_rules_come_after_the_file_and_are_read_again_when_it_changes(world: World) -> None:
+    rules = f"/vm/{UUID}/rpc-firewall-rules"
+    await db(world.house.bus, "write", f"{rules}/0", f"deny destination {XENMGR_NAME} member list_vms")
+    guest = await world.guest()
+    await denied(guest.call(XENMGR_NAME, "/", XENMGR_NAME, "list_vms"))
+    await db(world.house.bus, "rm", rules)
+    world.config_changed()
+    assert await guest.call(XENMGR_NAME, "/", XENMGR_NAME, "list_vms") == [[vm_path(UUID)]]
+    guest.close()
+
+
+async def test_an_unreadable_rule_of_a_vm_silences_that_vm(world: World) -> None:
+    await db(world.house.bus, "write", f"/vm/{UUID}/rpc-firewall-rules/0", "allow everything please")
+    guest_connects = world.guest()
+    with pytest.raises(Exception, match="denied"):
+        await guest_connects
+
+
+async def test_rules_can_be_added_and_removed_at_run_time(world: World) -> None:
+    proxy = (RPC_PROXY_NAME, "/", RPC_PROXY_NAME)
+    rule = f"allow destination {XENMGR_NAME} interface {HOST.name} member shutdown"
+    question = ("isss", (int(GUEST), XENMGR_NAME, HOST.name, "shutdown"))
+    bus = world.house.bus
+    assert await bus.call(*proxy, "validate_call", *question) == [False]
+    await bus.call(*proxy, "add_rule", "s", (rule,))
+    assert await bus.call(*proxy, "validate_call", *question) == [True]
+    guest = await world.guest()
+    await guest.call(XENMGR_NAME, "/host", HOST.name, "shutdown")
+    await bus.call(*proxy, "delete_rule", "s", (rule,))
+    await denied(guest.call(XENMGR_NAME, "/host", HOST.name, "shutdown"))
+    with pytest.raises(RemoteError, match="no rule added"):
+        await bus.call(*proxy, "delete_rule", "s", (rule,))
+    guest.close()
+
+
+@pytest.mark.parametrize(
+    "bytes_", [b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n" + b"\xff" * 64, b"\0" + b"A" * 500, b"garbage"]
+)
+async def test_garbage_ends_the_senders_own_conversation_only(world: World, bytes_: bytes) -> None:
+    reader, writer = await asyncio.open_unix_connection(world.address(GUEST).removeprefix("unix:path="))
+    writer.write(bytes_)
+    async with asyncio.timeout(10):
+        while await reader.read(1000):
+            pass
+    writer.close()
+    guest = await world.guest()
+    assert await guest.call(XENMGR_NAME, "/", XENMGR_NAME, "list_vms") == [[vm_path(UUID)]]
+    guest.close()
+
+
+async def test_stock_tools_speak_through_the_proxy(world: World) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *("busctl", f"--address={world.address(GUEST)}", "call", XENMGR_NAME, "/", XENMGR_NAME, "list_vms"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert vm_path(UUID) in output.decode()
+
+
+async def test_the_call_context_of_a_service_names_the_guests_connection(world: World) -> None:
+    """Who asks a service is the guest's own connection, never the proxy's."""
+    seen: list[Call] = []
+
+    class Root(Service):
+        SPEC = XENMGR
+
+        def list_vms(self) -> list[str]:
+            seen.append(self.call)
+            return []
+
+    tree = ObjectTree()
+    tree.route("/", Face(XENMGR, Root))
+    world.bus.serve(tree)
+    guest = await world.guest()
+    await guest.call(XENMGR_NAME, "/", XENMGR_NAME, "list_vms")
+    assert seen[0].sender == guest.unique_name
+    name = f"{RPC_PROXY_NAME}.p{world.house.supervisor.supervised['rpc-proxy'].pid}"
+    identity = f"{RPC_PROXY_NAME}.identity"
+    assert await world.house.bus.call(
+        name, "/", identity, "get_connection_domid", "s", (guest.unique_name,)
+    ) == [GUEST]
+    guest.close()
