@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xenbed import debian, image
-from xenbed.folders import RUNS
+from xenbed.folders import REPOSITORY, RUNS
 from xenbed.machine import Machine
 from xenbed.payload import Payload
 from xenbed.runs import run_payload, wiring_of, write_disks
@@ -127,7 +127,7 @@ def _with_arguments(script: str, arguments: Sequence[str]) -> str:
 
 def _test(options: argparse.Namespace) -> int:
     wanted = list(options.pytest)
-    if not any(not word.startswith("-") and Path(word.partition("::")[0]).exists() for word in wanted):
+    if not any((REPOSITORY / word.partition("::")[0]).exists() for word in wanted):
         wanted += TEST_FOLDERS
     script = TEST_SCRIPT.format(command=shlex.join([*PYTEST, *wanted]))
     return run_payload(_machine(), Payload("test", script, options.timeout), cold=options.cold)

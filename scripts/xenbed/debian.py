@@ -50,7 +50,8 @@ DOM0_PACKAGES = (
 
 NOT_IN_DOM0 = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 
-SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d/debian.sources"))
+APT = Path("/etc/apt")
+USUAL_SOURCES = ("sources.list", "sources.list.d/debian.sources")  # before Debian 12, and since
 
 
 def install_host_packages() -> None:
@@ -74,11 +75,17 @@ def is_installed(package: str) -> bool:
 
 
 def sources_file() -> Path:
-    """The host's own list of Debian mirrors, in either format."""
-    for file in SOURCES:
-        if file.is_file() and file.stat().st_size:
+    """The host's own list of mirrors for SUITE, in either format."""
+    others = sorted((APT / "sources.list.d").glob("*"))
+    for file in (*(APT / name for name in USUAL_SOURCES), *others):
+        if file.is_file() and _names_suite(file.read_text()):
             return file
-    raise BedError(f"no Debian mirrors in {' or '.join(map(str, SOURCES))}")
+    raise BedError(f"no list of mirrors in {APT} names {SUITE}; the bed needs Debian 12")
+
+
+def _names_suite(sources: str) -> bool:
+    lines = (line.split() for line in sources.splitlines() if not line.startswith("#"))
+    return any(SUITE in words for words in lines)
 
 
 def unpack_packages(names: Sequence[str], into: Path) -> None:

@@ -12,7 +12,6 @@ import fcntl
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import IO
 from xenbed.folders import RUNS
 from xenbed.machine import PLACEHOLDER, POLL_S, RESULT_BYTES, Machine, Wiring, blank_disk
 from xenbed.payload import Payload, write_disk
-from xenbed.tools import BedError, say
+from xenbed.tools import BedError, run, say
 
 GRACE_S = 60  # beyond the payload's own limit, which dom0 enforces: for booting and bringing results back
 TAIL_LINES = 30
@@ -122,8 +121,9 @@ def _exit_code(folder: Path) -> int:
     if not _has_result(folder):
         _show_console(folder)
         raise BedError("the machine went down before the payload ended: Xen or dom0 crashed")
-    with tarfile.open(wiring_of(folder).result) as results:
-        results.extractall(folder / "out", filter="data")
+    (folder / "out").mkdir()
+    # tar keeps to the folder; Python's tarfile does so only since 3.11.4, and Debian has an older one
+    run(["tar", "--no-same-owner", "-xf", wiring_of(folder).result, "-C", folder / "out"])
     return int((folder / "out" / "exit-code").read_text())
 
 
