@@ -6,6 +6,7 @@ Only runs programs (xec, xec-vm, busctl, dbus-send, gdbus); it has no way of its
 
 import asyncio
 import contextlib
+import difflib
 import json
 import re
 import shlex
@@ -174,11 +175,28 @@ class Life:
 
 
 async def show_lives(layout: Layout, environ: Mapping[str, str], guests: Sequence[Guest]) -> None:
-    """The lives of all `guests`, one after the other, on standard output."""
+    """The lives of all `guests`, one after the other, on standard output.  Raises LifeFailed."""
 
     def say(text: str) -> None:
         print(text, flush=True)
 
     shell = Shell(environ, say)
+    before = [] if layout.simulated else await _xenstore(environ)
     for guest in guests:
         await Life(layout, shell, say).show(guest)
+    if not layout.simulated:
+        _compare(before, await _xenstore(environ))
+        say(f"\n# xenstore-ls: the same {len(before)} lines before and after")
+
+
+async def _xenstore(environ: Mapping[str, str]) -> list[str]:
+    """All of xenstore, by Xen's own tool."""
+    lines: list[str] = []
+    output = await Shell(environ, lines.append).run("xenstore-ls", "-f")
+    return output.splitlines()
+
+
+def _compare(before: Sequence[str], after: Sequence[str]) -> None:
+    if before != after:
+        changed = "\n".join(difflib.unified_diff(before, after, "before", "after", lineterm="", n=0))
+        raise LifeFailed(f"xenstore is not as it was:\n{changed}")
