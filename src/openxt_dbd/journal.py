@@ -17,7 +17,6 @@ Changes are unconditional, so that a replay over files of any age in between end
 """
 
 import errno
-import itertools
 import logging
 import os
 import threading
@@ -116,7 +115,8 @@ class Journal:
     def append(self, changes: Sequence[Change]) -> None:
         """The changes are safe from now on.  Raises Unavailable, and then none of them ever was there."""
         with self._lock:
-            self._write(b"".join(map(encode_change, itertools.count(self.number + 1), changes)))
+            numbered = enumerate(changes, self.number + 1)
+            self._write(b"".join([encode_change(number, change) for number, change in numbered]))
             self.number += len(changes)
 
     def note_saved(self, unit: Unit, digest: bytes, number: int) -> None:

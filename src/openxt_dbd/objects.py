@@ -39,23 +39,19 @@ class Desk:
 
     def __init__(self, database: Database, callers: Callers) -> None:
         self.database = database
+        self.cached = callers.cached
+        self.waiting: dict[str, asyncio.Future[None]] = {}
         self._callers = callers
-        self._waiting: dict[str, asyncio.Future[None]] = {}
 
     def objects(self) -> ObjectTree:
         tree = ObjectTree()
         tree.route("/", Face(DB, lambda call: DbObject(call, self)))
         return tree
 
-    def place_now(self, sender: str) -> Path | None:
-        """The place of a sender whose call may run at once."""
-        caller = self._callers.cached(sender)
-        return None if caller is None or sender in self._waiting else place_of(caller)
-
     async def in_turn(self, sender: str, run: Callable[[Path], MaybeAwaitable[T]]) -> T:
         """Find out who the sender is and run its call behind its earlier ones."""
-        before, mine = self._waiting.get(sender), asyncio.get_running_loop().create_future()
-        self._waiting[sender] = mine
+        before, mine = self.waiting.get(sender), asyncio.get_running_loop().create_future()
+        self.waiting[sender] = mine
         try:
             if before is not None:
                 await before
@@ -63,15 +59,15 @@ class Desk:
             return await result if isinstance(result, Awaitable) else result
         finally:
             mine.set_result(None)
-            if self._waiting[sender] is mine:
-                del self._waiting[sender]
+            if self.waiting[sender] is mine:
+                del self.waiting[sender]
 
 
 class DbObject(Db):
     """One call."""
 
     def __init__(self, call: Call, desk: Desk) -> None:
-        super().__init__(call)
+        self.call = call
         self._desk = desk
 
     def read(self, path: str) -> MaybeAwaitable[str]:
@@ -99,11 +95,12 @@ class DbObject(Db):
         return self._run(self._desk.database.exists, path)
 
     def _run(self, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: str) -> MaybeAwaitable[T]:
+        desk, sender = self._desk, self.call.sender
+        caller = desk.cached(sender)
         steps = paths.parse(path)
-        place = self._desk.place_now(self.call.sender)
-        if place is None:
-            return self._desk.in_turn(self.call.sender, lambda place: operation(place + steps, *values))
-        return operation(place + steps, *values)
+        if caller is None or desk.waiting:
+            return desk.in_turn(sender, lambda place: operation(place + steps, *values))
+        return operation(place_of(caller) + steps, *values)
 
     def _change(self, operation: Callable[..., None], path: str, *values: str) -> MaybeAwaitable[None]:
         if log.isEnabledFor(logging.DEBUG):  # never the value: it may be a secret

@@ -152,8 +152,12 @@ class Database:
             placement.check(change)
         self._journal.append(changes)
         for change in changes:
-            for unit, one in tuple(placement.split(self._root, change)):
-                self._apply(unit, one)
+            unit = placement.unit_of(change.path)
+            if unit is not None:
+                self._apply(unit, change)
+                continue
+            for part, one in tuple(placement.split(self._root, change)):
+                self._apply(part, one)
 
     def _apply(self, unit: Unit | None, change: Change) -> None:
         if unit is None:

@@ -213,6 +213,19 @@ def _target(root: Node, path: Path, refusal: str) -> Node | Absent:
 
 def apply(root: Node | Absent, path: Path, node: Node | Absent, owner: object) -> Node | Absent:
     """The tree with one change made; leaves on the way become inner nodes."""
+    parent: Node | Absent = root
+    for name in path[:-1]:
+        if type(parent) is not Nodes or parent.owner is not owner:
+            return _apply(root, path, node, owner)
+        parent = parent.children.get(name, ABSENT)
+    if not path or type(parent) is not Nodes or parent.owner is not owner or node is ABSENT:
+        return _apply(root, path, node, owner)
+    parent.children[path[-1]] = node
+    return root
+
+
+def _apply(root: Node | Absent, path: Path, node: Node | Absent, owner: object) -> Node | Absent:
+    """`apply` where something on the way has to be made or copied first."""
     if not path:
         return node
     if node is ABSENT and child(root, path[0]) is ABSENT:
@@ -221,7 +234,7 @@ def apply(root: Node | Absent, path: Path, node: Node | Absent, owner: object) -
         return _apply_to_all(root, path, node, owner)
     name, rest = path[0], path[1:]
     branch = _owned(root, owner)
-    entry = apply(branch.children.get(name, ABSENT), rest, node, owner) if rest else node
+    entry = _apply(branch.children.get(name, ABSENT), rest, node, owner) if rest else node
     if entry is ABSENT:
         branch.children.pop(name, None)
     else:
@@ -237,9 +250,9 @@ def _owned(node: Node | Absent, owner: object) -> Nodes:
 
 def _apply_to_all(root: Repeated, path: Path, node: Node | Absent, owner: object) -> Branch:
     name, rest = path[0], path[1:]
-    known = [(key, apply(old, rest, node, owner) if key == name else old) for key, old in root.pairs]
+    known = [(key, _apply(old, rest, node, owner) if key == name else old) for key, old in root.pairs]
     if all(key != name for key, _ in known):
-        known.append((name, apply(ABSENT, rest, node, owner)))
+        known.append((name, _apply(ABSENT, rest, node, owner)))
     return branch([(key, kept) for key, kept in known if kept is not ABSENT])
 
 

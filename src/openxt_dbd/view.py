@@ -7,6 +7,7 @@ The caller's paths are put below its place, where names such as `..` mean nothin
 from typing import TYPE_CHECKING
 
 from openxt_core.errors import AccessDenied
+from openxt_core.ids import DOM0
 from openxt_dbd.path import ROOT, Path
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def place_of(caller: "Caller") -> Path:
     """Where the caller's root is.  Raises AccessDenied for a domain that nobody can name."""
-    if caller.is_dom0:
+    if caller.domid == DOM0:
         return ROOT
     if not caller.uuid:
         raise AccessDenied(f"failed to resolve domid {caller.domid} to uuid")
