@@ -35,10 +35,19 @@ BOOT_ENDS = {"crash": ShutdownReason.CRASH, "reboot": ShutdownReason.REBOOT}
 WATCHED = ("control/shutdown", "control/sysrq", "memory/target", "device")
 
 
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(word: str) -> str:
+        if word not in words:
+            raise ValueError(f"{word!r} is not one of {', '.join(words)}")
+        return word
+
+    return read
+
+
 _READ: dict[str, Callable[[str], object]] = {
-    "boot": str,
+    "boot": _one_of("ok", "hang", "crash", "reboot"),
     "boot_s": float,
-    "shutdown": str,
+    "shutdown": _one_of("obey", "ignore", "hang", "crash"),
     "shutdown_s": float,
     "ready": str,
 }
@@ -53,11 +62,14 @@ class Behaviour:
     ready: str = ""
 
     def told(self, words: str) -> "Behaviour":
-        """Changed by the `sim.…` words of a text; the rest of the text is ignored."""
-        given = dict(
-            word[4:].split("=", 1) for word in _split(words) if word.startswith("sim.") and "=" in word
-        )
-        changes: dict[str, Any] = {name: read(given[name]) for name, read in _READ.items() if name in given}
+        """Changed by the `sim.…` words of a text; the rest of the text is ignored.
+
+        ValueError for a `sim.` word that means nothing: it would be a test that tests nothing.
+        """
+        given = [word[4:].partition("=") for word in _split(words) if word.startswith("sim.")]
+        if unknown := [name for name, _, _ in given if name not in _READ]:
+            raise ValueError(f"unknown word sim.{unknown[0]}")
+        changes: dict[str, Any] = {name: _READ[name](value) for name, _, value in given}
         return replace(self, **changes)
 
 
@@ -83,11 +95,13 @@ class Surroundings:
 class Guest:
     """One built domain, from its first unpause to its end."""
 
-    def __init__(self, domid: Domid, kind: str, cmdline: str, around: Surroundings) -> None:
+    def __init__(
+        self, domid: Domid, kind: str, cmdline: str, behaviour: Behaviour, around: Surroundings
+    ) -> None:
         self.domid = domid
         self.kind = kind
         self.cmdline = cmdline
-        self.behaviour = Behaviour().told(cmdline)
+        self.behaviour = behaviour
         self.peer: Peer | None = None  # from INTRODUCE on
         self.is_paused = True
         self.is_over = False

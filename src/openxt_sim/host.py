@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from openxt_core.ids import DOM0, Domid
 from openxt_sim.devices import Backends
-from openxt_sim.guests import Guest, Surroundings, log_name, name_path
+from openxt_sim.guests import Behaviour, Guest, Surroundings, log_name, name_path
 from openxt_sim.machine import Machine
 from openxt_sim.peers import Peer
 from openxt_sim.requests import handle
@@ -83,8 +83,10 @@ class Host:
                 raise XenError(call, errno.ENOENT, file)
         if not image.kernel:
             raise XenError(call, errno.EINVAL, "no kernel")
+        behaviour = _told(call, Behaviour(), image.cmdline)
         rings = self.machine.build(domid, image, pv=pv)
-        self.guests[domid] = Guest(domid, "pv" if pv else "pvh", image.cmdline, self._around(domid))
+        kind = "pv" if pv else "pvh"
+        self.guests[domid] = Guest(domid, kind, image.cmdline, behaviour, self._around(domid))
         return rings
 
     def _around(self, domid: Domid) -> Surroundings:
@@ -119,7 +121,7 @@ class Host:
         self.machine.shutdown(domid, reason)
         if domid in self.guests:
             self.guests[domid].is_over = True
-        self.store.domain_exception(self._state)
+        self.store.shut_down(domid)
         self.pump()
 
     def resume(self, domid: Domid, *, fast: bool) -> None:
@@ -134,16 +136,10 @@ class Host:
             self.guests.pop(domid).is_over = True
         self._log_names.pop(domid, None)
         self._unsaid.pop(domid, None)
-        self.store.domain_exception(self._state)
+        self.store.gone(domid)
         self.pump()
 
     # Between them
-
-    def _state(self, domid: Domid) -> str:
-        domain = self.machine.domains.get(domid)
-        if domain is None:
-            return "gone"
-        return "running" if domain.shutdown is None else "shutdown"
 
     def _introduced(self) -> frozenset[Domid]:
         return frozenset(domid for domid in self.machine.domains if domid and self.store.is_introduced(domid))
@@ -209,12 +205,19 @@ class Host:
 
     def tell(self, domid: Domid, words: str) -> None:
         guest = self._guest("tell", domid)
-        guest.behaviour = guest.behaviour.told(words)
+        guest.behaviour = _told("tell", guest.behaviour, words)
 
     def _guest(self, call: str, domid: Domid) -> Guest:
         if domid not in self.guests or domid == DOM0:
             raise XenError(call, errno.ESRCH)
         return self.guests[domid]
+
+
+def _told(call: str, behaviour: Behaviour, words: str) -> Behaviour:
+    try:
+        return behaviour.told(words)
+    except ValueError as error:
+        raise XenError(call, errno.EINVAL, str(error)) from error
 
 
 def _take(peer: Peer | None) -> list[tuple[str, str]]:

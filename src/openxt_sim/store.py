@@ -11,7 +11,7 @@ from typing import Protocol
 
 from openxt_core.ids import DOM0, Domid
 from openxt_sim.peers import Peer, Watch
-from openxt_sim.tree import Failure, Node, Rights, Transaction, Tree, parent_of
+from openxt_sim.tree import Failure, Node, Rights, Transaction, Tree, parent_of, without
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import RELATIVE_PATH_MAX, Permission, is_node_path
 
@@ -48,9 +48,8 @@ class Store:
         self._domains = domains
         self._introduced: dict[Domid, bool] = {DOM0: False}  # → shutdown was announced
         self._targets: dict[Domid, Domid] = {}
-        self._births: dict[Domid, int] = {DOM0: 0}
         self._special: dict[str, Node] = {name: Node((Permission(DOM0, "n"),), 0) for name in SPECIAL}
-        self.tree = Tree(self._birth_of)
+        self.tree = Tree()
 
     # Peers
 
@@ -107,26 +106,25 @@ class Store:
         rights = self.rights(peer)
         if not rights.privileged and len(permissions) > self.quotas.permissions:
             raise Failure("ENOSPC")
-        if self._birth_of(permissions[0].domid) is None:
+        absent = frozenset(p.domid for p in permissions if not self._domains.exists(p.domid))
+        if permissions[0].domid in absent:
             raise Failure("ENOENT")
         if path.startswith("@"):
-            self._set_special_permissions(path, permissions, rights)
+            self._set_special_permissions(path, Node(permissions, 0, dead=absent), rights)
             return
         path = peer.absolute(path)
         node = self.tree.find(path, tx, rights, "wo")
         if not rights.privileged and permissions[0].domid != node.permissions[0].domid:
             raise Failure("EPERM")
-        self._put(path, replace(node, permissions=permissions), tx, rights)
+        self._put(path, replace(node, permissions=permissions, dead=absent), tx, rights)
         self._changed(path, tx, node)
 
-    def _set_special_permissions(
-        self, name: str, permissions: tuple[Permission, ...], rights: Rights
-    ) -> None:
+    def _set_special_permissions(self, name: str, node: Node, rights: Rights) -> None:
         if name not in self._special:
             raise Failure("EINVAL")
         if "wo" not in self.tree.may(rights, self._special[name]):
             raise Failure("EACCES")
-        self._special[name] = Node(permissions, self.tree.next_generation())
+        self._special[name] = node
 
     def _find_or_none(self, path: str, tx: Transaction | None, rights: Rights) -> Node | None:
         """None when it is missing and the caller may know that."""
@@ -241,12 +239,6 @@ class Store:
 
     # Domains
 
-    def _birth_of(self, domid: Domid) -> int | None:
-        """Domains become known when first mentioned."""
-        if domid not in self._births and self._domains.exists(domid):
-            self._births[domid] = self.tree.next_generation()
-        return self._births.get(domid)
-
     def is_introduced(self, domid: Domid) -> bool:
         return domid in self._introduced
 
@@ -256,7 +248,6 @@ class Store:
             raise Failure("EINVAL")
         self._forget_peers(domid)
         if domid not in self._introduced:
-            self._birth_of(domid)
             self._introduced[domid] = False
             self._fire(paths.INTRODUCE_DOMAIN, exact=True)
         self.introduced(domid)
@@ -264,15 +255,30 @@ class Store:
     def release(self, domid: Domid) -> None:
         """Forget a domain: its connections, the nodes that it owns, its rights.  Fires @releaseDomain."""
         del self._introduced[domid]
-        self._targets = {
-            stub: served for stub, served in self._targets.items() if domid not in (stub, served)
-        }
         self.released(domid)
         for peer in [peer for peer in self.peers if peer.domid == domid]:
             self.disconnect(peer)
-        self._remove_orphans(domid)
-        self._births.pop(domid, None)
+        self._forget(domid)
         self._fire(paths.RELEASE_DOMAIN, exact=True)
+
+    def shut_down(self, domid: Domid) -> None:
+        """A domain has stopped; it is announced once."""
+        if self._introduced.get(domid) is False:
+            self._introduced[domid] = True
+            self._fire(paths.RELEASE_DOMAIN, exact=True)
+
+    def gone(self, domid: Domid) -> None:
+        """A domain was destroyed."""
+        if domid in self._introduced:
+            self.release(domid)
+        else:
+            self._forget(domid)
+
+    def _forget(self, domid: Domid) -> None:
+        self._targets = {stub: of for stub, of in self._targets.items() if domid not in (stub, of)}
+        self._remove_orphans(domid)
+        self.tree.bury(domid, [tx for peer in self.peers for tx in peer.transactions.values()])
+        self._special = {name: without(node, domid) for name, node in self._special.items()}
 
     def resume(self, domid: Domid) -> None:
         self._introduced[domid] = False
@@ -283,22 +289,6 @@ class Store:
     def check_introduced(self, domid: Domid) -> None:
         if domid not in self._introduced:
             raise Failure("ENOENT")
-
-    def domain_exception(self, states: Callable[[Domid], str]) -> None:
-        """The hypervisor's signal that some domain changed: `running`, `shutdown` or `gone`."""
-        for domid in list(self._births):
-            if domid not in self._introduced and states(domid) == "gone":
-                self._births.pop(domid)
-        announce = False
-        for domid, was_announced in list(self._introduced.items()):
-            state = states(domid)
-            if state == "gone":
-                self.release(domid)
-                announce = False  # the release told it
-            elif state == "shutdown" and not was_announced:
-                self._introduced[domid] = announce = True
-        if announce:
-            self._fire(paths.RELEASE_DOMAIN, exact=True)
 
     def _forget_peers(self, domid: Domid) -> None:
         for peer in self.peers:

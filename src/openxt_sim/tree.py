@@ -8,16 +8,13 @@ node conflict.  Watches and domains are the business of `store`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.xenstore.wire import Permission, is_node_path
 
 TRANSACTION_NODES_MAX = 1024  # of an unprivileged domain
-
-Births = Callable[[Domid], int | None]
-"""Generation at which a domain became known; None for one that does not exist."""
 
 
 class Failure(Exception):
@@ -30,6 +27,7 @@ class Node:
     generation: int
     value: bytes = b""
     children: tuple[str, ...] = ()  # in the order of their creation
+    dead: frozenset[Domid] = frozenset()  # in `permissions` but gone: a successor's number is not them
 
     @property
     def size(self) -> int:
@@ -77,8 +75,7 @@ def join(path: str, name: str) -> str:
 class Tree:
     """Nodes by path.  Every method takes the transaction it belongs to, or None."""
 
-    def __init__(self, birth_of: Births) -> None:
-        self._birth_of = birth_of
+    def __init__(self) -> None:
         self._generation = 0
         self._nodes: dict[str, Node] = {}
         self.owned: Counter[Domid] = Counter()  # nodes outside of transactions
@@ -110,14 +107,9 @@ class Tree:
         if rights.privileged or owner.domid in rights.domids:
             return "rwo"
         for permission in others:
-            if permission.domid in rights.domids and self._is_alive(permission, node):
+            if permission.domid in rights.domids and permission.domid not in node.dead:
                 return _letters(permission)
         return _letters(owner)
-
-    def _is_alive(self, permission: Permission, node: Node) -> bool:
-        """A permission ends with its domain; a later domain of the same number does not inherit it."""
-        birth = self._birth_of(permission.domid)
-        return birth is not None and birth <= node.generation
 
     def find(self, path: str, tx: Transaction | None, rights: Rights, wanted: str) -> Node:
         """The node, if `rights` have all of `wanted`.  Raises EINVAL, EACCES, ENOENT.
@@ -184,7 +176,7 @@ class Tree:
             nodes[parent_of(path)] = replace(parent, children=(*parent.children, path.rpartition("/")[2]))
             first, *others = parent.permissions
             first = first if owner is None else replace(first, domid=owner)
-            nodes[path] = Node((first, *others), 0)
+            nodes[path] = Node((first, *others), 0, dead=parent.dead)
         nodes[missing[-1]] = replace(nodes[missing[-1]], value=value)
         return nodes
 
@@ -200,11 +192,22 @@ class Tree:
         name = path.rpartition("/")[2]
         self.put(above, replace(parent, children=tuple(c for c in parent.children if c != name)), tx)
 
+    def bury(self, domid: Domid, transactions: Iterable[Transaction]) -> None:
+        """From now on no node's permissions mean this domain.  That is no change to a transaction."""
+        for path, node in self._nodes.items():
+            self._nodes[path] = without(node, domid)
+        for tx in transactions:
+            for accessed in tx.accessed.values():
+                accessed.node = accessed.node and without(accessed.node, domid)
+
     # Ending a transaction
 
     def conflicts(self, tx: Transaction) -> bool:
         """True when something that the transaction saw has changed since."""
-        return any(accessed.seen is not self._nodes.get(path) for path, accessed in tx.accessed.items())
+        return any(
+            _generation(accessed.seen) != _generation(self._nodes.get(path))
+            for path, accessed in tx.accessed.items()
+        )
 
     def growth(self, tx: Transaction, domid: Domid) -> int:
         """How many more nodes `domid` would own after a commit."""
@@ -219,6 +222,17 @@ class Tree:
 
 def _letters(permission: Permission) -> str:
     return ("r" if permission.reads else "") + ("w" if permission.writes else "")
+
+
+def _generation(node: Node | None) -> int | None:
+    return node.generation if node else None
+
+
+def without(node: Node, domid: Domid) -> Node:
+    """The same node, with a dead domain's permissions of no effect."""
+    if any(permission.domid == domid for permission in node.permissions[1:]):
+        return replace(node, dead=node.dead | {domid})
+    return node
 
 
 def _owned_by(node: Node | None, domid: Domid) -> bool:

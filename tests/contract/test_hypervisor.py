@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What every keeper of `Hypervisor` promises: the simulated host, and libxc on real Xen.
 
-Each test leaves no domain behind.  On real Xen the kernels come from OPENXT_TEST_KERNEL_PV and _PVH;
-the simulation takes any file.  Light on imports: these tests also run inside the emulated dom0.
+Each test leaves no domain behind.  On real Xen the kernels are those of the bed, or come from
+OPENXT_TEST_KERNEL_PV and _PVH; the simulation takes any file.  Light on imports: these tests also run
+inside the emulated dom0.
 """
 
 import contextlib
@@ -106,11 +107,12 @@ def look(hypervisor: Hypervisor, domid: Domid) -> DomainInfo:
 
 
 def image(hypervisor: Hypervisor, environ: dict[str, str], domid: Domid, kind: Kind) -> ImageSpec:
-    variable = f"OPENXT_TEST_KERNEL_{kind.upper()}"
-    if variable not in environ:
-        pytest.skip(f"{variable} names no kernel")
+    guests = environ.get("OPENXT_GUESTS", "/guest")
+    kernel = environ.get(f"OPENXT_TEST_KERNEL_{kind.upper()}", f"{guests}/tiny-{kind}")
+    if not Path(kernel).exists():
+        pytest.skip(f"no test kernel {kernel}")
     return ImageSpec(
-        kernel=environ[variable],
+        kernel=kernel,
         memory_kib=MEMORY_KIB,
         max_vcpus=1,
         store_port=hypervisor.alloc_unbound_port(domid, DOM0),
