@@ -9,7 +9,8 @@ import asyncio
 import errno
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.xen, pytest.mark.timeout(120)]
 
 GUESTS = Path(os.environ.get("OPENXT_GUESTS", "/guest"))
 CONSOLE_LOGS = Path("/var/log/xen/console")
+CONSOLE_PID = Path("/run/xen/xenconsoled.pid")
 
 SLACK_KIB = 1024  # above the guest's memory: pages that the builder adds
 READY_S = {False: 10.0, True: 60.0}  # tiny, Linux: without hardware virtualisation it takes its time
@@ -306,6 +308,33 @@ async def test_a_destroyed_guest_gives_its_memory_back(libxc: LibXc, store: XenS
     assert libxc.info(guest.domid) is None
     # Xen keeps the domain's own structure until every cpu has passed by; that is not the guest's memory.
     assert libxc.physinfo().free_kib >= before - 256
+
+
+@pytest.fixture
+def stopped_console_daemon() -> Iterator[Callable[[], None]]:
+    """xenconsoled stands still, with the pages that it maps, until the value is called."""
+    pid = int(CONSOLE_PID.read_text())
+    os.kill(pid, signal.SIGSTOP)
+    yield lambda: os.kill(pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGCONT)
+
+
+@KINDS
+async def test_a_domain_is_not_called_destroyed_while_somebody_maps_its_pages(
+    libxc: LibXc, store: XenStore, kind: Kind, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.setattr("openxt_xen.libxc._DEATH_TIMEOUT_S", 0.2)
+    async with living(libxc, store, tiny(kind)) as guest:
+        await guest.says("GUEST READY")
+        go_on = request.getfixturevalue("stopped_console_daemon")
+        with pytest.raises(XenError, match="still maps") as caught:
+            libxc.destroy_domain(guest.domid)
+        info = libxc.info(guest.domid)
+        monkeypatch.undo()
+        go_on()
+    assert caught.value.errno == errno.EBUSY
+    assert info is not None
+    assert info.dying
 
 
 @KINDS
