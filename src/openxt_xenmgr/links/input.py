@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from openxt_core.ids import Domid
-from openxt_xenmgr.links.presence import NamedCaller, ask_if_there
+from openxt_xenmgr.links.presence import Peers
 
 NAME = "com.citrix.xenclient.input"
 # Who the remote user is, and that the name is a hash of it.  Source: OpenXT xenmgr, 2015.
@@ -13,15 +13,15 @@ AUTH_FLAGS = 1 << 19 | 1 << 23
 
 @dataclass(frozen=True, slots=True)
 class InputDaemon:
-    bus: NamedCaller
+    peers: Peers
 
     async def switch_focus(self, domid: Domid) -> bool:
         """Give keyboard, mouse and screen to a domain; False when that did not work."""
-        answer = await ask_if_there(self.bus, NAME, NAME, "switch_focus", "ib", domid, False)
+        answer = await self.peers.ask(NAME, NAME, "switch_focus", "ib", domid, False)
         return bool(answer and answer[0])
 
     async def set_slot(self, domid: Domid, slot: int) -> None:
-        await ask_if_there(self.bus, NAME, NAME, "set_slot", "ii", domid, slot)
+        await self.peers.ask(NAME, NAME, "set_slot", "ii", domid, slot)
 
     async def ask_to_authenticate(self, user: str) -> None:
-        await ask_if_there(self.bus, NAME, NAME, "auth_set_context_flags", "ssi", user, "", AUTH_FLAGS)
+        await self.peers.ask(NAME, NAME, "auth_set_context_flags", "ssi", user, "", AUTH_FLAGS)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from openxt_core.errors import OpenxtError
 from openxt_core.ids import Domid, Uuid
 from openxt_core.signature import Variant
-from openxt_xenmgr.links.presence import TIMEOUT_S, NamedCaller, ask_if_there
+from openxt_xenmgr.links.presence import TIMEOUT_S, Peers
 from openxt_xenmgr.vm.xenvm_config import Network
 
 log = logging.getLogger(__name__)
@@ -23,16 +23,16 @@ UP, DOWN = 1, 0
 
 @dataclass(frozen=True, slots=True)
 class NetworkDaemon:
-    bus: NamedCaller
+    peers: Peers
 
     async def backend_of(self, network: str) -> str:
         """Uuid of the VM that serves `network`; empty when nobody says."""
-        answer = await ask_if_there(self.bus, NAME, NAME, "get_network_backend", "s", network)
+        answer = await self.peers.ask(NAME, NAME, "get_network_backend", "s", network)
         return str(answer[0]) if answer else ""
 
     async def describe(self, network: str) -> Network | None:
         """None when the daemon does not know the network."""
-        if await self.bus.name_owner(NAME) is None:
+        if not self.peers.has(NAME):
             return None
         try:
             bridge = await self._property(network, "bridge")
@@ -42,7 +42,7 @@ class NetworkDaemon:
             return None
 
     async def _property(self, network: str, name: str) -> str:
-        reply = await self.bus.call(
+        reply = await self.peers.bus.call(
             NAME, network, PROPERTIES, "Get", "ss", (CONFIG, name), timeout_s=TIMEOUT_S
         )
         value = reply[0]
@@ -52,4 +52,4 @@ class NetworkDaemon:
         """Tell that a network VM runs as `domid`, or no more."""
         up = UP if domid is not None else DOWN
         number = -1 if domid is None else domid
-        await ask_if_there(self.bus, NAME, NAME, "ndvm_status", "siu", uuid, number, up)
+        await self.peers.ask(NAME, NAME, "ndvm_status", "siu", uuid, number, up)

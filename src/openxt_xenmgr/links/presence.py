@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Call daemons that may not be installed at all: absent must cost nothing.
+"""Daemons that may not be installed at all: absent must cost nothing.
 
-Who is on the bus is asked first, because a call to an absent name could start it by activation, and because
-"not there" is then one question without a time-out.
+Who of them is on the bus is followed from the start, so that asking an absent one is no call, no time-out
+and no activation.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from openxt_bus.connection import Subscription
 from openxt_core.errors import OpenxtError
 from openxt_core.spec import Caller, Value
 
@@ -22,15 +23,42 @@ class NamedCaller(Caller, Protocol):
 
     async def name_owner(self, name: str) -> str | None: ...
 
+    async def watch_name(self, name: str, callback: "NameWatcher") -> Subscription: ...
 
-async def ask_if_there(
-    bus: NamedCaller, destination: str, interface: str, member: str, signature: str = "", *body: Value
-) -> Sequence[Value] | None:
-    """The answer of a peer's root object; None when it is absent, late or refuses (logged)."""
-    if await bus.name_owner(destination) is None:
-        return None
-    try:
-        return await bus.call(destination, "/", interface, member, signature, body, timeout_s=TIMEOUT_S)
-    except OpenxtError as error:
-        log.warning("%s.%s: %s", destination, member, error)
-        return None
+
+class NameWatcher(Protocol):
+    def __call__(self, old: str, new: str, /) -> None: ...
+
+
+class Peers:
+    """The optional daemons that are there now."""
+
+    def __init__(self, bus: NamedCaller) -> None:
+        self.bus = bus
+        self._there: set[str] = set()
+
+    async def follow(self, names: Iterable[str]) -> None:
+        """Know from now on which of `names` are on the bus."""
+        for name in names:
+            await self.bus.watch_name(name, lambda _, new, name=name: self._changed(name, new))
+            self._changed(name, await self.bus.name_owner(name) or "")
+
+    def _changed(self, name: str, owner: str) -> None:
+        (self._there.add if owner else self._there.discard)(name)
+
+    def has(self, name: str) -> bool:
+        return name in self._there
+
+    async def ask(
+        self, destination: str, interface: str, member: str, signature: str = "", *body: Value
+    ) -> Sequence[Value] | None:
+        """The answer of a peer's root object; None when it is absent, late or refuses (logged)."""
+        if not self.has(destination):
+            return None
+        try:
+            return await self.bus.call(
+                destination, "/", interface, member, signature, body, timeout_s=TIMEOUT_S
+            )
+        except OpenxtError as error:
+            log.warning("%s.%s: %s", destination, member, error)
+            return None

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from openxt_xenmgr.links.presence import NamedCaller, ask_if_there
+from openxt_xenmgr.links.presence import Peers
 
 NAME = "com.citrix.xenclient.surfman"
 
@@ -19,16 +19,16 @@ class VgpuMode:
 
 @dataclass(frozen=True, slots=True)
 class Surfman:
-    bus: NamedCaller
+    peers: Peers
 
     async def vgpu_mode(self) -> VgpuMode | None:
         """None when it does not answer."""
-        answer = await ask_if_there(self.bus, NAME, NAME, "vgpu_mode")
+        answer = await self.peers.ask(NAME, NAME, "vgpu_mode")
         if answer is None or len(answer) != 4:
             return None
         max_vgpus, _, msi_translate, addresses = answer
         return VgpuMode(int(max_vgpus), bool(msi_translate), tuple(map(str, addresses)))
 
     async def visible_domids(self) -> list[int]:
-        answer = await ask_if_there(self.bus, NAME, NAME, "get_visible")
+        answer = await self.peers.ask(NAME, NAME, "get_visible")
         return [int(domid) for domid in answer[0]] if answer else []

@@ -4,17 +4,17 @@
 from dataclasses import dataclass
 
 from openxt_core.ids import Domid
-from openxt_xenmgr.links.presence import NamedCaller, ask_if_there
+from openxt_xenmgr.links.presence import Peers
 
 NAME = "com.citrix.xenclient.usbdaemon"
 
 
 @dataclass(frozen=True, slots=True)
 class UsbDaemon:
-    bus: NamedCaller
+    peers: Peers
 
     async def vm_started(self, domid: Domid) -> None:
-        await ask_if_there(self.bus, NAME, NAME, "new_vm", "i", domid)
+        await self.peers.ask(NAME, NAME, "new_vm", "i", domid)
 
     async def vm_stopped(self, domid: Domid) -> None:
-        await ask_if_there(self.bus, NAME, NAME, "vm_stopped", "i", domid)
+        await self.peers.ask(NAME, NAME, "vm_stopped", "i", domid)

@@ -60,10 +60,11 @@ class Stored:
     words: tuple[str, ...] = ()  # what a text may be; empty: anything
     least: int | None = None  # what a number must be at least
     unset: Callable[[Any], bool] = _never  # the values that remove the key
-    inverted: bool = False  # the key means the opposite; false is no key at all
+    inverted: bool = False  # the key means the opposite; the default is no key at all
     stripped: bool = False
     always: bool = False  # written even when nothing changes
     shown: Callable[[Tree, Any], Value] | None = None  # what is shown instead of the stored value
+    written: Callable[[Any], str] = encode  # the text that is stored
     effect: Effect | None = None
     guarded: bool = True  # policy may forbid writing it
     unit: str = ""
@@ -157,8 +158,8 @@ def changes_for(row: Stored | Joined, value: Value) -> tuple[Change, ...]:
     if row.unset(value):
         return (Change(row.key, None),)
     if row.inverted:
-        return (Change(row.key, None if value else "true"),)
-    return (Change(row.key, encode(value)),)
+        return (Change(row.key, None if value is row.default else encode(not value)),)
+    return (Change(row.key, row.written(value)),)
 
 
 def check_allowed(row: Stored, value: Value) -> None:

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Facts of the machine from its files: build, capabilities, language, processor, storage, drives.
+
+Every one has a sensible answer on a machine that lacks the file.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+from functools import cache
+from pathlib import Path
+
+from openxt_core.places import Places
+from openxt_xenmgr.vm.templates import flavour_of
+
+MIB = 1024 * 1024
+COMMAND_TIMEOUT_S = 10.0
+_SCSI = re.compile(r"Host:\s*scsi(\d+)\s+Channel:\s*(\d+)\s+Id:\s*(\d+)\s+Lun:\s*(\d+)")
+BUILD_KEYS = {"build_branch": "branch", "build_date": "build_date_time"}
+BUILD_FIELDS = ("version", "build", "branch", "build_date_time", "tools", "release")
+
+
+def read_text(path: Path) -> str:
+    """The file's text; empty when it cannot be read."""
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def settings(content: str) -> dict[str, str]:
+    """`key = value` lines."""
+    pairs = (line.partition("=") for line in content.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def build_information(places: Places) -> dict[str, str]:
+    """Always with all its fields, empty where nothing is known."""
+    found = settings(read_text(places.xenclient_conf))
+    named = {BUILD_KEYS.get(key, key): value for key, value in found.items()}
+    info = {field: named.get(field, "") for field in BUILD_FIELDS}
+    return {**info, "edition": flavour_of(places)}
+
+
+def capability(places: Places, name: str) -> str:
+    """A word of `/etc/caps.<flavour>`; empty when the file or the line is missing."""
+    content = read_text(places.at(f"/etc/caps.{flavour_of(places)}")).lower()
+    return settings(content).get(name, "")
+
+
+def language(places: Places) -> str:
+    found = settings(read_text(places.at("/config/language.conf"))).get("LANGUAGE", "")
+    return found.strip("'\"") or "en-us"
+
+
+def supported_languages(places: Places) -> list[str]:
+    return capability(places, "supported-languages").split() or ["en-us"]
+
+
+def cd_drives(places: Places) -> tuple[str, ...]:
+    """Host CD drives as h:c:t:l."""
+    found: list[str] = []
+    address = ""
+    for line in read_text(places.at("/proc/scsi/scsi")).splitlines():
+        match = _SCSI.search(line)
+        if match:
+            address = ":".join(str(int(part)) for part in match.groups())
+        elif "CD-ROM" in line and address:
+            found.append(address)
+            address = ""
+    return tuple(found)
+
+
+def storage_mib(places: Places) -> tuple[int, int]:
+    """Total and free MiB of /storage; zeros when it is not there."""
+    try:
+        info = os.statvfs(places.storage)
+    except OSError:
+        return 0, 0
+    return info.f_blocks * info.f_frsize // MIB, info.f_bavail * info.f_frsize // MIB
+
+
+def mac_of(places: Places, interface: str) -> str:
+    return read_text(places.at(f"/sys/class/net/{interface}/address")).strip()
+
+
+@cache
+def cpu_model() -> str:
+    """The processor's own name for itself."""
+    lines = read_text(Path("/proc/cpuinfo")).splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def kernel_words(places: Places) -> str:
+    return read_text(places.at("/proc/cmdline")) or read_text(Path("/proc/cmdline"))
+
+
+def is_mount_point_named(fragment: str) -> bool:
+    """True when some mount's line holds `fragment`."""
+    return any(fragment in line.split() for line in read_text(Path("/proc/mounts")).splitlines())
+
+
+async def dmi(key: str) -> str:
+    """What `dmidecode -s KEY` prints; empty where there is no such program or table."""
+    lines = (await output_of("dmidecode", "-s", key)).splitlines()
+    kept = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return kept[0] if kept else ""
+
+
+async def output_of(*command: str) -> str:
+    """What a program prints; empty when it cannot be run, fails or takes too long."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError:
+        return ""
+    try:
+        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        return ""
+    return output.decode(errors="replace") if process.returncode == 0 else ""
+
+
+# PCI devices, as sysfs shows them
+
+
+def pci_devices(places: Places) -> list[dict[str, str]]:
+    """addr, name, class (16 bits), vendor-id, device-id of every device, ascending address."""
+    folder = places.at("/sys/bus/pci/devices")
+    try:
+        found = sorted(folder.iterdir())
+    except OSError:
+        return []
+    names = _pci_names(places) if found else {}
+    return [_pci_record(path, names) for path in found]
+
+
+def _pci_record(path: Path, names: dict[str, str]) -> dict[str, str]:
+    vendor, device = _hex_of(path / "vendor"), _hex_of(path / "device")
+    unknown = f"Unknown device ({vendor:04x}:{device:04x})"
+    return {
+        "addr": path.name,
+        "name": names.get(f"{vendor:04x}:{device:04x}", unknown),
+        "class": f"0x{_hex_of(path / 'class') >> 8:X}",
+        "vendor-id": f"0x{vendor:X}",
+        "device-id": f"0x{device:X}",
+    }
+
+
+def _hex_of(path: Path) -> int:
+    try:
+        return int(path.read_text().strip(), 16)
+    except (OSError, ValueError):
+        return 0
+
+
+def _pci_names(places: Places) -> dict[str, str]:
+    """`vvvv:dddd` → vendor and device name, from the first pci.ids there is."""
+    candidates = ("/usr/share/pci.ids", "/usr/share/misc/pci.ids")
+    content = next(filter(None, (read_text(places.at(path)) for path in candidates)), "")
+    names: dict[str, str] = {}
+    vendor_id = vendor = ""
+    for line in content.splitlines():
+        if line.startswith("C "):
+            break
+        if line[:1] not in ("#", "\t", ""):
+            vendor_id, _, vendor = line.partition("  ")
+        elif line.startswith("\t") and not line.startswith("\t\t"):
+            device_id, _, device = line.strip().partition("  ")
+            names[f"{vendor_id}:{device_id}"] = f"{vendor} {device}"
+    return names
+
+
+def pci_model(places: Places, pci_class: int) -> str:
+    """Name of the first device of a class; empty when there is none."""
+    wanted = f"0x{pci_class:X}"
+    return next((device["name"] for device in pci_devices(places) if device["class"] == wanted), "")
+
+
+def has_amt(places: Places) -> bool:
+    """Legacy: an Intel management controller or its serial port."""
+    return any(
+        device["vendor-id"] == "0x8086" and device["class"] in ("0x780", "0x700")
+        for device in pci_devices(places)
+    )

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Faces of a VM's disks and network cards: `/vm/<uuid>/disk/<id>` and `/vm/<uuid>/nic/<id>`."""
+
+import re
+from collections.abc import Awaitable, Mapping
+from inspect import isawaitable
+from typing import Any
+
+from openxt_api.vm_disk import Vmdisk
+from openxt_api.vm_nic import Vmnic
+from openxt_core.errors import BadRequest
+from openxt_core.ids import parse_uuid
+from openxt_core.spec import Call, Interface, Value
+from openxt_xenmgr.objects.vm import found_vm
+from openxt_xenmgr.objects.work import Work
+from openxt_xenmgr.properties import disk as disk_rows
+from openxt_xenmgr.properties import nic as nic_rows
+from openxt_xenmgr.properties.table import Change, Live, Row, by_name, changes_for, needed_row, value_in
+from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm import devices
+from openxt_xenmgr.vm.devices import DiskEntry, NicEntry
+from openxt_xenmgr.vm.edits import set_nic_network
+from openxt_xenmgr.world import World
+
+DISK_ROWS = by_name(disk_rows.ROWS)
+NIC_ROWS = by_name(nic_rows.ROWS)
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z", re.IGNORECASE)
+
+
+async def read_row(row: Row[Any], entry: DiskEntry | NicEntry) -> Value:
+    if not isinstance(row, Live):
+        return value_in(row, entry.tree)
+    value = row.read(entry)
+    return await value if isawaitable(value) else value
+
+
+async def read_all(rows: Mapping[str, Row[Any]], entry: DiskEntry | NicEntry) -> dict[str, Value]:
+    return {name: await read_row(row, entry) for name, row in rows.items()}
+
+
+async def write_row(row: Row[Any], entry: DiskEntry | NicEntry, key: str, world: World, value: Value) -> None:
+    """`key` is the entry's place in the VM's tree."""
+    if isinstance(row, Live):
+        assert row.write is not None
+        done = row.write(entry, value)
+        if isawaitable(done):
+            await done
+        return
+    changes = [Change(f"{key}/{change.key}", change.value) for change in changes_for(row, value)]
+    await world.store.change(entry.vm, changes)
+
+
+async def tell(work: Work, call: Call, spec: Interface, rows: Mapping[str, Row[Any]], name: str) -> None:
+    """PropertiesChanged of one property."""
+    vm = found_vm(work, call)
+    find = devices.find_disk if rows is DISK_ROWS else devices.find_nic
+    entry = await find(work.world, vm, int(call.key[1]))
+    work.world.announcer.properties(call.path, spec, {name: await read_row(rows[name], entry)})
+
+
+class DiskObject(Vmdisk):
+    """com.citrix.xenclient.vmdisk.  Everything raises NoSuchDisk (206) when the entry is gone."""
+
+    def __init__(self, call: Call, work: Work) -> None:
+        super().__init__(call)
+        self._work = work
+        self._vm: Vm = found_vm(work, call)
+        self._id = int(call.key[1])
+
+    def _entry(self) -> Awaitable[DiskEntry]:
+        return devices.find_disk(self._work.world, self._vm, self._id)
+
+    async def get_property(self, name: str) -> Value:
+        row = needed_row(DISK_ROWS, self.SPEC, name, writing=False)
+        return await read_row(row, await self._entry())
+
+    async def set_property(self, name: str, value: Value) -> None:
+        row = needed_row(DISK_ROWS, self.SPEC, name, writing=True)
+        if name == "phys-path" and ":" in value:
+            raise BadRequest(f"phys-path cannot be {value[:60]!r}: no ':' is allowed in it")
+        async with self._vm.editing:
+            key = devices.disk_key(self._id)
+            await write_row(row, await self._entry(), key, self._work.world, value)
+        await tell(self._work, self.call, self.SPEC, DISK_ROWS, name)
+
+    async def get_all(self) -> dict[str, Value]:
+        return await read_all(DISK_ROWS, await self._entry())
+
+    async def attach_vhd(self, vhd_path: str) -> None:
+        await self._attach(vhd_path, "vhd")
+
+    async def attach_phy(self, phy_path: str) -> None:
+        await self._attach(phy_path, "phy")
+
+    async def _attach(self, path: str, type: str) -> None:
+        if ":" in path or "\n" in path or not path:
+            raise BadRequest(f"not a path for a disk: {path[:60]!r} (no ':' is allowed in it)")
+        await devices.attach(self._work.world, self._vm, self._id, path, type)
+
+    async def delete(self) -> None:
+        await devices.remove_disk(self._work.world, self._vm, self._id)
+        self._work.publisher.removed_part(self.call.path)
+
+
+class NicObject(Vmnic):
+    """com.citrix.xenclient.vmnic.  Everything raises NoSuchNic (222) when the entry is gone."""
+
+    def __init__(self, call: Call, work: Work) -> None:
+        super().__init__(call)
+        self._work = work
+        self._vm: Vm = found_vm(work, call)
+        self._id = int(call.key[1])
+
+    def _entry(self) -> Awaitable[NicEntry]:
+        return devices.find_nic(self._work.world, self._vm, self._id)
+
+    async def get_property(self, name: str) -> Value:
+        row = needed_row(NIC_ROWS, self.SPEC, name, writing=False)
+        return await read_row(row, await self._entry())
+
+    async def set_property(self, name: str, value: Value) -> None:
+        row = needed_row(NIC_ROWS, self.SPEC, name, writing=True)
+        _check(name, value)
+        async with self._vm.editing:
+            entry = await self._entry()
+            if name == nic_rows.NETWORK:
+                await set_nic_network(self._work.world, self._vm, self._id, value)
+            else:
+                await write_row(row, entry, devices.nic_key(self._id), self._work.world, value)
+        await tell(self._work, self.call, self.SPEC, NIC_ROWS, name)
+
+    async def get_all(self) -> dict[str, Value]:
+        return await read_all(NIC_ROWS, await self._entry())
+
+    async def delete(self) -> None:
+        await devices.remove_nic(self._work.world, self._vm, self._id)
+        self._work.publisher.removed_part(self.call.path)
+
+
+def _check(name: str, value: Value) -> None:
+    """What the rows cannot say.  Raises BadRequest."""
+    if name == "mac" and value not in ("", nic_rows.AUTO) and not _MAC.match(value):
+        raise BadRequest(f"mac cannot be {value[:60]!r}: six hex pairs with ':' between, or 'auto'")
+    if name == "backend-uuid" and value:
+        parse_uuid(value)
+    if name == nic_rows.NETWORK and ("," in value or "\n" in value):
+        raise BadRequest(f"network cannot be {value[:60]!r}: an object path is expected")

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The order in which xenmgr comes up: connections, database, service VMs, known VMs, objects, name.
+
+Also the one place where the parts are put together.  Not built yet: autostart, the v4v firewall, early
+binding of passthrough devices, power events; each says so when it is asked for.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from openxt_bus.connection import Bus
+from openxt_bus.daemon import Lifetime
+from openxt_bus.export import Face, ObjectTree
+from openxt_bus.identity import Identity
+from openxt_core.errors import BadRequest, OpenxtError, Unavailable
+from openxt_core.ids import DBD_NAME, XENMGR_NAME, Domid, Uuid, parse_uuid
+from openxt_core.places import Places
+from openxt_core.spec import Call, Service
+from openxt_xen.domains import uuid_of
+from openxt_xen.xenstore.client import XenStore
+from openxt_xenmgr.announce import Announcer
+from openxt_xenmgr.links import input, network, surfman, usb
+from openxt_xenmgr.links.dbd import DbClient
+from openxt_xenmgr.links.nodes import BACKEND_DOMID, READABLE, Nodes
+from openxt_xenmgr.links.presence import Peers
+from openxt_xenmgr.objects import entries, host, root, vm
+from openxt_xenmgr.objects.publish import Faces, Publisher
+from openxt_xenmgr.objects.work import Work
+from openxt_xenmgr.registry import Registry
+from openxt_xenmgr.tasks import Background
+from openxt_xenmgr.vm.creation import Creator, inject_services
+from openxt_xenmgr.vm.deletion import Remover
+from openxt_xenmgr.vm.edits import Editor
+from openxt_xenmgr.vm.lifecycle import Lifecycle
+from openxt_xenmgr.vm.memory import HostMemory
+from openxt_xenmgr.vm.monitor import Monitors
+from openxt_xenmgr.vm.queue import EventQueue
+from openxt_xenmgr.vm.reactions import Reactor
+from openxt_xenmgr.vm.recovery import Recovery
+from openxt_xenmgr.vm.start import Starter
+from openxt_xenmgr.vm.store import VmStore
+from openxt_xenmgr.vm.templates import Templates, folder_of
+from openxt_xenmgr.world import World
+
+log = logging.getLogger(__name__)
+
+PEERS = (input.NAME, network.NAME, surfman.NAME, usb.NAME)
+DBD_PATIENCE_S = 3600.0
+
+
+async def run(lifetime: Lifetime) -> None:
+    """Serve until told to stop.  VMs and their monitors keep running."""
+    bus = await lifetime.connect()
+    xs = await XenStore.connect()
+    world = make_world(bus, xs)
+    lost = asyncio.get_running_loop().create_future()
+    xs.closed = lambda: lost.done() or lost.set_result(None)
+    try:
+        await serve(lifetime, world)
+        await _until_end(lifetime, lost)
+    finally:
+        xs.closed = lambda: None
+        await world.background.close()
+        world.memory.close()
+        xs.close()
+
+
+async def _until_end(lifetime: Lifetime, store_lost: "asyncio.Future[None]") -> None:
+    stopped = asyncio.ensure_future(lifetime.until_stopped())
+    await asyncio.wait((stopped, store_lost), return_when=asyncio.FIRST_COMPLETED)
+    if not stopped.done():
+        stopped.cancel()
+        raise Unavailable("the connection to xenstored is lost")
+    stopped.result()
+
+
+def make_world(bus: Bus, xs: XenStore) -> World:
+    places = Places.of(os.environ)
+    announcer, db, peers = Announcer(bus), DbClient(bus), Peers(bus)
+    return World(
+        places=places,
+        environ=os.environ,
+        bus=bus,
+        db=db,
+        nodes=Nodes(xs),
+        announcer=announcer,
+        store=VmStore(db, announcer),
+        registry=Registry(),
+        templates=Templates(folder_of(places, os.environ)),
+        memory=HostMemory(os.environ),
+        background=Background(),
+        peers=peers,
+        input=input.InputDaemon(peers),
+        network=network.NetworkDaemon(peers),
+        surfman=surfman.Surfman(peers),
+        usb=usb.UsbDaemon(peers),
+    )
+
+
+def assemble(world: World, tree: ObjectTree) -> tuple[Work, Recovery]:
+    """The working parts, each told of those it hands over to."""
+    queue = EventQueue(world.background)
+    monitors = Monitors(world, queue)
+    life = Lifecycle(world, queue, monitors, Starter(world, queue, monitors))
+    queue.react = Reactor(world, life).react
+    recovery = Recovery(world, life)
+    monitors.on_lost, monitors.on_found = recovery.monitor_lost, recovery.monitor_found
+    publisher = Publisher(world.registry, world.bus, tree)
+
+    async def uuid_of_domain(domid: Domid) -> Uuid | None:
+        return await uuid_of(world.nodes.xs, domid)
+
+    work = Work(
+        world=world,
+        creator=Creator(world, lambda vm: publisher.added(vm, world.store)),
+        remover=Remover(world, life, publisher.removed),
+        editor=Editor(world),
+        life=life,
+        identity=Identity(world.bus, uuid_of_domain),
+        publisher=publisher,
+    )
+    return work, recovery
+
+
+async def serve(lifetime: Lifetime, world: World) -> None:
+    """Everything up to the point where calls are answered."""
+    tree = ObjectTree()
+    work, recovery = assemble(world, tree)
+    await world.peers.follow(PEERS)
+    await wait_for_database(world.bus)
+    await world.nodes.prepare_host()
+    await inject_services(world)
+    await set_default_backend(world)
+    await find_vms(world, work, recovery)
+    work.publisher.lay_out(faces(work))
+    world.bus.serve(tree)
+    await world.db.rm("/xenmgr/autostart-pending-vms")
+    await lifetime.own(world.bus, XENMGR_NAME)
+    log.info("serving %d VMs; autostart is not built yet: none was started", len(world.registry))
+    lifetime.ready()
+
+
+async def wait_for_database(bus: Bus) -> None:
+    """dbd is the one thing without which nothing goes."""
+    there = asyncio.Event()
+    watch = await bus.watch_name(DBD_NAME, lambda _, new: there.set() if new else there.clear())
+    try:
+        if await bus.name_owner(DBD_NAME) is None:
+            log.info("waiting for %s", DBD_NAME)
+            async with asyncio.timeout(DBD_PATIENCE_S):
+                await there.wait()
+    except TimeoutError as late:
+        raise Unavailable(f"{DBD_NAME} did not come up within {DBD_PATIENCE_S:g} s") from late
+    finally:
+        await watch.close()
+
+
+async def set_default_backend(world: World) -> None:
+    """dom0 serves networks unless a VM is the default backend."""
+    stored = await world.db.dump("/vm")
+    vms = stored.values() if isinstance(stored, dict) else ()
+    if not any(vm.get("provides-default-network-backend") == "true" for vm in vms if isinstance(vm, dict)):
+        await world.nodes.xs.write(BACKEND_DOMID, "0")
+        await world.nodes.xs.set_permissions(BACKEND_DOMID, READABLE)
+
+
+async def find_vms(world: World, work: Work, recovery: Recovery) -> None:
+    """Know the stored VMs, how each is, and follow what happens to them."""
+    for name in await world.db.list("/vm"):
+        try:
+            known = world.registry.add(parse_uuid(name))
+            await world.store.dump(known)
+        except BadRequest as error:
+            log.error("/vm/%s is set aside: %s", name, error)
+    await work.life.monitors.follow()
+    names = frozenset(
+        (await world.bus.call("org.freedesktop.DBus", "/", "org.freedesktop.DBus", "ListNames"))[0]
+    )
+    recorded = frozenset(await world.nodes.known_uuids())
+    for vm_found in world.registry:
+        try:
+            await recovery.at_start(vm_found, names, recorded)
+        except OpenxtError as error:
+            log.error("VM %s: its state is not known: %s", vm_found.uuid, error)
+
+
+def faces(work: Work) -> Faces:
+    """A face for each interface; one is made for each call."""
+
+    def face(kind: Callable[[Call, Work], Service]) -> Face:
+        return Face(kind.SPEC, lambda call: kind(call, work))  # type: ignore[attr-defined]  # a class
+
+    def all_of(kinds: tuple[Any, ...]) -> tuple[Face, ...]:
+        return tuple(face(kind) for kind in kinds)
+
+    return Faces(
+        root=all_of(root.FACES),
+        host=all_of(host.FACES),
+        vm=all_of(vm.FACES),
+        disk=(face(entries.DiskObject),),
+        nic=(face(entries.NicObject),),
+    )

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Make VMs: from a template, a JSON document laid over it, and what the caller names.
+
+Only `create_vm*` asks policy first; that is the face's business.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from openxt_core.errors import BadRequest
+from openxt_core.ids import Uuid, parse_uuid
+from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm.hooks import run_hooks
+from openxt_xenmgr.vm.model import is_user_type
+from openxt_xenmgr.vm.slots import free_slot, wants_slot
+from openxt_xenmgr.vm.templates import parse_document
+from openxt_xenmgr.vm.tree import Tree, maybe_text, merge, number, subtree, text, with_leaf
+from openxt_xenmgr.world import World
+
+log = logging.getLogger(__name__)
+
+HOOK_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a caller asked for.  Empty means: whatever the template says."""
+
+    template: str = "new-vm"
+    json: str = ""
+    uuid: str = ""
+    name: str = ""
+    description: str | None = None
+    image_path: str | None = None
+
+
+@dataclass(frozen=True)
+class Creator:
+    """`publish` makes the new VM's objects known on the bus."""
+
+    world: World
+    publish: Callable[[Vm], Awaitable[None]]
+
+    async def create(self, wanted: Wanted) -> Vm:
+        """A new VM, stored and announced.
+
+        Raises BadRequest for a malformed document or a uuid in use, IoError (223) for a missing template,
+        TooManyVms (205); what its run-post-create hook raises comes after the VM was announced.
+        """
+        document = self.world.templates.read(wanted.template)
+        document = merge(document, parse_document(wanted.json, "the JSON document"))
+        async with self.world.registry.creating:
+            uuid = self._uuid(wanted, document)
+            await self._need_unused(uuid)
+            if wants_slot(document):
+                document = with_leaf(document, "slot", str(await self._free_slot()))
+            await self.world.db.inject(f"/vm/{uuid}", completed(document, uuid, wanted))
+            vm = self.world.registry.add(uuid)
+        log.info("VM %s created from template %r", uuid, wanted.template)
+        await self.publish(vm)
+        self.world.announcer.vm_created(uuid)
+        await self._run_hook(vm)
+        return vm
+
+    def _uuid(self, wanted: Wanted, document: Tree) -> Uuid:
+        chosen = wanted.uuid.strip() or text(document, "uuid")
+        return parse_uuid(chosen) if chosen else Uuid(str(uuid4()))
+
+    async def _need_unused(self, uuid: Uuid) -> None:
+        if await self.world.db.exists(f"/vm/{uuid}"):
+            raise BadRequest(f"there is a VM {uuid} already")
+
+    async def _free_slot(self) -> int:
+        return free_slot((await slots_of_user_vms(self.world)).values())
+
+    async def _run_hook(self, vm: Vm) -> None:
+        hook = await self.world.db.read(f"{vm.db}/run-post-create")
+        if hook:
+            await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
+
+
+def completed(document: Tree, uuid: Uuid, wanted: Wanted) -> dict[str, Any]:
+    """The tree of the new VM: the document, with what every VM has and what the caller named."""
+    tree = with_leaf(document, "uuid", uuid)
+    tree = with_leaf(tree, "seamless-id", uuid)
+    if not text(tree, "name").strip():
+        tree = with_leaf(tree, "name", wanted.name.strip() or f"name-{uuid}")
+    for key, value in (("description", wanted.description), ("image_path", wanted.image_path)):
+        if value is not None:
+            tree = with_leaf(tree, key, value)
+    return tree
+
+
+async def slots_of_user_vms(world: World) -> dict[Uuid, int]:
+    """The slot of each user VM; an unset one counts 0."""
+    stored = await world.db.dump("/vm")
+    vms = stored.items() if isinstance(stored, dict) else ()
+    return {Uuid(uuid): number(tree, "slot") for uuid, tree in vms if is_user_type(text(tree, "type"))}
+
+
+async def inject_services(world: World) -> list[Uuid]:
+    """Make service VMs of their templates, again where they may be overwritten; those that were made.
+
+    Two switches, each absent or true by default, forbid overwriting: `/xenmgr/overwrite-<tag>-settings` and
+    `/overwrite-<tag>-settings`.  A new VM is made whatever they say.
+    """
+    made = []
+    for tag, document in world.templates.services().items():
+        uuid = Uuid(text(document, "uuid").lower())
+        stored = await world.db.dump(f"/vm/{uuid}")
+        if isinstance(stored, dict) and not await _may_overwrite(world, tag):
+            continue
+        kept = stored if isinstance(stored, dict) else {}
+        await world.db.inject(f"/vm/{uuid}", with_checksums(document, kept))
+        log.info("service VM %s (%s) made from its template", uuid, tag)
+        made.append(uuid)
+    return made
+
+
+async def _may_overwrite(world: World, tag: str) -> bool:
+    for switch in (f"/xenmgr/overwrite-{tag}-settings", f"/overwrite-{tag}-settings"):
+        if (await world.db.read(switch)).strip().lower() in ("false", "no", "0"):
+            return False
+    return True
+
+
+def with_checksums(document: Tree, stored: Tree) -> dict[str, Any]:
+    """The document with the disk checksums that were stored: they survive a new injection."""
+    tree = dict(document)
+    for disk in subtree(stored, "config/disk"):
+        key = f"config/disk/{disk}/sha1sum"
+        found = maybe_text(stored, key)
+        if found is not None and subtree(document, f"config/disk/{disk}"):
+            tree = with_leaf(tree, key, found)
+    return tree
+
+
+def icon_path(folder: Path, image: str) -> Path:
+    """The file of an icon below `folder`.  Raises BadRequest for one outside."""
+    path = (folder / image).resolve()
+    if not image or not path.is_relative_to(folder.resolve()):
+        raise BadRequest(f"not the path of an icon: {image[:60]!r}")
+    return path

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Delete a VM with everything that is its own: configuration, private store, disks, nodes, files, monitor."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openxt_core.errors import CannotRemoveRunning
+from openxt_core.places import Places
+from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm.hooks import run_hooks
+from openxt_xenmgr.vm.lifecycle import Lifecycle
+from openxt_xenmgr.vm.model import VmConfig, disks_of
+from openxt_xenmgr.vm.start import HOOK_TIMEOUT_S
+from openxt_xenmgr.vm.tree import node
+from openxt_xenmgr.world import World
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Remover:
+    """`withdraw` takes the VM's objects off the bus."""
+
+    world: World
+    life: Lifecycle
+    withdraw: Callable[[Vm], None]
+
+    async def remove(self, vm: Vm) -> None:
+        """Raises CannotRemoveRunning (204), and what the run-pre-delete hook raises."""
+        async with vm.operation:
+            config = await self.world.store.config(vm)
+            if await self.life.is_running(vm):
+                raise CannotRemoveRunning
+            if config["run-pre-delete"]:
+                await run_hooks(config["run-pre-delete"], (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
+            vm.is_leaving = True
+            try:
+                await self._remove_stored(vm, config)
+            except BaseException:
+                vm.is_leaving = False
+                raise
+            await self._forget(vm)
+        log.info("VM %s deleted", vm.uuid)
+
+    async def _remove_stored(self, vm: Vm, config: VmConfig) -> None:
+        files = await self._own_files(config)
+        await self.world.db.rm(vm.db)
+        await self.world.db.rm(vm.domstore)
+        for path in files:
+            _unlink(path)
+        shutil.rmtree(self.world.places.storage / "ovffiles" / vm.uuid, ignore_errors=True)
+
+    async def _forget(self, vm: Vm) -> None:
+        await self.life.monitors.retire(vm)
+        await self.life.monitors.forget(vm)
+        await self.life.queue.settled(vm)
+        await self.world.nodes.forget(vm.uuid)
+        self.withdraw(vm)
+        self.world.registry.remove(vm.uuid)
+        self.world.announcer.vm_deleted(vm.uuid)
+
+    async def _own_files(self, config: VmConfig) -> list[Path]:
+        """Its vhd images that no other VM uses, with what belongs to them.
+
+        A VM that a remote server manages keeps its images.
+        """
+        if node(config.tree, "backend") is not None:
+            return []
+        stored = await self.world.db.dump("/vm")
+        used = _paths_of_others(stored if isinstance(stored, dict) else {}, config.uuid)
+        own = [
+            disk.path
+            for disk in config.disks
+            if disk.type == "vhd" and not disk.shared and not disk.is_cd and disk.path not in used
+        ]
+        return [file for path in own for file in image_files(self.world.places, path)]
+
+
+def _paths_of_others(vms: dict[str, Any], uuid: str) -> set[str]:
+    return {disk.path for other, tree in vms.items() if other != uuid for disk in disks_of(tree)}
+
+
+def image_files(places: Places, path: str) -> list[Path]:
+    """An image and its snapshots; nothing outside the host's own root."""
+    image = Path(path)
+    if places.root != Path("/") and not image.is_relative_to(places.root):
+        image = places.at(path)
+    companions = (f"{image}.hib", f"{image}.snap", str(image.with_suffix(".snap.tmp.vhd")))
+    return [image, *map(Path, companions)]
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s stays: %s", path, error.strerror)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Find out what a VM's start needs to know besides its configuration.  Asks and reads; decides nothing."""
+
+import asyncio
+from pathlib import Path
+
+from openxt_core.places import Places
+from openxt_xenmgr.host import facts as host
+from openxt_xenmgr.properties.vm import HDX
+from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm.backends import backend_domids
+from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.tree import flag, parse_int
+from openxt_xenmgr.vm.xenvm_config import LaunchFacts, Network, PciDevice, Vgpu
+from openxt_xenmgr.world import World
+
+CD_EXCLUSIVE_KEY = "/cd-exclusive"
+SMBIOS_TYPES_KEY = "/xenmgr/smbios-oem-types-pt"
+KEY_DIRS_KEY = "/xenmgr/platform-crypto-key-dirs"
+DEFAULT_KEY_DIRS = "/config/platform-crypto-keys"
+DEFAULT_SMBIOS_TYPES = "129,130,131"
+DELL_SMBIOS_TYPE = 177
+
+
+async def gather_facts(world: World, vm: Vm, config: VmConfig) -> LaunchFacts:
+    """All of it, with the backends of the nics as domain ids."""
+    places = world.places
+    networks = await _networks(world, config)
+    exclusive, oem_types = await asyncio.gather(
+        world.db.read(CD_EXCLUSIVE_KEY), world.db.read(SMBIOS_TYPES_KEY)
+    )
+    return LaunchFacts(
+        kernel_path=str(places.at(f"/tmp/kernel-{vm.uuid}")),
+        version=host.build_information(places).get("version", ""),
+        has_xengfx=places.at("/config/xengfx").exists(),
+        seamless_traffic=seamless_traffic(places, config),
+        key_dirs=await _key_dirs(world, config),
+        absent_disks=_absent_disks(config),
+        networks=networks,
+        backends=await backend_domids(world, config.nics),
+        vgpu=await _vgpu(world, config),
+        pci=await _gpu_devices(world, config),
+        cd_drives=host.cd_drives(places),
+        cd_exclusive=flag({"it": exclusive}, "it", True),
+        smbios_oem_types=await _smbios_types(config, oem_types),
+        oem_manufacturer=await host.dmi("system-manufacturer") if config["acpi-pt"] else "",
+        stubdom_uuid=vm.stubdom_uuid,
+    )
+
+
+def seamless_traffic(places: Places, config: VmConfig) -> bool:
+    """Service VMs never have it; a user VM's own setting wins over the host's."""
+    default = host.capability(places, "seamless-traffic-default") == "true"
+    return config.is_user_vm and flag(config.tree, "seamless-traffic", default)
+
+
+async def _networks(world: World, config: VmConfig) -> tuple[tuple[str, Network], ...]:
+    wanted = dict.fromkeys(nic.network for nic in config.nics if nic.enabled)
+    found = [(path, await world.network.describe(path)) for path in wanted]
+    return tuple((path, network) for path, network in found if network is not None)
+
+
+async def _key_dirs(world: World, config: VmConfig) -> tuple[str, ...]:
+    """Where the keys of encrypted disks are looked for, of those that exist."""
+    if not any(disk.type == "vhd" for disk in config.disks):
+        return ()
+    platform = await world.db.read(KEY_DIRS_KEY) or DEFAULT_KEY_DIRS
+    user = [f"/config/sec/s-{config['crypto-user']}"] if config["crypto-user"] else []
+    named = [*user, *config["crypto-key-dirs"].split(","), *platform.split(",")]
+    wanted = [str(world.places.at(path.strip())) for path in named if path.strip()]
+    return tuple(path for path in wanted if Path(path).is_dir())
+
+
+def _absent_disks(config: VmConfig) -> frozenset[int]:
+    return frozenset(disk.id for disk in config.disks if disk.type == "vhd" and not Path(disk.path).exists())
+
+
+async def _vgpu(world: World, config: VmConfig) -> Vgpu | None:
+    if not config.is_hvm or config["gpu"] != HDX:
+        return None
+    mode = await world.surfman.vgpu_mode()
+    return None if mode is None else Vgpu(bool(mode.max_vgpus and mode.addresses))
+
+
+async def _gpu_devices(world: World, config: VmConfig) -> tuple[PciDevice, ...]:
+    if not config.is_hvm or config["gpu"] != HDX:
+        return ()
+    mode = await world.surfman.vgpu_mode()
+    if mode is None or not mode.max_vgpus:
+        return ()
+    return tuple(_device(address, mode.msi_translate) for address in mode.addresses)
+
+
+def _device(address: str, msi_translate: bool) -> PciDevice:
+    bdf, _, slot = address.partition("@")
+    return PciDevice(bdf, parse_int(slot), msi_translate)
+
+
+async def _smbios_types(config: VmConfig, stored: str) -> tuple[int, ...]:
+    if not config["smbios-pt"]:
+        return ()
+    numbers = [parse_int(word) for word in (stored or DEFAULT_SMBIOS_TYPES).split(",")]
+    found = [number for number in numbers if number is not None]
+    if not stored and (await host.dmi("system-manufacturer")).lower().startswith("dell"):
+        found.append(DELL_SMBIOS_TYPE)
+    return tuple(found)

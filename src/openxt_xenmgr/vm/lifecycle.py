@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Start, stop, reboot, pause VMs: one operation a function.
+
+Starts, restarts and deletion of a VM exclude each other.  A shutdown waits for a start that is under way;
+`destroy` waits for nothing.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from openxt_core.errors import BadRequest, OpenxtError, Refused, VmBadState
+from openxt_core.ids import underscored
+from openxt_xenmgr.links.xenvm import XenvmClient
+from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm.backends import dependencies
+from openxt_xenmgr.vm.events import ShutdownReason
+from openxt_xenmgr.vm.hooks import run_hooks
+from openxt_xenmgr.vm.launch import gather_facts
+from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.monitor import Monitors
+from openxt_xenmgr.vm.preflight import Situation, need_none, reasons
+from openxt_xenmgr.vm.queue import EventQueue
+from openxt_xenmgr.vm.start import HOOK_TIMEOUT_S, Starter
+from openxt_xenmgr.vm.states import ACPI_S3, AT_REST, State
+from openxt_xenmgr.vm.xenvm_config import config_lines
+from openxt_xenmgr.world import World
+
+log = logging.getLogger(__name__)
+
+GUEST = "com.citrix.xenclient.guest"
+AGENT_SHUTDOWN_TIMEOUT_S = 180.0
+KEEP_ALIVE_DELAY_S = 2.0
+
+
+@dataclass(frozen=True)
+class Lifecycle:
+    world: World
+    queue: EventQueue
+    monitors: Monitors
+    starter: Starter
+
+    # Start
+
+    async def start(self, vm: Vm) -> None:
+        """Start with everything it needs; a running VM is left alone.
+
+        Returns when the VM has been unpaused, or its run-insteadof-start hook has ended.
+        """
+        config = await self.world.store.config(vm)
+        if await self.is_running(vm):
+            log.info("VM %s is running already", vm.uuid)
+            return
+        hook = config["run-insteadof-start"]
+        if hook:
+            await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
+            return
+        await self.start_internal(vm)
+
+    async def start_internal(self, vm: Vm) -> None:
+        """Start, whatever hook stands in the way."""
+        config = await self.world.store.config(vm)
+        if config["track-dependencies"]:
+            await self._start_needed(config)
+        async with vm.operation:
+            await self._start_if_stopped(vm)
+
+    async def _start_needed(self, config: VmConfig) -> None:
+        needed = await dependencies(self.world, config)
+        for uuid in needed:
+            other = self.world.registry.need(uuid)
+            if not await self.is_running(other):
+                log.info("VM %s needs VM %s: starting it", config.uuid, uuid)
+                await self.start(other)
+        still = [uuid for uuid in needed if not await self.is_running(self.world.registry.need(uuid))]
+        if still:
+            need_none(reasons(config, Situation(not_running=still)))
+
+    async def _start_if_stopped(self, vm: Vm) -> None:
+        if vm.is_leaving:
+            raise BadRequest(f"VM {vm.uuid} is being deleted")
+        if not await self.is_running(vm):
+            await self.starter.start(vm, await self.world.store.config(vm))
+
+    async def is_running(self, vm: Vm) -> bool:
+        """Asks its monitor: a VM that is being made, or paused, or asleep in memory, runs."""
+        if not await self.monitors.attach(vm):
+            return False
+        return await self.monitors.client(vm).status() not in AT_REST
+
+    # Stop
+
+    async def shutdown(self, vm: Vm) -> None:
+        """Have the guest shut down; returns when it is gone.  Nothing happens without a monitor."""
+        async with vm.operation:
+            pass  # a start under way is let come to its end
+        if not await self.monitors.attach(vm):
+            log.warning("VM %s has no monitor: nothing to shut down", vm.uuid)
+            return
+        xenvm = self.monitors.client(vm)
+        await self._wake_up(vm, xenvm)
+        if await self._ask_agent(vm, "request_shutdown") and await self._ends(vm):
+            return
+        if await self.is_running(vm):
+            await xenvm.halt()
+        await self.queue.settled(vm)
+
+    async def _wake_up(self, vm: Vm, xenvm: XenvmClient) -> None:
+        """A sleeping guest cannot shut down."""
+        if vm.is_hvm and await xenvm.acpi_state() == ACPI_S3:
+            await xenvm.wake()
+
+    async def _ask_agent(self, vm: Vm, request: str) -> bool:
+        """Ask the agent inside the guest; False when there is none or it refuses."""
+        name = f"{GUEST}.uuid_{underscored(vm.uuid)}"
+        if await self.world.bus.name_owner(name) is None:
+            return False
+        try:
+            await self.world.bus.call(name, "/", GUEST, request)
+        except OpenxtError as error:
+            log.warning("VM %s: its agent: %s", vm.uuid, error)
+            return False
+        return True
+
+    async def _ends(self, vm: Vm) -> bool:
+        try:
+            await vm.until(lambda state: state in AT_REST, AGENT_SHUTDOWN_TIMEOUT_S, "its end")
+        except OpenxtError as error:
+            log.warning("VM %s: the agent did not shut it down: %s", vm.uuid, error)
+            return False
+        return True
+
+    async def destroy(self, vm: Vm) -> None:
+        """End the domain at once, whatever goes on.  Nothing happens without a monitor."""
+        if not await self.monitors.attach(vm):
+            log.warning("VM %s has no monitor: nothing to destroy", vm.uuid)
+            return
+        vm.abandon(Refused(f"VM {vm.uuid} was destroyed meanwhile"))
+        await self.monitors.client(vm).destroy()
+        await self.queue.settled(vm)
+
+    # Reboot, pause
+
+    async def reboot(self, vm: Vm) -> None:
+        """Have the guest reboot, with its configuration as it is now."""
+        xenvm = await self._running_monitor(vm, "reboot")
+        config = await self.world.store.config(vm)
+        lines = config_lines(config, await gather_facts(self.world, vm, config))
+        await self.monitors.bring_up(vm, lines)
+        if not await self._ask_agent(vm, "request_reboot"):
+            await xenvm.reboot()
+
+    async def pause(self, vm: Vm) -> None:
+        await (await self._running_monitor(vm, "pause")).pause()
+        await self.queue.settled(vm)
+
+    async def unpause(self, vm: Vm) -> None:
+        await (await self._running_monitor(vm, "unpause")).unpause()
+        await self.queue.settled(vm)
+
+    async def _running_monitor(self, vm: Vm, what: str) -> XenvmClient:
+        """Raises VmBadState (102) for a VM that does not run."""
+        if not await self.is_running(vm):
+            raise VmBadState(f"cannot {what} VM {vm.uuid}: it does not run")
+        return self.monitors.client(vm)
+
+    # What follows from events; run in the background
+
+    async def restart_after_reboot(self, vm: Vm) -> None:
+        """Begin a new run once the old one is cleaned up completely."""
+        async with vm.operation:
+            vm.is_restarting = True
+            try:
+                await self.monitors.client(vm).destroy()
+                await self.queue.settled(vm)
+            finally:
+                vm.is_restarting = False
+            await self._start_if_stopped(vm)
+
+    async def keep_alive(self, vm: Vm) -> None:
+        """Start a VM again that shall always run; not one whose start failed, or that was deleted."""
+        if vm.reason is ShutdownReason.CREATION_FAILURE or vm.is_restarting or vm.is_leaving:
+            return
+        await asyncio.sleep(KEEP_ALIVE_DELAY_S)
+        if not vm.is_leaving and vm.state is State.SHUTDOWN:
+            await self.start(vm)
+
+    async def wake(self, vm: Vm) -> None:
+        await self.monitors.client(vm).wake()

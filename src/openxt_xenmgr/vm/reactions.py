@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Event of a VM → what follows from it, in a fixed order.
+
+The state node and our own view change after the clean-up of an ended run; clients hear of it last.  One
+failing reaction is logged and does not stop the next.  Not built yet: power link, firewall, CD drives.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from openxt_core.errors import OpenxtError
+from openxt_core.spec import Value
+from openxt_xenmgr.properties.table import Change
+from openxt_xenmgr.properties.vm_live import current_acpi_state
+from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm.events import (
+    ClockChanged,
+    Event,
+    PowerChanged,
+    StateChanged,
+    reason_after,
+)
+from openxt_xenmgr.vm.hooks import run_hooks
+from openxt_xenmgr.vm.lifecycle import Lifecycle
+from openxt_xenmgr.vm.states import ACPI_S3, ACPI_S4, State, public
+from openxt_xenmgr.vm.tree import parse_int
+from openxt_xenmgr.world import World
+
+log = logging.getLogger(__name__)
+
+SOFT_HOOK_TIMEOUT_S = 30.0
+
+WITHOUT_DOMAIN = frozenset({State.SHUTDOWN, State.REBOOTED, State.SUSPENDED, State.PRE_CREATE})
+HOOKLESS = frozenset({State.CREATING_DOMAIN, State.CREATING_DEVICES, State.CREATED})
+
+
+@dataclass(frozen=True)
+class Reactor:
+    world: World
+    life: Lifecycle
+
+    async def react(self, vm: Vm, event: Event) -> None:
+        """Everything that follows from one event.  A state that the VM has already is no event."""
+        if isinstance(event, StateChanged) and event.state is vm.state:
+            return
+        for reaction in REACTIONS:
+            try:
+                await reaction(self, vm, event)
+            except OpenxtError as error:
+                log.warning("VM %s: %s after %s: %s", vm.uuid, reaction.__name__, event, error)
+            except Exception:  # a dispatcher: the next reactions must not suffer
+                log.exception("VM %s: %s after %s failed", vm.uuid, reaction.__name__, event)
+
+    # In this order
+
+    async def note(self, vm: Vm, event: Event) -> None:
+        log.info("VM %s: %s", vm.uuid, event)
+
+    async def set_clock(self, vm: Vm, event: Event) -> None:
+        if isinstance(event, ClockChanged):
+            offset = parse_int(event.guest_offset)
+            if offset is not None:
+                await self.world.store.change(vm, (Change("time-offset", str(offset)),))
+
+    async def remember_reason(self, vm: Vm, event: Event) -> None:
+        vm.reason = reason_after(event, vm.reason)
+        if isinstance(event, PowerChanged):
+            vm.guest_acpi = event.acpi
+
+    async def find_domain(self, vm: Vm, event: Event) -> None:
+        if not isinstance(event, StateChanged):
+            return
+        if event.state in WITHOUT_DOMAIN:
+            vm.domid = None
+        elif vm.domid is None and event.state is not State.CREATING_DOMAIN:
+            vm.domid = await self.life.monitors.client(vm).domid()
+
+    async def follow_life(self, vm: Vm, event: Event) -> None:
+        match event:
+            case StateChanged(State.RUNNING):
+                await self._has_started(vm)
+            case StateChanged(State.SHUTDOWN):
+                await self._has_ended(vm)
+            case StateChanged(State.REBOOTED):
+                await self._has_rebooted(vm)
+            case PowerChanged(acpi) if acpi == ACPI_S3:
+                await self._wake_if_wanted(vm)
+            case PowerChanged(acpi) if acpi == ACPI_S4:
+                await self.world.store.change(vm, (Change("hibernated", "true"),), quiet=True)
+
+    async def record_state(self, vm: Vm, event: Event) -> None:
+        if isinstance(event, StateChanged) and not vm.is_leaving:
+            await self.world.nodes.write_state(vm.uuid, event.state)
+
+    async def enter_state(self, vm: Vm, event: Event) -> None:
+        if isinstance(event, StateChanged):
+            vm.enter(event.state)
+
+    async def tell(self, vm: Vm, event: Event) -> None:
+        if isinstance(event, ClockChanged) or vm.is_leaving:
+            return
+        acpi = event.acpi if isinstance(event, PowerChanged) else await self._acpi(vm)
+        self.world.announcer.vm_state_changed(vm.uuid, public(vm.state), acpi)
+        domid = -1 if vm.domid is None else vm.domid
+        changed: dict[str, Value] = {"state": public(vm.state), "acpi-state": acpi, "domid": domid}
+        self.world.announcer.vm_properties(vm.uuid, changed)
+
+    async def run_hook(self, vm: Vm, event: Event) -> None:
+        match event:
+            case StateChanged(state) if state not in HOOKLESS:
+                await self._soft_hook(vm, "run-on-state-change", public(state))
+            case PowerChanged(acpi):
+                await self._soft_hook(vm, "run-on-acpi-state-change", str(acpi))
+
+    # The parts
+
+    async def _acpi(self, vm: Vm) -> int:
+        hibernated = vm.state is State.SHUTDOWN and await self._flag(vm, "hibernated")
+        return await current_acpi_state(self.world, vm, hibernated=hibernated)
+
+    async def _flag(self, vm: Vm, key: str) -> bool:
+        return (await self.world.db.read(f"{vm.db}/{key}")).lower() in ("true", "yes", "1")
+
+    async def _has_started(self, vm: Vm) -> None:
+        if vm.domid is None:
+            return
+        self.world.background.spawn("USB daemon", self.world.usb.vm_started(vm.domid))
+        if await self._flag(vm, "provides-network-backend"):
+            await self.world.network.backend_status(vm.uuid, vm.domid)
+
+    async def _has_ended(self, vm: Vm) -> None:
+        old = await self.world.nodes.exported_domid(vm.uuid)
+        if old is not None:
+            self.world.background.spawn("USB daemon", self.world.usb.vm_stopped(old))
+        await self.world.nodes.unexport(vm.uuid)
+        if vm.is_leaving:
+            return
+        if await self._flag(vm, "provides-network-backend"):
+            await self.world.network.backend_status(vm.uuid, None)
+        if await self._flag(vm, "keep-alive"):
+            self.world.background.spawn(f"keep-alive of VM {vm.uuid}", self.life.keep_alive(vm))
+
+    async def _has_rebooted(self, vm: Vm) -> None:
+        if not await self._flag(vm, "preserve-on-reboot"):
+            self.world.background.spawn(f"restart of VM {vm.uuid}", self.life.restart_after_reboot(vm))
+
+    async def _wake_if_wanted(self, vm: Vm) -> None:
+        if await self._flag(vm, "auto-s3-wake"):
+            await self.life.wake(vm)
+
+    async def _soft_hook(self, vm: Vm, key: str, argument: str) -> None:
+        hook = await self.world.db.read(f"{vm.db}/{key}")
+        if hook:
+            await run_hooks(hook, (vm.uuid, argument), self.world.bus, SOFT_HOOK_TIMEOUT_S)
+
+
+Reaction = Callable[[Reactor, Vm, Event], Awaitable[None]]
+
+REACTIONS: tuple[Reaction, ...] = (
+    Reactor.note,
+    Reactor.set_clock,
+    Reactor.remember_reason,
+    Reactor.find_domain,
+    Reactor.follow_life,
+    Reactor.record_state,
+    Reactor.enter_state,
+    Reactor.tell,
+    Reactor.run_hook,
+)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Start one VM, with its monitor: what is done, in which order, and what takes it back when it fails.
+
+The caller holds the VM's operation lock and has made sure that it does not run.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from openxt_core.errors import OpenxtError, Unavailable
+from openxt_xenmgr.links.nodes import WRITABLE, sentinel_node
+from openxt_xenmgr.links.xenvm import DESTROY_TIMEOUT_S, START_TIMEOUT_S, XenvmClient
+from openxt_xenmgr.properties.table import Change
+from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm.backends import missing_backends
+from openxt_xenmgr.vm.events import StateChanged
+from openxt_xenmgr.vm.hooks import run_hooks
+from openxt_xenmgr.vm.launch import gather_facts
+from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.monitor import Monitors
+from openxt_xenmgr.vm.preflight import Situation, need_none, reasons
+from openxt_xenmgr.vm.queue import EventQueue
+from openxt_xenmgr.vm.states import AT_REST, State, reached
+from openxt_xenmgr.vm.xenvm_config import config_lines
+from openxt_xenmgr.world import World
+
+log = logging.getLogger(__name__)
+
+HOOK_TIMEOUT_S = 300.0
+CREATED_TIMEOUT_S = 60.0
+LAST_WORD_S = 5.0  # for the call that started it to say why it failed
+SENTINEL_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Attempt:
+    """What this start has made so far."""
+
+    had_state_node: bool
+    spawned_monitor: bool = False
+    asked_monitor: bool = False
+
+
+@dataclass(frozen=True)
+class Starter:
+    world: World
+    queue: EventQueue
+    monitors: Monitors
+
+    async def start(self, vm: Vm, config: VmConfig) -> None:
+        """Returns when the VM has been unpaused.  After an error nothing of the start is left."""
+        need_none(reasons(config, await self._situation(vm, config)))
+        attempt = Attempt(await self.world.nodes.has_state(vm.uuid))
+        vm.stubdom_uuid = str(uuid4())
+        vm.is_hvm = config.is_hvm
+        await self.queue.inject(vm, StateChanged(State.PRE_CREATE))
+        try:
+            await self._boot(vm, config, attempt)
+        except BaseException as error:
+            log.warning("VM %s: the start failed: %s", vm.uuid, error)
+            await self._undo(vm, attempt)
+            raise
+
+    async def _situation(self, vm: Vm, config: VmConfig) -> Situation:
+        kernel = Path(config["kernel"] or self.world.places.at(f"/tmp/kernel-{vm.uuid}"))
+        extract = bool(config["kernel-extract"]) and not config.is_hvm
+        return Situation(
+            missing_backends=await missing_backends(self.world, config.nics),
+            needs_extraction=extract and not kernel.exists(),
+        )
+
+    async def _boot(self, vm: Vm, config: VmConfig, attempt: Attempt) -> None:
+        xenvm = self.monitors.client(vm)
+        lines = config_lines(config, await gather_facts(self.world, vm, config))
+        attempt.spawned_monitor = not await self.monitors.attach(vm)
+        await self.monitors.bring_up(vm, lines)
+        async with self.world.registry.memory:
+            needed_kib = await xenvm.required_to_boot_kib()
+            if needed_kib is not None:
+                await self.world.memory.need(needed_kib)
+        await self.world.store.change(vm, (Change("hibernated", None),), quiet=True)
+        if config["run-pre-boot"]:
+            await run_hooks(config["run-pre-boot"], (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
+        attempt.asked_monitor = True
+        await _both(self._bootstrap(xenvm, config), self._follow_creation(vm, config))
+        await self._release(vm, config, xenvm)
+
+    async def _bootstrap(self, xenvm: XenvmClient, config: VmConfig) -> None:
+        """Have the domain built, and left paused."""
+        image = config["start-from-suspend-image"]
+        if image and Path(image).exists():
+            await xenvm.restore_paused(image)
+        else:
+            await xenvm.start_paused()
+
+    async def _follow_creation(self, vm: Vm, config: VmConfig) -> None:
+        await self._until(vm, State.CREATING_DEVICES, START_TIMEOUT_S)
+        await self.prepare_domain(vm, config)
+        await self._until(vm, State.CREATED, START_TIMEOUT_S)
+
+    async def prepare_domain(self, vm: Vm, config: VmConfig) -> None:
+        """What device models and the switcher look for.  Doing it twice is fine."""
+        if vm.domid is None:
+            raise Unavailable(f"the monitor of VM {vm.uuid} names no domain")
+        nodes = self.world.nodes
+        await nodes.prepare_domain(config, vm.domid)
+        await nodes.export(config, vm.domid)
+        if config["provides-network-backend"]:
+            await nodes.set_network_backend(vm.domid)
+        await nodes.allow_device_model(vm.domid)
+
+    async def _release(self, vm: Vm, config: VmConfig, xenvm: XenvmClient) -> None:
+        """Let the built domain run."""
+        sentinel = config["boot-sentinel"]
+        node = sentinel_node(vm.domid, sentinel) if sentinel and vm.domid is not None else ""
+        if node:
+            await self.world.nodes.xs.write(node, "")
+            await self.world.nodes.xs.set_permissions(node, WRITABLE)
+        await xenvm.unpause()
+        await vm.until(lambda state: _ran(state), CREATED_TIMEOUT_S, "running")
+        if node:
+            await self._wait_for_sentinel(vm, node)
+
+    async def finish(self, vm: Vm, config: VmConfig) -> None:
+        """Go on with a start whose caller is gone: the domain is built and paused."""
+        await self.prepare_domain(vm, config)
+        await self._release(vm, config, self.monitors.client(vm))
+
+    async def _wait_for_sentinel(self, vm: Vm, node: str) -> None:
+        try:
+            await self.world.nodes.xs.wait_until(node, bool, SENTINEL_TIMEOUT_S)
+        except TimeoutError:
+            log.warning("VM %s: nothing in %s after %g s; going on", vm.uuid, node, SENTINEL_TIMEOUT_S)
+
+    async def _until(self, vm: Vm, wanted: State, timeout_s: float) -> None:
+        state = await vm.until(
+            lambda state: reached(state, wanted) or state in AT_REST, timeout_s, f"state {wanted}"
+        )
+        if state in AT_REST:
+            raise Unavailable(f"VM {vm.uuid} ended while it was starting")
+
+    # When it fails
+
+    async def _undo(self, vm: Vm, attempt: Attempt) -> None:
+        """Leave no domain, and no process, file or node that was not there before."""
+        try:
+            async with asyncio.timeout(DESTROY_TIMEOUT_S):
+                if attempt.asked_monitor:
+                    await self._destroy(vm)
+                if attempt.spawned_monitor:
+                    await self.monitors.retire(vm)
+        except (OpenxtError, TimeoutError) as error:
+            log.error("VM %s: cleaning up after a failed start: %s", vm.uuid, error)
+        await self.queue.settled(vm)
+        if vm.state is not State.SHUTDOWN:
+            await self.queue.inject(vm, StateChanged(State.SHUTDOWN))
+        if not attempt.had_state_node:
+            await self.world.nodes.forget_state(vm.uuid)
+
+    async def _destroy(self, vm: Vm) -> None:
+        """End what xenvm has made; one that died is started again, to find the domain and end it."""
+        if not vm.has_monitor:
+            await self.monitors.spawn(vm)
+        xenvm = self.monitors.client(vm)
+        if await xenvm.status() not in AT_REST:
+            await xenvm.destroy()
+
+
+def _ran(state: State) -> bool:
+    return reached(state, State.RUNNING) or state in AT_REST
+
+
+async def _both(bootstrap: Coroutine[Any, Any, None], phases: Coroutine[Any, Any, None]) -> None:
+    """Run both to the end.  When one fails the other is cancelled; the error of `bootstrap` goes first.
+
+    `bootstrap` ends by itself: it is one call with a time-out.
+    """
+    starting, following = asyncio.create_task(bootstrap), asyncio.create_task(phases)
+    tasks = (starting, following)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        is_lost = following.done() and following.exception() is not None
+        await asyncio.wait((starting,), timeout=LAST_WORD_S if is_lost else None)
+        if starting.done():
+            starting.result()
+        await asyncio.wait((following,), timeout=CREATED_TIMEOUT_S)
+        if not following.done():
+            raise Unavailable(f"its monitor did not tell within {CREATED_TIMEOUT_S:g} s that it is created")
+        following.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
