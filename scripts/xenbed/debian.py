@@ -31,6 +31,9 @@ HOST_PACKAGES = (
     "qemu-system-x86",
 )
 
+# Without root, dom0's files are made in a user namespace.
+UNPRIVILEGED_PACKAGES = ("uidmap",)
+
 DOM0_PACKAGES = (
     "bridge-utils",
     "busybox",
@@ -56,7 +59,8 @@ USUAL_SOURCES = ("sources.list", "sources.list.d/debian.sources")  # before Debi
 
 def install_host_packages() -> None:
     """Installs what the host lacks, or raises BedError with the one command that does."""
-    missing = [name for name in HOST_PACKAGES if not is_installed(name)]
+    wanted = HOST_PACKAGES if os.geteuid() == 0 else HOST_PACKAGES + UNPRIVILEGED_PACKAGES
+    missing = [name for name in wanted if not is_installed(name)]
     if not missing:
         return
     command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
