@@ -56,8 +56,8 @@ async def run(lifetime: Lifetime) -> None:
     bus = await lifetime.connect()
     xs = await XenStore.connect()
     world = make_world(bus, xs)
-    lost = asyncio.get_running_loop().create_future()
-    xs.closed = lambda: lost.done() or lost.set_result(None)
+    lost = asyncio.Event()
+    xs.closed = lost.set
     try:
         await serve(lifetime, world)
         await _until_end(lifetime, lost)
@@ -68,9 +68,11 @@ async def run(lifetime: Lifetime) -> None:
         xs.close()
 
 
-async def _until_end(lifetime: Lifetime, store_lost: "asyncio.Future[None]") -> None:
+async def _until_end(lifetime: Lifetime, store_lost: asyncio.Event) -> None:
     stopped = asyncio.ensure_future(lifetime.until_stopped())
-    await asyncio.wait((stopped, store_lost), return_when=asyncio.FIRST_COMPLETED)
+    losing = asyncio.ensure_future(store_lost.wait())
+    await asyncio.wait((stopped, losing), return_when=asyncio.FIRST_COMPLETED)
+    losing.cancel()
     if not stopped.done():
         stopped.cancel()
         raise Unavailable("the connection to xenstored is lost")
