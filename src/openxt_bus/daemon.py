@@ -16,6 +16,7 @@ from logging.handlers import SysLogHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from openxt_bus.loop import BusLoop
 from openxt_core.errors import OpenxtError, Unavailable
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def run(ident: str, main: Callable[[Lifetime], Coroutine[Any, Any, None]]) -> in
     """Run `main` to its end and give the exit status; `ident` names the daemon in the log."""
     set_up_logging(ident)
     try:
-        asyncio.run(_live(main))
+        with asyncio.Runner(loop_factory=BusLoop) as runner:
+            runner.run(_live(main))
     except (asyncio.CancelledError, KeyboardInterrupt):
         return 0  # stopped while it was starting
     except Exception as error:  # noqa: BLE001  (the last door: it is told and becomes the exit status)

@@ -7,6 +7,7 @@ Knows nothing of what messages mean.
 """
 
 import asyncio
+import logging
 import os
 import re
 import socket
@@ -15,7 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from struct import Struct
 
+from openxt_bus.loop import BusLoop
 from openxt_core.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 READ_SIZE = 64 * 1024  # larger ones would be mapped and unmapped by malloc at each read
 MAX_MESSAGE = 128 * 1024 * 1024
@@ -96,6 +100,8 @@ class Wire:
         self._waiting = False
         self.is_open = True
         self._loop.add_reader(self._fd, self._readable)
+        if isinstance(self._loop, BusLoop):
+            self._loop.favour(self._fd, self._readable)
 
     def send(self, data: bytes | bytearray) -> None:
         """Send now, or right after what is being received or sent."""
@@ -108,6 +114,8 @@ class Wire:
         """Closing twice is fine."""
         if self.is_open:
             self.is_open = False
+            if isinstance(self._loop, BusLoop):
+                self._loop.forget(self._fd)
             self._loop.remove_reader(self._fd)
             self._loop.remove_writer(self._fd)
             self._sock.close()
@@ -143,9 +151,13 @@ class Wire:
             size = self._size(data, at)
             if end - at < size:
                 break
-            if data[at + 1] in _KNOWN_TYPES:
-                self._receive(data[at : at + size])
+            message = data[at : at + size]
             at += size
+            if message[1] in _KNOWN_TYPES:
+                try:
+                    self._receive(message)
+                except Exception:  # what follows in the stream must not suffer
+                    log.exception("a message of %d bytes could not be handled", size)
         self._rest = bytearray(data[at:]) if at < end else bytearray()
 
     def _size(self, data: bytes | bytearray, at: int) -> int:

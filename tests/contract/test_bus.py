@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from openxt_bus.connection import Bus, Match, Signal
 from openxt_bus.export import Face, ObjectTree, properties_changed
+from openxt_bus.loop import BusLoop
 from openxt_core.errors import (
     InvalidArgs,
     NotSupported,
@@ -161,6 +162,22 @@ class House:
     async def flush(self) -> None:
         """Returns when all that the server sent so far has arrived at the client."""
         await self.call("/vm/a", VM.name, "echo", "s", ["flush"])
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy")
+
+
+class BusLoopPolicy(asyncio.DefaultEventLoopPolicy):
+    """Daemons run on a loop of their own make; every promise holds on both kinds."""
+
+    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+        return BusLoop()
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy(), BusLoopPolicy()], ids=["plain", "bus"])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    policy: asyncio.AbstractEventLoopPolicy = request.param
+    return policy
 
 
 @pytest_asyncio.fixture

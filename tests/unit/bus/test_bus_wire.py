@@ -81,6 +81,23 @@ async def test_a_message_of_an_unknown_type_is_passed_over(ends: Ends) -> None:
     assert ends.received == [MESSAGE]
 
 
+async def test_a_message_that_cannot_be_handled_does_not_harm_the_next(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = ends.receive
+
+    def fail_once(data: bytes) -> None:
+        monkeypatch.setattr(ends, "receive", receive)
+        raise ValueError
+
+    monkeypatch.setattr(ends, "receive", fail_once)
+    ends.peer.send(MESSAGE * 2 + MESSAGE[:20])
+    await ends.until_received(1)
+    ends.peer.send(MESSAGE[20:])
+    await ends.until_received(2)
+    assert ends.received == [MESSAGE] * 2
+
+
 async def test_what_answers_a_batch_leaves_in_one_piece(ends: Ends) -> None:
     ends.answer = b"answer"
     ends.peer.send(MESSAGE * 4)
