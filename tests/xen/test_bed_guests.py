@@ -31,11 +31,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def xl_cleans_up(no_domain_is_left: None) -> Iterator[None]:
-    """xl also removes what it wrote to xenstore."""
+def xl_cleans_up(no_domain_is_left: None, libxc: LibXc) -> Iterator[None]:
+    """xl also removes what it wrote to xenstore.  It does not wait until the rings are let go; we do."""
     yield
     for line in run("xl", "list").splitlines()[2:]:
         run("xl", "destroy", line.split()[0])
+    until(lambda: len(libxc.domains()) == 1, "all guests are gone")
 
 
 def wait_until_stopped(libxc: LibXc, guest: Guest) -> ShutdownReason:
