@@ -18,6 +18,7 @@ from openxt_core.spec import Interface, MaybeAwaitable, Service, Value
 log = logging.getLogger(__name__)
 
 _PYTHON = {"s": str, "b": bool, "d": float}
+_AT_HAND = frozenset({str, bool, int, float, bytes, list, dict})  # never awaitable, told fast
 
 
 def get(service: Service, name: str) -> MaybeAwaitable[Variant]:
@@ -56,7 +57,7 @@ def get_all(service: Service) -> MaybeAwaitable[dict[str, Variant]]:
     if isawaitable(values):
         return _all_later(service.SPEC, values)
     assert isinstance(values, Mapping)
-    if any(isawaitable(value) for value in values.values()):
+    if any(type(value) not in _AT_HAND and isawaitable(value) for value in values.values()):
         return _all_later(service.SPEC, _gathered(service.SPEC, values))
     return _typed(service.SPEC, values)
 
