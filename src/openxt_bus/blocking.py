@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A blocking bus client for command line tools: one call at a time, no event loop, quick to start."""
+"""A blocking bus client for command line tools: no event loop, quick to start.
+
+Takes no calls and no signals; what comes besides the awaited answers is dropped.
+"""
 
 from __future__ import annotations
 
 import os
-import socket
+from _socket import AF_UNIX, SOCK_STREAM, socket  # the module `socket` would cost 5 ms
 
 from openxt_bus.codec import (
     CALL,
@@ -28,11 +31,16 @@ from openxt_core.errors import RemoteError, Unavailable
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, TypeAlias
+
+    Request: TypeAlias = tuple[str, str, str, str, str, Sequence[Any]]
+    """Destination, path, interface, member, signature and body of a call."""
+    Answer: TypeAlias = Sequence[Any] | RemoteError
 
 CALL_TIMEOUT_S = 200.0
 _BUS = "org.freedesktop.DBus"
 _MAX_AUTH = 16 * 1024
+_MAX_IN_FLIGHT = 64  # buses limit the answers a connection may wait for: dbus-daemon to 128
 _DEFAULT_SYSTEM = "unix:path=/var/run/dbus/system_bus_socket"
 
 
@@ -55,14 +63,16 @@ class BlockingBus:
         self._buffer = bytearray()
         self._socket = _connect(address or bus_address())
         self._socket.settimeout(timeout_s)
-        hello = self._call_bytes(_BUS, "/org/freedesktop/DBus", _BUS, "Hello", "", ())
+        request = self._encoded((_BUS, "/org/freedesktop/DBus", _BUS, "Hello", "", ()))
         try:
             # one write for everything: the answers come in order anyway
-            self._socket.sendall(_auth_lines() + hello)
+            self._socket.sendall(_auth_lines() + request)
             self._read_auth()
-            self._answer("Hello")
-        except OSError as error:
+            (hello,) = self._answers(1)
+        except (OSError, CodecError) as error:
             raise Unavailable(f"the bus ends the conversation: {error}") from None
+        if isinstance(hello, RemoteError):
+            raise Unavailable(f"the bus refuses us: {hello}")
 
     def call(
         self,
@@ -74,21 +84,35 @@ class BlockingBus:
         body: Sequence[Any] = (),
     ) -> Sequence[Any]:
         """The out arguments.  Raises RemoteError for an error reply, Unavailable when none comes."""
-        message = self._call_bytes(destination, path, interface, member, signature, body)
-        try:
-            self._socket.sendall(message)
-            return self._answer(f"{destination} {interface}.{member}")
-        except TimeoutError:
-            raise Unavailable(f"{destination} did not answer {member} in {self._timeout_s:g} s") from None
-        except (OSError, CodecError) as error:
-            raise Unavailable(f"the connection to the bus is lost: {error}") from None
+        (answer,) = self.call_all([(destination, path, interface, member, signature, body)])
+        if isinstance(answer, RemoteError):
+            raise answer
+        return answer
+
+    def call_all(self, requests: Sequence[Request]) -> list[Answer]:
+        """Many calls without waiting in between: out arguments, or the error, of each, in their order.
+
+        Raises Unavailable when an answer does not come.
+        """
+        answers: list[Answer] = []
+        for start in range(0, len(requests), _MAX_IN_FLIGHT):
+            some = requests[start : start + _MAX_IN_FLIGHT]
+            data = b"".join(map(self._encoded, some))
+            destination, _, _, member, _, _ = some[0]
+            try:
+                self._socket.sendall(data)
+                answers += self._answers(len(some))
+            except TimeoutError:
+                raise Unavailable(f"{destination} did not answer {member} in {self._timeout_s:g} s") from None
+            except (OSError, CodecError) as error:
+                raise Unavailable(f"the connection to the bus is lost: {error}") from None
+        return answers
 
     def close(self) -> None:
         self._socket.close()
 
-    def _call_bytes(
-        self, destination: str, path: str, interface: str, member: str, signature: str, body: Sequence[Any]
-    ) -> bytes:
+    def _encoded(self, request: Request) -> bytes:
+        destination, path, interface, member, signature, body = request
         self._serial += 1
         fields = {
             PATH: path,
@@ -99,16 +123,16 @@ class BlockingBus:
         }
         return encode(Message(CALL, self._serial, fields, body))
 
-    def _answer(self, what: str) -> Sequence[Any]:
-        while True:
+    def _answers(self, count: int) -> list[Answer]:
+        """The answers to the last `count` calls; those to earlier calls were given up."""
+        wanted = range(self._serial - count + 1, self._serial + 1)
+        found: dict[int, Answer] = {}
+        while len(found) < count:
             message = self._next_message()
-            if message.fields.get(REPLY_SERIAL) != self._serial:
-                continue  # a signal, or the late answer to a call given up
-            if message.type == RETURN:
-                return message.body
-            if message.type == ERROR:
-                text = message.body[0] if message.body and isinstance(message.body[0], str) else what
-                raise RemoteError(str(message.fields.get(ERROR_NAME, "")), text)
+            serial = message.fields.get(REPLY_SERIAL)
+            if serial in wanted and message.type in (RETURN, ERROR):
+                found[serial] = _answer(message)
+        return [found[serial] for serial in wanted]
 
     def _next_message(self) -> Message:
         self._fill(16)
@@ -136,15 +160,21 @@ class BlockingBus:
         self._buffer[:] = rest
 
 
+def _answer(message: Message) -> Answer:
+    if message.type == RETURN:
+        return message.body
+    return RemoteError(str(message.fields.get(ERROR_NAME, "")), ", ".join(map(str, message.body)))
+
+
 def _auth_lines() -> bytes:
     return b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\nBEGIN\r\n"
 
 
-def _connect(address: str) -> socket.socket:
+def _connect(address: str) -> socket:
     """The first of the addresses that answers.  Raises Unavailable."""
     problem = "only unix:path= and unix:abstract= are known"
     for name in _socket_names(address):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        sock = socket(AF_UNIX, SOCK_STREAM)  # not inherited: PEP 446
         try:
             sock.connect(name)
             return sock

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from struct import Struct, error, pack, unpack_from
 
+from openxt_bus.names import is_bus_name, is_interface_name, is_member_name, is_object_path
 from openxt_core.errors import InvalidArgs
 from openxt_core.signature import Type, Variant, check_body, parse, single
 
@@ -39,6 +40,14 @@ _ALIGNMENTS = {"y": 1, "g": 1, "v": 1, "n": 2, "q": 2, "x": 8, "t": 8, "d": 8, "
 _FIXED = Struct("<cBBBIII")
 _FIELD_TYPES = {1: "o", 2: "s", 3: "s", 4: "s", 5: "u", 6: "s", 7: "s", 8: "g", 9: "u"}
 PATH, INTERFACE, MEMBER, ERROR_NAME, REPLY_SERIAL, DESTINATION, SENDER, SIGNATURE = range(1, 9)
+_NAMES = {
+    PATH: (is_object_path, "an object path"),
+    INTERFACE: (is_interface_name, "an interface name"),
+    MEMBER: (is_member_name, "a member name"),
+    ERROR_NAME: (is_interface_name, "an error name"),
+    DESTINATION: (is_bus_name, "a bus name"),
+}
+"""Header fields for which a bus cuts the connection when they are wrong."""
 
 
 class CodecError(ValueError):
@@ -66,7 +75,10 @@ def alignment(kind: Type) -> int:
 
 
 def encode(message: Message) -> bytes:
-    """Raises InvalidArgs when the body does not fit the signature field."""
+    """Raises InvalidArgs for a name that is none, or a body that does not fit the signature field."""
+    for code, (is_good, what) in _NAMES.items():
+        if message.fields.get(code) and not is_good(message.fields[code]):
+            raise InvalidArgs(f"{message.fields[code]!r:.60} is not {what}")
     body = encode_body(message.body, message.fields.get(SIGNATURE, ""))
     fields = _Writer()
     for code, value in message.fields.items():
@@ -101,9 +113,10 @@ class _Writer:
         if code in _FORMATS:
             self.out += pack("<" + _FORMATS[code], value)
         elif code in "so":
-            raw = value.encode()
+            raw = _text_bytes(value, code)
             self.out += pack("<I", len(raw)) + raw + b"\0"
         elif code == "g":
+            parse(value)
             self.out += bytes((len(value),)) + value.encode("ascii") + b"\0"
         elif code == "v":
             self.variant(value)
@@ -131,6 +144,15 @@ class _Writer:
         if size > MAX_ARRAY:
             raise InvalidArgs(f"array of {size} bytes; at most {MAX_ARRAY}")
         self.out[size_at : size_at + 4] = pack("<I", size)
+
+
+def _text_bytes(value: str, code: str) -> bytes:
+    if code == "o" and not is_object_path(value):
+        raise InvalidArgs(f"{value!r:.60} is not an object path")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgs(f"{value!r:.60} is not valid Unicode") from None
 
 
 def size_of(head: bytes) -> int:

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""xec: call any method, get and set any property of any service on the bus, from a command line.
+
+Everything that is loaded here is chosen by what it costs: a call takes as long as loading does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from openxt_bus.blocking import BlockingBus, bus_address
+from openxt_core.errors import BadRequest, InvalidArgs, NotSupported, OpenxtError, RemoteError, Unavailable
+from openxt_core.signature import Variant
+from openxt_xec import grammar, introspection, show, values
+from openxt_xec.grammar import Request, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from openxt_xec.introspection import Interface
+
+OK, FAILED, MISUSED = 0, 1, 2
+TITLE = """Usage: xec [option...] [METHOD ARGUMENT... | get PROP | set PROP VALUE | getall]
+
+Calls a method of a D-Bus object, or gets or sets its properties; without any of these prints
+what the object offers.  Dashes in METHOD stand for underscores."""
+
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+_INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
+_SYSLOG_USER_INFO = 1 << 3 | 6
+
+
+class Session:
+    """One request and the bus it goes to."""
+
+    def __init__(self, request: Request, bus: BlockingBus) -> None:
+        self._request = request
+        self._bus = bus
+
+    def output(self) -> str:
+        """Do what is asked for, and give what to print.  Raises OpenxtError."""
+        return _ACTIONS[self._request.action](self)
+
+    def _ask(self, interface: str, member: str, signature: str = "", *body: Any) -> Sequence[Any]:
+        one = self._request
+        return self._bus.call(one.service, one.path, interface, member, signature, body)
+
+    def _interfaces(self) -> list[Interface]:
+        answer = self._ask(_INTROSPECTABLE, "Introspect")
+        if len(answer) != 1 or not isinstance(answer[0], str):
+            raise Unavailable(f"{self._request.service} did not answer Introspect with a text")
+        return introspection.read_xml(answer[0])
+
+    def introspect(self) -> str:
+        return show.show_interfaces(self._interfaces())
+
+    def list_interfaces(self) -> str:
+        return show.show_names(one.name for one in self._interfaces())
+
+    def list_methods(self) -> str:
+        found = introspection.select(self._interfaces(), self._request.interface)
+        return show.show_names(show.dashed(name) for one in found for name in one.methods)
+
+    def list_properties(self) -> str:
+        found = introspection.select(self._interfaces(), self._request.interface)
+        return show.show_names(name for one in found for name in one.properties)
+
+    def get(self) -> str:
+        (name,) = self._request.names
+        interface = self._request.interface
+        if not interface:
+            interface, _ = introspection.find_property(self._interfaces(), "", name)
+        return _lines(self._ask(_PROPERTIES, "Get", "ss", interface, name))
+
+    def set(self) -> str:
+        name, word = self._request.names
+        interface, found = introspection.find_property(self._interfaces(), self._request.interface, name)
+        value = Variant(found.type, _argument(1, word, found.type))
+        self._ask(_PROPERTIES, "Set", "ssv", interface, name, value)
+        return ""
+
+    def get_all(self) -> str:
+        name = self._request.interface
+        if name:
+            return _properties_block(name, self._ask(_PROPERTIES, "GetAll", "s", name))
+        interfaces = [one for one in self._interfaces() if one.name != _PROPERTIES]
+        one = self._request
+        answers = self._bus.call_all(
+            [(one.service, one.path, _PROPERTIES, "GetAll", "s", (each.name,)) for each in interfaces]
+        )
+        blocks = []
+        for interface, answer in zip(interfaces, answers, strict=True):
+            if not isinstance(answer, RemoteError):
+                blocks.append(_properties_block(interface.name, answer))
+            elif interface.properties:  # many services refuse to list what they have none of
+                raise answer
+        return "".join(blocks)
+
+    def call(self) -> str:
+        name, *words = self._request.names
+        interface, method = introspection.find_method(self._interfaces(), self._request.interface, name)
+        if len(words) != len(method.ins):
+            raise BadRequest(f"method {name} expects {len(method.ins)} args, but {len(words)} were given")
+        body = [
+            _argument(number, word, kind)
+            for number, (word, (_, kind)) in enumerate(zip(words, method.ins, strict=True), 1)
+        ]
+        return _lines(self._ask(interface, name, "".join(kind for _, kind in method.ins), *body))
+
+
+_ACTIONS: dict[str, Callable[[Session], str]] = {
+    grammar.INTROSPECT: Session.introspect,
+    grammar.LIST_INTERFACES: Session.list_interfaces,
+    grammar.LIST_METHODS: Session.list_methods,
+    grammar.LIST_PROPERTIES: Session.list_properties,
+    grammar.GET: Session.get,
+    grammar.SET: Session.set,
+    grammar.GET_ALL: Session.get_all,
+    grammar.CALL: Session.call,
+}
+
+
+def _lines(values: Sequence[Any]) -> str:
+    return "".join(f"{show.show(value)}\n" for value in values)
+
+
+def _properties_block(interface: str, answer: Sequence[Any]) -> str:
+    if len(answer) != 1 or not isinstance(answer[0], dict):
+        raise Unavailable(f"GetAll of {interface} was not answered with properties")
+    return show.show_properties(interface, answer[0]) if answer[0] else ""
+
+
+def _argument(number: int, word: str, signature: str) -> Any:
+    """The value of the argument with this number, from 1.  Raises InvalidArgs."""
+    try:
+        return values.value_of(word, signature)
+    except InvalidArgs as error:
+        raise InvalidArgs(f"error parsing argument {number}: {error}") from None
+
+
+def bus_of(request: Request) -> BlockingBus:
+    return BlockingBus(bus_address(session=request.is_session))
+
+
+def run(argv: Sequence[str], connect: Callable[[Request], BlockingBus] = bus_of) -> str:
+    """Do what an xec command line asks for, and give what to print.  Raises OpenxtError."""
+    request = grammar.request_of(argv)
+    if request.action == grammar.HELP:
+        return grammar.usage(TITLE, grammar.OPTIONS)
+    if request.domid >= 0:
+        raise NotSupported("talking to the bus of another domain (-t) is not built yet")
+    if not request.is_quiet:
+        log_invocation(argv)
+    return Session(request, connect(request)).output()
+
+
+def log_invocation(argv: Sequence[str]) -> None:
+    """One line to syslog, if there is one that takes it at once."""
+    from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM, socket
+    from time import strftime
+
+    place = os.environ.get("OPENXT_ROOT", "/").rstrip("/") + "/dev/log"
+    line = f"<{_SYSLOG_USER_INFO}>{strftime('%b %e %H:%M:%S')} xec: invoked with: {' '.join(argv)}"
+    sock = socket(AF_UNIX, SOCK_DGRAM)
+    try:
+        sock.connect(place)
+        sock.send(line.encode(errors="replace"), MSG_DONTWAIT)
+    except OSError:
+        pass  # nobody listens, or is too busy: the call matters more than its trace
+    finally:
+        sock.close()
+
+
+def program(name: str, run_it: Callable[[Sequence[str]], str]) -> int:
+    """Print the result or the error of a command line, and give its exit status."""
+    try:
+        _write(1, run_it(sys.argv[1:]))
+        return OK
+    except UsageError as error:
+        status, text = MISUSED, f"{name}: {error}"
+    except RemoteError as error:
+        status, text = FAILED, f"{error.name}: {error}"
+    except OpenxtError as error:
+        status, text = FAILED, f"{name}: {error}"
+    except BrokenPipeError:
+        return FAILED  # whoever read our output has gone
+    _write(2, text + "\n")
+    return status
+
+
+def _write(descriptor: int, text: str) -> None:
+    data = text.encode(errors="surrogateescape")
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def main() -> int:
+    return program("xec", run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""xec-vm: xec for one VM, which is named by its name, uuid or domid; or a table of all VMs."""
+
+from __future__ import annotations
+
+import sys
+
+from openxt_bus.blocking import BlockingBus
+from openxt_core.errors import BadRequest, RemoteError, Unavailable
+from openxt_xec import grammar, xec
+from openxt_xec.grammar import OPTIONS, XENMGR, Option, Words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from openxt_xec.grammar import Request
+
+VM_INTERFACE = "com.citrix.xenclient.xenmgr.vm"
+TITLE = """Usage: xec-vm [-n NAME | -u UUID | -d DOMID | -o PATH] [option...] [words as for xec]
+
+Like xec, for one VM, disk or network card.  Without a selector prints a table of all VMs."""
+
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+_UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
+
+# Options of xec that are handed on to it.
+HANDED_ON = frozenset(option.key for option in OPTIONS) - {"object", "domid", grammar.HELP}
+
+# fmt: off
+VM_OPTIONS = (
+    Option("-h --help",           grammar.HELP, "",      "print this text"),
+    Option("-o --object --path",  "object",     "PATH",  "the VM at this object path"),
+    Option("-n --name",           "name",       "NAME",  "the VM of this name"),
+    Option("-u --uuid",           "uuid",       "UUID",  "the VM of this uuid"),
+    Option("-d --domid",          "domid",      "DOMID", "the VM that runs as this domain"),
+    Option("-k --disk",           "disk",       "ID",    "the disk of the VM"),
+    Option("-c --nic",            "nic",        "ID",    "the network card of the VM"),
+    Option("--list-disks",        "list-disks", "",      "print the object paths of the VM's disks"),
+    Option("--list-nics",         "list-nics",  "",      "print the object paths of the VM's network cards"),
+    *(option for option in OPTIONS if option.key in HANDED_ON),
+)
+# fmt: on
+
+SELECTORS = ("name", "uuid", "domid")
+LISTINGS = ("list-disks", "list-nics")
+PARTS = ("disk", "nic")
+COLUMNS = ("domid", "name", "uuid", "state")
+HEADER = f" {'ID':<3} | {'Name':<18} | {'UUID':<36} | {'State':<10}\n"
+SEPARATOR = f"{'-' * 5}+{'-' * 20}+{'-' * 38}+{'-' * 8}\n"
+
+
+class Vms:
+    """The VMs that xenmgr knows."""
+
+    def __init__(self, bus: BlockingBus) -> None:
+        self._bus = bus
+        self._paths = _object_paths(bus.call(XENMGR, "/", XENMGR, "list_vms"))
+
+    def rows(self, *names: str) -> Iterator[tuple[str, list[Any]]]:
+        """Object path and the named properties of each VM.  Raises RemoteError."""
+        answers = iter(self._bus.call_all([_get(path, name) for path in self._paths for name in names]))
+        for path in self._paths:
+            row = [next(answers) for _ in names]
+            if not any(map(_is_gone, row)):
+                yield path, list(map(_value, row))
+
+    def path_of(self, name: str, word: str) -> str:
+        """The first VM of which this property is this word.  Raises BadRequest."""
+        for path, (value,) in self.rows(name):
+            if str(value) == word:
+                return path
+        raise BadRequest(f"vm {word!r} not found")
+
+    def table(self) -> str:
+        """All VMs, those that run first."""
+        rows = [row for _, row in self.rows(*COLUMNS)]
+        rows.sort(key=lambda row: (row[0] < 0, max(row[0], -1)))
+        return "".join((HEADER, SEPARATOR, *map(_table_line, rows)))
+
+
+def _table_line(row: Sequence[Any]) -> str:
+    domid, name, uuid, state = row
+    return f" {domid if domid >= 0 else '':>3} | {name:<18} | {uuid:<36} | {state:<10}\n"
+
+
+def _get(path: str, name: str) -> tuple[str, str, str, str, str, Sequence[Any]]:
+    return XENMGR, path, _PROPERTIES, "Get", "ss", (VM_INTERFACE, name)
+
+
+def _object_paths(answer: Sequence[Any]) -> list[str]:
+    if len(answer) != 1 or not isinstance(answer[0], list):
+        raise Unavailable("xenmgr did not answer list_vms with a list")
+    return answer[0]
+
+
+def _is_gone(answer: Sequence[Any] | RemoteError) -> bool:
+    """Whether the VM was deleted since it was listed."""
+    return isinstance(answer, RemoteError) and answer.name == _UNKNOWN_OBJECT
+
+
+def _value(answer: Sequence[Any] | RemoteError) -> Any:
+    if isinstance(answer, RemoteError):
+        raise answer
+    return answer[0].value
+
+
+def run(argv: Sequence[str], connect: Callable[[], BlockingBus] = BlockingBus) -> str:
+    """Do what an xec-vm command line asks for, and give what to print.  Raises OpenxtError."""
+    words = grammar.take_apart(argv, VM_OPTIONS, "xec-vm")
+    if words.first(grammar.HELP) is not None:
+        return grammar.usage(TITLE, VM_OPTIONS)
+    if all(words.first(key) is None for key in (*LISTINGS, *grammar.LISTINGS)):
+        words.require_complete("xec-vm")
+    bus = connect()
+    path = _selected(words, bus)
+    if path is None:
+        return Vms(bus).table()
+    return xec.run(_xec_words(words, path), lambda request: _bus_of(request, bus))
+
+
+def _bus_of(request: Request, system_bus: BlockingBus) -> BlockingBus:
+    return xec.bus_of(request) if request.is_session else system_bus
+
+
+def _selected(words: Words, bus: BlockingBus) -> str | None:
+    """The object path of the selected VM; None without a selector."""
+    given = words.first("object")
+    if given is not None:
+        return given[0]
+    for key in SELECTORS:
+        values = words.first(key)
+        if values is not None:
+            return Vms(bus).path_of(key, values[0])
+    return None
+
+
+def _xec_words(words: Words, path: str) -> list[str]:
+    """The command line for xec."""
+    for listing in LISTINGS:
+        if words.first(listing) is not None:
+            return ["-o", path, *_handed_on(words, ("quiet",)), listing]
+    for part in PARTS:
+        values = words.first(part)
+        if values is not None:
+            path = f"{path}/{part}/{values[0]}"
+            break
+    return ["-o", path, *_handed_on(words, HANDED_ON), *words.rest]
+
+
+def _handed_on(words: Words, keys: Sequence[str] | frozenset[str]) -> list[str]:
+    handed_on = []
+    for option, values in words.given:
+        if option.key in keys:
+            handed_on += [option.words[0], *values]
+    return handed_on
+
+
+def main() -> int:
+    return xec.program("xec-vm", run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
