@@ -63,6 +63,9 @@ class GuestPorts:
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
+            if domid not in self._relays:  # it ended while we accepted
+                writer.close()
+                return
             self._relays[domid].add(task)
             try:
                 await self._relay(domid, port, reader, writer)
