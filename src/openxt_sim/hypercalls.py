@@ -6,7 +6,6 @@ are those of `Hypervisor`, and of what only a test asks: fail_next, crash, reboo
 """
 
 import errno
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -79,9 +78,8 @@ CALLS: dict[str, Callable[[Host, Args], object]] = {
 
 
 def _detail(error: XenError) -> str:
-    """What stands in brackets at the end of the error's text."""
-    match = re.search(r"\((.*)\)\Z", str(error))
-    return match[1] if match else ""
+    """What an error says beyond its call and its number."""
+    return str(error).removeprefix(str(XenError(error.call, error.errno))).strip(": ()")
 
 
 def answer(host: Host, request: Any) -> dict[str, object]:

@@ -60,7 +60,7 @@ ERRORS = frozenset(
 Access = Literal["n", "r", "w", "b"]
 """None, read, write, both."""
 
-_PERMISSION = re.compile(r"([nrwb])(\d{1,10})\Z")
+_PERMISSION = re.compile(r"([nrwb])(\d{1,10})\Z", re.ASCII)
 _PATH = re.compile(r"(?:/|(?:/[-\w@]+)+)\Z", re.ASCII)
 _SPECIAL = re.compile(r"@[-\w@/]*\Z", re.ASCII)
 _LOCAL_DOMAIN = re.compile(r"/local/domain/\d{1,5}/")
