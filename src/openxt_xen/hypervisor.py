@@ -22,7 +22,8 @@ class XenError(Unavailable):
 
     def __init__(self, call: str, errno: int, detail: str = "") -> None:
         name = errno_names.errorcode.get(errno, str(errno))
-        super().__init__(f"{call}: {name}: {os.strerror(errno)}" + (f" ({detail})" if detail else ""))
+        reasons = [f"{name}: {os.strerror(errno)}"] if errno else []
+        super().__init__(": ".join([call, *reasons, *([detail] if detail else [])]))
         self.call = call
         self.errno = errno
 
