@@ -37,6 +37,8 @@ async def set_property(
         done = row.write(VmSubject(work.world, vm, config), value)
         if isawaitable(done):
             await done
+        now = await get_property(work, vm, interface, name)
+        work.world.announcer.vm_properties(vm.uuid, {name: now})
 
 
 async def get_all(work: Work, vm: Vm, interface: Interface) -> dict[str, Value]:

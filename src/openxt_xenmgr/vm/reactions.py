@@ -55,7 +55,7 @@ class Reactor:
     # In this order
 
     async def note(self, vm: Vm, event: Event) -> None:
-        log.info("VM %s: %s", vm.uuid, event)
+        log.info("VM %s: %s", vm.uuid, in_words(event))
 
     async def set_clock(self, vm: Vm, event: Event) -> None:
         if isinstance(event, ClockChanged):
@@ -153,6 +153,16 @@ class Reactor:
         hook = await self.world.db.read(f"{vm.db}/{key}")
         if hook:
             await run_hooks(hook, (vm.uuid, argument), self.world.bus, SOFT_HOOK_TIMEOUT_S)
+
+
+def in_words(event: Event) -> str:
+    """One event for the log."""
+    match event:
+        case StateChanged(state):
+            return f"state {state}"
+        case PowerChanged(acpi):
+            return f"guest in ACPI state {acpi}"
+    return f"guest set its clock: offset {event.guest_offset!r:.30}"
 
 
 Reaction = Callable[[Reactor, Vm, Event], Awaitable[None]]

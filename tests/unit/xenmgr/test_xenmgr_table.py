@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Rows: what a property reads in a tree, and what writing one changes."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openxt_core.errors import BadRequest
+from openxt_xenmgr.properties import config, ui
+from openxt_xenmgr.properties.table import Change, Stored, changes_for, value_in
+from openxt_xenmgr.properties.vm import STORED, STORED_BY_NAME
+
+CONFIG = {row.name: row for row in config.ROWS}
+UI = {row.name: row for row in ui.ROWS}
+
+
+def read(name: str, tree: dict[str, Any]) -> Any:
+    return value_in(STORED_BY_NAME[name], tree)
+
+
+@pytest.mark.parametrize(
+    ("name", "tree", "value"),
+    [
+        ("memory", {"config": {"memory": "0x200"}}, 512),
+        ("memory", {"config": {"memory": 512}}, 512),
+        ("memory-min", {"config": {"memory": "512"}}, 512),
+        ("vcpus", {}, 1),
+        ("type", {"type": "pvm"}, "svm"),
+        ("type", {"type": "ndvm"}, "ndvm"),
+        ("os", {"os": "beos"}, "unknown"),
+        ("hvm", {"config": {"hvm": "yes"}}, True),
+        ("hvm", {"config": {"hvm": True}}, True),
+        ("show-switcher", {"native-experience": "true"}, False),
+        ("start-on-boot", {"native-experience": "true"}, True),
+        ("gpu", {"native-experience": "true", "pv-addons-installed": "true"}, "hdx"),
+        ("shutdown-priority", {"gpu": "hdx"}, -10),
+        ("shutdown-priority", {"gpu": "hdx", "shutdown-priority": "3"}, 3),
+        ("extra-hvm", {"config": {"extra-hvm": {"0": "a=b", "1": "c"}}}, "a=b;c"),
+        ("policy-print-screen", {"policies": {"print-screen-disallowed": "true"}}, False),
+        ("qemu-dm-path", {"config": {"qemu-dm-path": ""}}, ""),
+        ("track-dependencies", {}, True),
+    ],
+)
+def test_what_a_property_reads(name: str, tree: dict[str, Any], value: Any) -> None:
+    assert read(name, tree) == value
+
+
+@pytest.mark.parametrize("name", ["memory", "hvm", "slot", "os", "s3-mode"])
+def test_unreadable_text_counts_as_absent(name: str) -> None:
+    row = STORED_BY_NAME[name]
+    assert isinstance(row, Stored)
+    nested: Any = "☃ not a value"
+    for part in reversed(row.key.split("/")):
+        nested = {part: nested}
+    assert value_in(row, nested) == value_in(row, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "change"),
+    [
+        ("memory", 512, Change("config/memory", "512")),
+        ("memory-min", 0, Change("config/memory-min", None)),
+        ("name", "  a b ", Change("name", "a b")),
+        ("boot-sentinel", "", Change("boot-sentinel", None)),
+        ("extra-hvm", " a=b ; ;c", Change("config/extra-hvm", ("a=b", "c"))),
+        ("policy-print-screen", True, Change("policies/print-screen-disallowed", None)),
+        ("policy-print-screen", False, Change("policies/print-screen-disallowed", "true")),
+        ("hvm", False, Change("config/hvm", "false")),
+    ],
+)
+def test_what_writing_changes(name: str, value: Any, change: Change) -> None:
+    assert changes_for(STORED_BY_NAME[name], value) == (change,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("os", "beos", "'linux'"),
+        ("s3-mode", "nap", "'restart'"),
+        ("memory", -1, "0 or more"),
+        ("vcpus", 0, "1 or more"),
+        ("description", "a\nb", "line break"),
+    ],
+)
+def test_a_refusal_names_the_property_and_what_is_allowed(name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(BadRequest, match=name) as refused:
+        changes_for(STORED_BY_NAME[name], value)
+    assert allowed in str(refused.value)
+
+
+def test_the_self_switch_is_off_until_it_is_enabled() -> None:
+    row = UI["switcher-self-switch-enabled"]
+    assert isinstance(row, Stored)
+    assert value_in(row, {}) is False
+    assert value_in(row, {"switcher": {"self-switch-disabled": "false"}}) is True
+    assert changes_for(row, True) == (Change("switcher/self-switch-disabled", "false"),)
+
+
+def test_creation_is_allowed_until_it_is_disallowed() -> None:
+    row = CONFIG["vm-creation-allowed"]
+    assert isinstance(row, Stored)
+    assert value_in(row, {}) is True
+    assert changes_for(row, False) == (Change("vm-create-disallowed", "true"),)
+    assert changes_for(row, True) == (Change("vm-create-disallowed", None),)
+
+
+@pytest.mark.parametrize(("stored", "shown"), [("0.5", 500), ("2", 2000), ("x", 0), ("nan", 0), ("inf", 0)])
+def test_the_pointer_trail_is_stored_in_seconds_and_shown_in_milliseconds(stored: str, shown: int) -> None:
+    row = UI["pointer-trail-timeout"]
+    assert isinstance(row, Stored)
+    assert value_in(row, {"xenmgr": {"pointerTrailTimeout": stored}}) == shown
+
+
+@given(st.sampled_from([row for row in STORED if isinstance(row, Stored) and row.local()]), st.data())
+def test_what_was_written_reads_the_same(row: Stored, data: st.DataObject) -> None:
+    by_type = {
+        "b": st.booleans(),
+        "i": st.integers(min_value=row.least or -5, max_value=2**31 - 1),
+        "s": st.sampled_from(row.words) if row.words else st.text(st.characters(exclude_characters="\n")),
+    }
+    value = data.draw(by_type[row.type])
+    (change,) = changes_for(row, value)
+    nested: Any = change.value
+    for part in reversed(change.key.split("/")):
+        nested = {part: nested}
+    expected = value.strip() if row.stripped else value
+    if change.value is not None:
+        assert value_in(row, nested) == expected
