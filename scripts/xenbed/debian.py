@@ -41,11 +41,13 @@ DOM0_PACKAGES = (
     "e2fsprogs",
     "iproute2",
     "kmod",
+    "libglib2.0-bin",  # gdbus
     "libxenmisc4.17",
     "procps",
     "python3",
     "python3-pyxs",
     "strace",
+    "systemd",  # busctl
     "xen-utils-4.17",
     "xen-utils-common",
     "xenstore-utils",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What goes into dom0 for one run: the project as it is in the checkout now, and a program to run.
 
-In dom0 the project is at /openxt: src, tests, templates, rules, idl, scripts, pyproject.toml, the compiled
-binding to Xen's libraries beside src's packages, and bin with the entry points of pyproject.  The program is
+In dom0 the project is at /openxt: the checkout without what was built in it, the compiled binding to Xen's
+libraries beside src's packages, and bin with the entry points of pyproject.  The program is
 /bed/run; what it leaves in /bed/out comes back.
 """
 
@@ -21,7 +21,7 @@ from xenbed.machine import PAYLOAD_BYTES
 from xenbed.native import built_binding
 from xenbed.tools import BedError, compile_ahead
 
-PROJECT = ("src", "tests", "templates", "rules", "idl", "scripts", "bench", "pyproject.toml")
+STAYS_HERE = ("build", "docs", "run")  # of the checkout's top level; hidden folders stay, too
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "*.egg-info", ".*_cache", "*.so")
 
 ENTRY_POINT = """\
@@ -56,11 +56,12 @@ def _lay_out(payload: Payload, root: Path) -> None:
     project, bed = root / "openxt", root / "bed"
     project.mkdir(parents=True)
     bed.mkdir()
-    for name in PROJECT:
-        source = REPOSITORY / name
+    for source in REPOSITORY.iterdir():
+        if source.name in STAYS_HERE or source.name.startswith("."):
+            continue
         if source.is_dir():
-            shutil.copytree(source, project / name, ignore=LEFT_OUT)
-        elif source.exists():
+            shutil.copytree(source, project / source.name, ignore=LEFT_OUT)
+        else:
             shutil.copy(source, project)
     for binding in built_binding():
         shutil.copy(binding, project / "src")

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from xenbed.faults import fault_of_run
 from xenbed.folders import RUNS
 from xenbed.machine import PLACEHOLDER, POLL_S, RESULT_BYTES, Machine, Wiring, blank_disk
 from xenbed.payload import Payload, write_disk
@@ -32,23 +33,36 @@ class QemuDied(Exception):
 
 
 def run_payload(machine: Machine, payload: Payload, *, cold: bool = False) -> int:
-    """Exit code of the payload; 124 when it ran out of time.  Raises BedError if the machine failed."""
+    """Exit code of the payload; 124 when it ran out of time.  Raises BedError if the machine failed.
+
+    A run that failed and whose logs show a fault of the emulator is made once more.  Nothing else is.
+    """
     folder = RUNS / payload.name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        write_disks(payload, folder)
-        wiring = wiring_of(folder)
-        command = machine.cold(wiring) if cold else machine.resumed(wiring)
-        started = time.monotonic()
-        try:
-            _emulate_twice(command, folder, payload.limit_s + GRACE_S)
-            code = _exit_code(folder)
-        finally:
-            for image in (wiring.payload, wiring.result):
-                image.unlink()
-    if code:
-        _show_console(folder)
+        code = _run_once(machine, payload, folder, cold)
+        if code and (fault := fault_of_run(folder)):
+            shutil.copytree(folder / "out", folder / "out-before", dirs_exist_ok=True)
+            say(f"{fault}; running {payload.name} once more")
+            code = _run_once(machine, payload, folder, cold)
+        if code:
+            _show_console(folder)
+    return code
+
+
+def _run_once(machine: Machine, payload: Payload, folder: Path, cold: bool) -> int:
+    write_disks(payload, folder)
+    wiring = wiring_of(folder)
+    started = time.monotonic()
+    try:
+        _emulate_twice(
+            machine.cold(wiring) if cold else machine.resumed(wiring), folder, payload.limit_s + GRACE_S
+        )
+        code = _exit_code(folder)
+    finally:
+        for image in (wiring.payload, wiring.result):
+            image.unlink()
     say(f"{payload.name}: exit code {code} after {time.monotonic() - started:.1f} s; see {folder}")
     return code
 
@@ -72,7 +86,7 @@ def wiring_of(folder: Path, *, output: str = "") -> Wiring:
 
 
 def _emulate_twice(command: Sequence[str], folder: Path, limit_s: float) -> None:
-    """The emulator may die once.  Nothing else is tried again: a payload that fails has failed."""
+    """The emulator may die once."""
     try:
         _emulate(command, folder, limit_s)
     except QemuDied as death:
