@@ -41,7 +41,7 @@ def decide(domains: Sequence[DomainInfo], record: Record | None) -> Decision:
     living = [info for info in domains if not info.dying]
     operation = record.operation if record is not None else None
     if record is not None and operation is not None and operation.name in ENDINGS:
-        return _go_on_ending(living, record, operation)
+        return _go_on_ending(domains, record, operation)
     if living:
         return _adopt(living[-1], record)
     return _clean_up(domains, record) if domains or record else Decision(Course.NOTHING)
@@ -64,18 +64,20 @@ def _was_being_destroyed(record: Record) -> bool:
     return record.operation is not None and record.operation.name == "destroy"
 
 
-def _go_on_ending(living: Sequence[DomainInfo], record: Record, operation: Operation) -> Decision:
+def _go_on_ending(domains: Sequence[DomainInfo], record: Record, operation: Operation) -> Decision:
+    living = [info for info in domains if not info.dying]
     domid = living[-1].domid if living else record.domid
     if domid is not None:
         ending = record.state in (VmState.SHUTTING_DOWN, VmState.REBOOTING) or not living
         found = Event.FOUND_ENDING if ending and operation.name != "died" else Event.FOUND_RUNNING
         return Decision(Course.ADOPT, (domid,), found, operation)
+    dying = tuple(info.domid for info in domains)
     if operation.auto_start or operation.action == Action.RESTART:
-        return Decision(Course.CLEAN_UP, then=Operation("start"))
+        return Decision(Course.CLEAN_UP, dying, then=Operation("start"))
     waits_for_start = operation.name == "reboot" or (
         operation.fate == Fate.REBOOTED and operation.action == Action.PRESERVE
     )
-    return Decision(Course.CLEAN_UP, found=Event.FOUND_REBOOTED if waits_for_start else None)
+    return Decision(Course.CLEAN_UP, dying, Event.FOUND_REBOOTED if waits_for_start else None)
 
 
 def _clean_up(domains: Sequence[DomainInfo], record: Record | None) -> Decision:

@@ -32,10 +32,9 @@ class Failed(Refused):
 
 
 class TaskTree(ObjectTree):
-    """Answers instead of the usual tree."""
+    """Answers instead of the usual tree, whose tables it never fills."""
 
     def __init__(self, monitor: Monitor) -> None:
-        super().__init__()
         self._monitor = monitor
 
     def handle(self, request: Request, body: Sequence[Value]) -> Answer | Awaitable[Answer]:

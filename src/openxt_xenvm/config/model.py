@@ -149,7 +149,7 @@ class Pair:
         return f"{self.name}={self.value}" if self.has_value else self.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DomainConfig:
     """One VM as its monitor is told.  Field names are the keys with `_` for `-`; units are spelled out."""
 
