@@ -17,7 +17,7 @@ import pytest
 
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.xenstore import paths, wire
-from openxt_xen.xenstore.channel import default_address
+from openxt_xen.xenstore.channel import DEVICES, default_address
 from openxt_xen.xenstore.client import XenStore, XenStoreError
 from openxt_xen.xenstore.wire import Op, Packet, Permission
 
@@ -646,6 +646,16 @@ def test_a_closed_connection_takes_its_transactions_with_it(
 # Our client
 
 
+@pytest.fixture(params=["socket", pytest.param("device", marks=pytest.mark.xen)])
+def way(request: pytest.FixtureRequest, address: str) -> str:
+    """How our client reaches that XenStore: in dom0 also through the kernel."""
+    if request.param == "socket":
+        return address
+    if address != default_address(os.environ):
+        pytest.skip("the kernel's device leads to the real XenStore")
+    return DEVICES[0]
+
+
 def run(address: str, body: Callable[[XenStore], Awaitable[None]]) -> None:
     async def main() -> None:
         store = await XenStore.connect(address)
@@ -658,7 +668,7 @@ def run(address: str, body: Callable[[XenStore], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-def test_client_reads_what_it_writes_and_none_for_missing(address: str, base: str) -> None:
+def test_client_reads_what_it_writes_and_none_for_missing(way: str, base: str) -> None:
     async def body(store: XenStore) -> None:
         await store.write(f"{base}/a", "wörd")
         assert await store.read(f"{base}/a") == "wörd"
@@ -670,28 +680,28 @@ def test_client_reads_what_it_writes_and_none_for_missing(address: str, base: st
         assert await store.list(f"{base}/c") == []
         assert await store.list(f"{base}/x") == []
 
-    run(address, body)
+    run(way, body)
 
 
-def test_client_lists_a_directory_that_fits_no_packet(address: str, base: str) -> None:
+def test_client_lists_a_directory_that_fits_no_packet(way: str, base: str) -> None:
     async def body(store: XenStore) -> None:
         names = [f"{number:03d}{'n' * 100}" for number in range(60)]
         await asyncio.gather(*(store.mkdir(f"{base}/{name}") for name in names))
         assert await store.list(base) == names
 
-    run(address, body)
+    run(way, body)
 
 
-def test_client_sets_and_reads_permissions(address: str, base: str) -> None:
+def test_client_sets_and_reads_permissions(way: str, base: str) -> None:
     async def body(store: XenStore) -> None:
         wanted = [Permission(DOM0, "r"), Permission(Domid(ABSENT), "b")]
         await store.set_permissions(base, wanted)
         assert await store.get_permissions(base) == wanted
 
-    run(address, body)
+    run(way, body)
 
 
-def test_client_repeats_a_transaction_that_met_another(address: str, connect: Connect, base: str) -> None:
+def test_client_repeats_a_transaction_that_met_another(way: str, connect: Connect, base: str) -> None:
     other, attempts = connect(), []
 
     async def body(store: XenStore) -> None:
@@ -706,11 +716,11 @@ def test_client_repeats_a_transaction_that_met_another(address: str, connect: Co
         assert await store.transact(increase) == 10
         assert await store.read(f"{base}/n") == "11"
 
-    run(address, body)
+    run(way, body)
     assert attempts == [0, 10]
 
 
-def test_client_gives_up_a_transaction_after_its_attempts(address: str, connect: Connect, base: str) -> None:
+def test_client_gives_up_a_transaction_after_its_attempts(way: str, connect: Connect, base: str) -> None:
     other = connect()
 
     async def body(store: XenStore) -> None:
@@ -721,10 +731,10 @@ def test_client_gives_up_a_transaction_after_its_attempts(address: str, connect:
         with pytest.raises(XenStoreError, match="EAGAIN"):
             await store.transact(always_late, attempts=3)
 
-    run(address, body)
+    run(way, body)
 
 
-def test_client_aborts_a_transaction_whose_body_fails(address: str, base: str) -> None:
+def test_client_aborts_a_transaction_whose_body_fails(way: str, base: str) -> None:
     async def body(store: XenStore) -> None:
         async def fail(tx: int) -> None:
             await store.write(f"{base}/a", "1", tx)
@@ -734,10 +744,10 @@ def test_client_aborts_a_transaction_whose_body_fails(address: str, base: str) -
             await store.transact(fail)
         assert await store.read(f"{base}/a") is None
 
-    run(address, body)
+    run(way, body)
 
 
-def test_client_hands_events_to_their_watches(address: str, base: str) -> None:
+def test_client_hands_events_to_their_watches(way: str, base: str) -> None:
     async def body(store: XenStore) -> None:
         seen: list[str] = []
         watch = await store.watch(base, seen.append)
@@ -747,10 +757,10 @@ def test_client_hands_events_to_their_watches(address: str, base: str) -> None:
         await store.write(f"{base}/a/c", "1")
         assert seen == [base, f"{base}/a/b"]
 
-    run(address, body)
+    run(way, body)
 
 
-def test_client_waits_until_a_value_is_right(address: str, connect: Connect, base: str) -> None:
+def test_client_waits_until_a_value_is_right(way: str, connect: Connect, base: str) -> None:
     other = connect()
 
     async def body(store: XenStore) -> None:
@@ -763,4 +773,4 @@ def test_client_waits_until_a_value_is_right(address: str, connect: Connect, bas
         with pytest.raises(TimeoutError):
             await store.wait_until(f"{base}/a", lambda value: value == "3", 0.01)
 
-    run(address, body)
+    run(way, body)

@@ -1,30 +1,36 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The two ways to xenstored: a UNIX stream socket, and the kernel's xenbus device.  Bytes only.
+"""The two ways to xenstored: a UNIX stream socket, and the kernel's xenbus device.  Packets, no meaning.
 
 The device takes one whole request per write and gives replies to poll and read; the kernel numbers
-requests itself and gives our number back.  Source: Linux drivers/xen/xenbus/xenbus_dev_frontend.c.
+requests itself and gives our number back.  It does WATCH and UNWATCH while the writer waits, under a lock
+that the delivery of any other reply to the same file needs: with another request under way both wait for
+ever, and with them the xenbus of the whole domain.  So these two are written only when nothing else is
+under way.  Source: Linux 6.1 drivers/xen/xenbus/xenbus_dev_frontend.c.
 """
 
 import asyncio
 import os
 import stat
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from openxt_core.errors import Unavailable
+from openxt_xen.xenstore.wire import Op, Packet, Splitter, WireError
 
 XENSTORED_SOCKET = "/run/xenstored/socket"
 DEVICES = ("/dev/xen/xenbus", "/proc/xen/xenbus")
 _READ_BYTES = 65536
+_ALONE = frozenset({Op.WATCH, Op.UNWATCH})
 
-Received = Callable[[bytes], None]
+Received = Callable[[list[Packet]], None]
 Lost = Callable[[Exception | None], None]
 
 
 class Channel(Protocol):
-    def send(self, request: bytes) -> None:
-        """Send one whole request.  A failure is reported through `lost`, later."""
+    def send(self, request: Packet) -> None:
+        """Send one request, in turn.  A failure is reported through `lost`, later."""
         ...
 
     def close(self) -> None:
@@ -55,6 +61,7 @@ class SocketChannel(asyncio.Protocol):
     def __init__(self, received: Received, lost: Lost) -> None:
         self._received = received
         self._lost = lost
+        self._splitter = Splitter()
         self._transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -62,17 +69,24 @@ class SocketChannel(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._received(data)
+        if self._transport is None:
+            return
+        try:
+            packets = self._splitter.feed(data)
+        except WireError as error:
+            self.close()
+            self._lost(error)
+        else:
+            self._received(packets)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:
             self._transport = None
             self._lost(exc)
 
-    def send(self, request: bytes) -> None:
+    def send(self, request: Packet) -> None:
         if self._transport is not None:
-            self._transport.write(request)
+            self._transport.write(request.encode())
 
     def close(self) -> None:
         if self._transport is not None:
@@ -85,20 +99,15 @@ class DeviceChannel:
         self._fd = os.open(address, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._received = received
         self._lost = lost
+        self._splitter = Splitter()
+        self._waiting: deque[Packet] = deque()
+        self._under_way: set[int] = set()  # request ids
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._readable)
 
-    def send(self, request: bytes) -> None:
-        if self._fd < 0:
-            return
-        try:
-            # One write per request: two writers' halves would otherwise mix in the kernel's buffer.
-            written = os.write(self._fd, request)
-        except OSError as error:
-            self._fail(error)
-        else:
-            if written != len(request):
-                self._fail(OSError("the xenbus device took half a request"))
+    def send(self, request: Packet) -> None:
+        self._waiting.append(request)
+        self._write_next()
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -106,18 +115,34 @@ class DeviceChannel:
             self._loop.remove_reader(fd)
             os.close(fd)
 
+    def _may_write(self, request: Packet) -> bool:
+        return not (request.op in _ALONE and self._under_way)
+
+    def _write_next(self) -> None:
+        while self._fd >= 0 and self._waiting and self._may_write(self._waiting[0]):
+            request = self._waiting.popleft()
+            self._under_way.add(request.req_id)
+            data = request.encode()
+            try:
+                # One write per request: the kernel would take a part for a request of its own.
+                if os.write(self._fd, data) != len(data):
+                    raise OSError("the xenbus device took half a request")
+            except OSError as error:
+                self._fail(error)
+
     def _readable(self) -> None:
         try:
-            data = os.read(self._fd, _READ_BYTES)
+            packets = self._splitter.feed(os.read(self._fd, _READ_BYTES))
         except BlockingIOError:
             return
-        except OSError as error:
+        except (OSError, WireError) as error:
             self._fail(error)
             return
-        if data:
-            self._received(data)
+        self._under_way -= {packet.req_id for packet in packets if packet.op != Op.WATCH_EVENT}
+        self._received(packets)
+        self._write_next()
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         if self._fd >= 0:
             self.close()
             self._loop.call_soon(self._lost, error)

@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -60,7 +60,6 @@ class XenStore:
     def __init__(self) -> None:
         self.closed: Callable[[], None] = lambda: None
         self._channel: Channel | None = None
-        self._splitter = wire.Splitter()
         self._pending: dict[int, asyncio.Future[Packet]] = {}
         self._req_ids = itertools.cycle(range(1, 1 << 31))
         self._tokens = itertools.count(1)
@@ -204,7 +203,7 @@ class XenStore:
     def _abort(self, tx: int) -> None:
         """Without waiting for the reply: we may be leaving because of a cancellation."""
         if self._channel is not None:
-            self._channel.send(Packet(Op.TRANSACTION_END, b"F\0", next(self._req_ids), tx).encode())
+            self._channel.send(Packet(Op.TRANSACTION_END, b"F\0", next(self._req_ids), tx))
 
     # Watches
 
@@ -265,7 +264,7 @@ class XenStore:
             raise InvalidArgs(f"XenStore {op.name} {subject[:80]!r}: longer than {wire.PAYLOAD_MAX} bytes")
         req_id = next(self._req_ids)
         reply = self._pending[req_id] = asyncio.get_running_loop().create_future()
-        self._channel.send(Packet(op, payload, req_id, tx).encode())
+        self._channel.send(Packet(op, payload, req_id, tx))
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
                 packet: Packet = await reply
@@ -277,13 +276,7 @@ class XenStore:
             raise XenStoreError(wire.to_text(packet.payload.rstrip(b"\0")), op, subject)
         return packet.payload
 
-    def _received(self, data: bytes) -> None:
-        try:
-            packets: Iterable[Packet] = self._splitter.feed(data)
-        except wire.WireError as error:
-            log.error("XenStore sent nonsense: %s", error)
-            self.close()
-            return
+    def _received(self, packets: Sequence[Packet]) -> None:
         for packet in packets:
             if packet.op == Op.WATCH_EVENT:
                 self._event(packet)

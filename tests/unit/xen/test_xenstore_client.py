@@ -15,7 +15,7 @@ import pytest
 from openxt_core.errors import InvalidArgs, Unavailable
 from openxt_xen.xenstore import client as client_module
 from openxt_xen.xenstore import wire
-from openxt_xen.xenstore.channel import default_address
+from openxt_xen.xenstore.channel import DeviceChannel, default_address
 from openxt_xen.xenstore.client import XenStore
 from openxt_xen.xenstore.wire import Op, Packet, Splitter
 
@@ -215,6 +215,25 @@ async def test_the_device_takes_each_request_in_one_write(tmp_path: Path) -> Non
         store.close()
         with pytest.raises(Unavailable):
             await store.read("/a")
+
+
+async def test_the_device_is_asked_for_a_watch_only_when_nothing_else_is_under_way(tmp_path: Path) -> None:
+    """Linux hangs otherwise.  The FIFO's far end is the kernel here: it answers when we let it."""
+    os.mkfifo(tmp_path / "xenbus")
+    written: list[Packet] = []
+    channel = DeviceChannel(str(tmp_path / "xenbus"), written.extend, lambda error: None)
+    requests = [Packet(op, b"", req_id) for req_id, op in enumerate([Op.READ, Op.WATCH, Op.UNWATCH, Op.READ])]
+    for request in requests:
+        channel.send(request)
+    fd = os.open(tmp_path / "xenbus", os.O_RDWR | os.O_NONBLOCK)
+    assert Splitter().feed(os.read(fd, 4096)) == requests[:1]  # the watch waits, and what comes after it
+    os.write(fd, requests[0].encode())
+    async with asyncio.timeout(20):
+        while len(written) < len(requests):
+            await asyncio.sleep(0)
+    assert written == requests
+    channel.close()
+    os.close(fd)
 
 
 async def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
