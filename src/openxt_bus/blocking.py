@@ -129,7 +129,7 @@ class BlockingBus:
         found: dict[int, Answer] = {}
         while len(found) < count:
             message = self._next_message()
-            serial = message.fields.get(REPLY_SERIAL)
+            serial = message.fields.get(REPLY_SERIAL, 0)
             if serial in wanted and message.type in (RETURN, ERROR):
                 found[serial] = _answer(message)
         return [found[serial] for serial in wanted]

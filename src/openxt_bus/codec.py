@@ -233,9 +233,8 @@ class _Reader:
         return [self.value(child, depth + 1) for child in kind.children]
 
     def _number(self, code: str) -> Any:
-        form = self._order + _FORMATS[code]
-        (value,) = unpack_from(form, self.data, self.at)
-        self.at += Struct(form).size
+        (value,) = unpack_from(self._order + _FORMATS[code], self.data, self.at)
+        self.at += _ALIGNMENTS.get(code, 4)  # a number is as long as it is aligned
         if code != "b":
             return value
         if value > 1:

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from openxt_bus.blocking import BlockingBus
 from openxt_core.errors import BadRequest, RemoteError, Unavailable
 from openxt_xec import grammar, xec
@@ -13,7 +11,7 @@ from openxt_xec.grammar import OPTIONS, XENMGR, Option, Words
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
     from openxt_xec.grammar import Request
 
@@ -157,9 +155,9 @@ def _handed_on(words: Words, keys: Sequence[str] | frozenset[str]) -> list[str]:
     return handed_on
 
 
-def main() -> int:
-    return xec.program("xec-vm", run)
+def main() -> NoReturn:
+    xec.leave(xec.program("xec-vm", run))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
