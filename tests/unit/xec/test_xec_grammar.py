@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openxt_xec import grammar
-from openxt_xec.grammar import OPTIONS, UsageError, request_of, usage
+from openxt_xec.grammar import OPTIONS, Request, UsageError, request_of, usage
 
 ACTIONS = [
     ("", grammar.INTROSPECT, []),
@@ -35,9 +35,13 @@ ACTIONS = [
 ]
 
 
+def asked(line: str) -> Request:
+    return request_of(line.split())
+
+
 @pytest.mark.parametrize(("line", "action", "names"), ACTIONS)
 def test_a_line_asks_for_one_action(line: str, action: str, names: Sequence[str]) -> None:
-    request = request_of(line.split())
+    request = asked(line)
     assert (request.action, list(request.names)) == (action, names)
 
 
@@ -48,13 +52,13 @@ def test_without_options_the_root_of_xenmgr_is_meant() -> None:
 
 
 def test_every_option_has_its_effect() -> None:
-    request = request_of("-s a.b -o /c -i d.e -t 3 --session -q m".split())
+    request = asked("-s a.b -o /c -i d.e -t 3 --session -q m")
     assert (request.service, request.path, request.interface) == ("a.b", "/c", "d.e")
     assert (request.domid, request.is_session, request.is_quiet) == (3, True, True)
 
 
 def test_of_an_option_given_twice_the_first_counts() -> None:
-    assert request_of("-o /a --object /b m".split()).path == "/a"
+    assert asked("-o /a --object /b m").path == "/a"
 
 
 @pytest.mark.parametrize("word", ["x", "", "-2", "1.5", "٣"])
@@ -63,7 +67,7 @@ def test_a_domain_that_is_no_number_means_none(word: str) -> None:
 
 
 def test_options_after_the_first_word_are_arguments() -> None:
-    request = request_of("m -o /a".split())
+    request = asked("m -o /a")
     assert (request.path, list(request.names)) == ("/", ["m", "-o", "/a"])
 
 
@@ -87,21 +91,10 @@ def test_options_after_the_first_word_are_arguments() -> None:
 )
 def test_a_line_that_makes_no_request_is_a_usage_error(line: str) -> None:
     with pytest.raises(UsageError):
-        request_of(line.split())
+        asked(line)
 
 
 def test_help_names_every_option() -> None:
     text = usage("Usage: xec", OPTIONS)
-    assert all(word in text for option in OPTIONS for word in option.words)
-
-
-@given(st.lists(st.sampled_from([w for o in OPTIONS for w in o.words]) | st.text(max_size=3)))
-def test_any_words_are_a_request_or_a_usage_error(words: list[str]) -> None:
-    try:
-        request = request_of(words)
-    except UsageError:
-        return
-    assert all(
-        name in words or name.replace("_", "-") in [w.replace("_", "-") for w in words]
-        for name in request.names
-    )
+    typed = [word.replace("-", "_") for word in words]
+    assert all(name.replace("-", "_") in typed for name in request.names)

@@ -75,7 +75,10 @@ def test_properties_are_a_block_below_their_interface() -> None:
 def test_an_object_is_listed_by_interface_with_properties_first() -> None:
     xml = """<node>
       <interface name="a.b">
-        <method name="add_disk"><arg name="id" type="i" direction="in"/><arg name="path" type="o" direction="out"/></method>
+        <method name="add_disk">
+          <arg name="id" type="i" direction="in"/>
+          <arg name="path" type="o" direction="out"/>
+        </method>
         <property name="start-on-boot" type="b" access="readwrite"/>
         <method name="stop"/>
       </interface>
