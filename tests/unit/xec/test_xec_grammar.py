@@ -96,5 +96,14 @@ def test_a_line_that_makes_no_request_is_a_usage_error(line: str) -> None:
 
 def test_help_names_every_option() -> None:
     text = usage("Usage: xec", OPTIONS)
+    assert all(word in text for option in OPTIONS for word in option.words)
+
+
+@given(st.lists(st.sampled_from([w for o in OPTIONS for w in o.words]) | st.text(max_size=3)))
+def test_any_words_are_a_request_or_a_usage_error(words: list[str]) -> None:
+    try:
+        request = request_of(words)
+    except UsageError:
+        return
     typed = [word.replace("-", "_") for word in words]
     assert all(name.replace("-", "_") in typed for name in request.names)
