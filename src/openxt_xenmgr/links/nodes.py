@@ -19,6 +19,7 @@ EXPORTS = "/xenmgr/vms"
 HOST_STATE = "/xenmgr/host-state"
 POWER_ACTION = "/xenmgr/pm-current-action"
 UI_READY = "/xenmgr/ui-ready"
+VMS = "/vm"
 LICENSE_HASH = "/xenmgr/license/hash"
 BSG_DEVICES = "/xenclient/bsgdev"
 BACKEND_DOMID = "/local/domain/0/backend-domid"
@@ -67,6 +68,7 @@ class Nodes:
 
     async def prepare_host(self) -> None:
         """What must be there before any VM starts, and what a crash may have left."""
+        await self.xs.mkdir(VMS)  # stays when the last VM's nodes go
         await self.xs.write(LICENSE_HASH, "local")
         for path, permissions in ((EXPORTS, READABLE), (BSG_DEVICES, WRITABLE)):
             await self.xs.mkdir(path)
