@@ -2,10 +2,10 @@
 """The two ways to xenstored: a UNIX stream socket, and the kernel's xenbus device.  Packets, no meaning.
 
 The device takes one whole request per write and gives replies to poll and read; the kernel numbers
-requests itself and gives our number back.  It does WATCH and UNWATCH while the writer waits, under a lock
-that the delivery of any other reply to the same file needs: with another request under way both wait for
-ever, and with them the xenbus of the whole domain.  So these two are written only when nothing else is
-under way.  Source: Linux 6.1 drivers/xen/xenbus/xenbus_dev_frontend.c.
+requests itself and gives our number back.  But only one request may be under way on a file: the next would
+be written into the buffer that the first is still sent from (it then arrives with the second's payload and
+is acknowledged), and a WATCH or UNWATCH, for which the kernel makes the writer wait, would wait for ever for
+the delivery of an earlier reply.  Source: Linux 6.1 drivers/xen/xenbus/xenbus_dev_frontend.c, xenbus_xs.c.
 """
 
 import asyncio
@@ -22,7 +22,6 @@ from openxt_xen.xenstore.wire import Op, Packet, Splitter, WireError
 XENSTORED_SOCKET = "/run/xenstored/socket"
 DEVICES = ("/dev/xen/xenbus", "/proc/xen/xenbus")
 _READ_BYTES = 65536
-_ALONE = frozenset({Op.WATCH, Op.UNWATCH})
 
 Received = Callable[[list[Packet]], None]
 Lost = Callable[[Exception | None], None]
@@ -101,7 +100,7 @@ class DeviceChannel:
         self._lost = lost
         self._splitter = Splitter()
         self._waiting: deque[Packet] = deque()
-        self._under_way: set[int] = set()  # request ids
+        self._is_busy = False  # a request is under way
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._readable)
 
@@ -115,14 +114,10 @@ class DeviceChannel:
             self._loop.remove_reader(fd)
             os.close(fd)
 
-    def _may_write(self, request: Packet) -> bool:
-        return not (request.op in _ALONE and self._under_way)
-
     def _write_next(self) -> None:
-        while self._fd >= 0 and self._waiting and self._may_write(self._waiting[0]):
-            request = self._waiting.popleft()
-            self._under_way.add(request.req_id)
-            data = request.encode()
+        if self._fd >= 0 and self._waiting and not self._is_busy:
+            self._is_busy = True
+            data = self._waiting.popleft().encode()
             try:
                 # One write per request: the kernel would take a part for a request of its own.
                 if os.write(self._fd, data) != len(data):
@@ -138,7 +133,8 @@ class DeviceChannel:
         except (OSError, WireError) as error:
             self._fail(error)
             return
-        self._under_way -= {packet.req_id for packet in packets if packet.op != Op.WATCH_EVENT}
+        if any(packet.op != Op.WATCH_EVENT for packet in packets):
+            self._is_busy = False
         self._received(packets)
         self._write_next()
 
