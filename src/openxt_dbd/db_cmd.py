@@ -145,26 +145,18 @@ def _print(text: str) -> None:
 
 def with_database(use: Callable[[Ask], int]) -> int:
     """Connect, and lend what asks the database.  Raises OpenxtError."""
-    import asyncio
+    from openxt_bus.blocking import BlockingBus  # not for the commands that are refused without a call
 
-    from openxt_api.db import DB
-    from openxt_bus.connection import Bus
+    bus = BlockingBus(timeout_s=CALL_TIMEOUT_S)
 
-    with asyncio.Runner() as runner:
-        bus = runner.run(Bus.connect())
+    def ask(member: str, *arguments: str) -> Any:
+        answer = bus.call(DBD_NAME, "/", DBD_NAME, member, "s" * len(arguments), arguments)
+        return answer[0] if answer else None
 
-        def ask(member: str, *arguments: str) -> Any:
-            method = DB.method[member]
-            call = bus.call(
-                DBD_NAME, "/", DB.name, member, method.in_signature, arguments, timeout_s=CALL_TIMEOUT_S
-            )
-            answer = runner.run(call)
-            return answer[0] if answer else None
-
-        try:
-            return use(ask)
-        finally:
-            bus.close()
+    try:
+        return use(ask)
+    finally:
+        bus.close()
 
 
 def run(argv: Sequence[str], lend: Callable[[Callable[[Ask], int]], int] = with_database) -> int:
