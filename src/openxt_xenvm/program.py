@@ -49,10 +49,11 @@ def run(options: Options, ready: Ready, failed: Failed) -> int:
     set_up_logging("xenvm")
     try:
         subject = read_subject(options)
-        _log_as_configured(subject)
-        asyncio.run(_live(options, subject, ready))
     except BadRequest as error:
         return _fail(failed, str(error), EXIT_USAGE)
+    try:
+        _log_as_configured(subject)
+        asyncio.run(_live(options, subject, ready))
     except NameTaken as error:
         return _fail(failed, str(error), EXIT_TAKEN)
     except (OpenxtError, OSError, ValueError) as error:

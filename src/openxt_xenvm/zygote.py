@@ -141,7 +141,7 @@ class Zygote:
 
     def _receive(self, birth: Birth) -> None:
         try:
-            data = birth.client.recv(MAX_REQUEST)
+            data = birth.client.recv(16 * MAX_REQUEST)
         except BlockingIOError:
             return
         except OSError:
@@ -150,7 +150,9 @@ class Zygote:
         if b"\n" in birth.received:
             self.selector.unregister(birth.client)
             self._take(birth)
-        elif not data or len(birth.received) > MAX_REQUEST:
+        elif len(birth.received) > MAX_REQUEST:
+            self._answer(birth, {"error": "the request is too long", "exit_code": EXIT_USAGE})
+        elif not data:
             self._end(birth)
 
     def _take(self, birth: Birth) -> None:
