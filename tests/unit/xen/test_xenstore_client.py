@@ -218,7 +218,7 @@ async def test_the_device_takes_each_request_in_one_write(tmp_path: Path) -> Non
 
 
 async def test_the_device_gets_one_request_at_a_time(tmp_path: Path) -> None:
-    """Linux mixes them up or hangs otherwise.  The FIFO's far end is the kernel, which answers when we say."""
+    """Linux mixes them up or hangs otherwise.  The FIFO's far end plays the kernel, and we say when."""
     os.mkfifo(tmp_path / "xenbus")
     replies: list[Packet] = []
     channel = DeviceChannel(str(tmp_path / "xenbus"), replies.extend, lambda error: None)
