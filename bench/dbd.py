@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import PROGRAMS, Load, Promise, Room, on_bus
+from harness import PROGRAMS, Load, Promise, Room, on_bus, side_by_side
 
 VMS = 1000
 KEYS = 150
@@ -46,24 +46,19 @@ def running_dbd(room: Room, bus: Path) -> Iterator[None]:
     notices.close()
 
 
-def echo_rate(room: Room, load: Load) -> float:
-    service = room.build("echo_service", "systemd")
-    with room.bus() as bus, room.service(service, ready="ready", environ=on_bus(bus)):
-        return room.rate(bus, load)
-
-
-def dbd_rate(room: Room, load: Load) -> float:
-    with room.bus() as bus, running_dbd(room, bus):
-        return room.rate(bus, load)
-
-
 def ratios(room: Room, rounds: int, member: str, arguments: tuple[str, ...], depth: int) -> list[float]:
-    calls = 10_000 if depth == 1 else 30_000
+    calls = 3_000 if depth == 1 else 8_000
+    reference = Load(ECHO, "/", ECHO, member, arguments, calls, depth)
+    ours = Load(DBD, "/", DBD, member, arguments, calls, depth)
+    service = room.build("echo_service", "systemd")
     found = []
     for _ in range(rounds):
-        reference = echo_rate(room, Load(ECHO, "/", ECHO, member, arguments, calls, depth))
-        ours = dbd_rate(room, Load(DBD, "/", DBD, member, arguments, calls, depth))
-        found.append(ours / reference)
+        with (
+            room.bus() as bus,
+            room.service(service, ready="ready", environ=on_bus(bus)),
+            running_dbd(room, bus),
+        ):
+            found.append(side_by_side(room, bus, reference, ours))
     return found
 
 

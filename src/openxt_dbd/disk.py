@@ -5,12 +5,13 @@ Whoever wants to see what becomes of the data when a call fails or is the last o
 """
 
 import fcntl
+import mmap
 import os
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_CREATE = os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 
@@ -62,15 +63,24 @@ class Disk:
         self.at(path).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
     def open_new(self, path: str) -> int:
-        """For writing at the end; what was in the file is gone."""
-        return os.open(self.at(path), _CREATE | os.O_TRUNC | os.O_APPEND, FILE_MODE)
+        """For writing; what was in the file is gone."""
+        return os.open(self.at(path), _CREATE | os.O_WRONLY, FILE_MODE)
+
+    def open_mapped(self, path: str) -> int:
+        """For `write_at` and `map`; what was in the file is gone."""
+        return os.open(self.at(path), _CREATE | os.O_RDWR, FILE_MODE)
 
     def write(self, fd: int, content: bytes | memoryview) -> int:
         """Bytes written, which may be fewer than asked."""
         return os.write(fd, content)
 
-    def truncate(self, fd: int, size: int) -> None:
-        os.ftruncate(fd, size)
+    def write_at(self, fd: int, content: bytes, position: int) -> int:
+        """Bytes written, which may be fewer than asked."""
+        return os.pwrite(fd, content, position)
+
+    def map(self, fd: int, position: int, size: int) -> mmap.mmap:
+        """That part of the file as memory; `position` is a multiple of the page size."""
+        return mmap.mmap(fd, size, offset=position)
 
     def sync(self, fd: int) -> None:
         os.fsync(fd)

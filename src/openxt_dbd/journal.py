@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What changed since the files were saved: a process that dies loses nothing it had acknowledged.
 
-`/config/db.journal.<generation>` grows by one record per change, in one write and unsynced: it outlives
-the process, while a power cut may cost what the last save did not cover.  A save starts a new generation
+`/config/db.journal.<generation>` grows by one record per change, unsynced: it outlives the process,
+ while a power cut may cost what the last save did not cover.  A save starts a new generation
 and removes the older ones when all files are durable.  A new process never goes on with an old file.
 
 A record is a line: checksum, space, JSON array, newline.  The first broken line ends a file.
@@ -10,15 +10,15 @@ A record is a line: checksum, space, JSON array, newline.  The first broken line
     ["s", number, path, text]      the entry became a string leaf
     ["j", number, path, JSON]      the entry became this value
     ["d", number, path]            the entry went away
+    ["m", number, [record…]]       changes that were one operation: all of them or none
     ["f", number, top, name, digest]   a file with this content holds everything up to that number
 
 Changes are unconditional, so that a replay over files of any age in between ends in the same values.  The
 "f" records make it exact, order of names included: what a file holds already is not replayed over it.
 """
 
-import errno
+import itertools
 import logging
-import os
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,9 @@ import orjson
 from openxt_core.errors import Unavailable
 from openxt_dbd import json_text
 from openxt_dbd.disk import Disk
+from openxt_dbd.path import Path
 from openxt_dbd.placement import Unit
+from openxt_dbd.record_file import RecordFile
 from openxt_dbd.tree import ABSENT, Change
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,9 @@ class Replay:
                 self.changes.append((number, Change(tuple(path), json_text.loads(text))))
             case ["d", int(number), [*path]]:
                 self.changes.append((number, Change(tuple(path), ABSENT)))
+            case ["m", int(), [*records]]:
+                for one in records:
+                    self.add(one)
             case ["f", int(number), str(top), str(name), str(digest)]:
                 self.saved.append((number, Unit(top, name), bytes.fromhex(digest)))
             case _:
@@ -70,13 +75,13 @@ def encode(record: tuple[Any, ...]) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(text), text)
 
 
-def encode_change(number: int, change: Change) -> bytes:
+def change_record(number: int, change: Change) -> tuple[Any, ...]:
     path, node = change
     if type(node) is str:
-        return encode(("s", number, path, node))
+        return ("s", number, path, node)
     if node is ABSENT:
-        return encode(("d", number, path))
-    return encode(("j", number, path, json_text.dumps(node).decode()))
+        return ("d", number, path)
+    return ("j", number, path, json_text.dumps(node).decode())
 
 
 def decode(content: bytes) -> Iterator[list[Any]]:
@@ -93,12 +98,10 @@ class Journal:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._lock = threading.Lock()  # changes come from the loop, notes of saves from the saving thread
-        self._fd: int | None = None
-        self._size = 0
-        self._is_torn = False
+        self._file: RecordFile | None = None
+        self._oldest = 1
         self.generation = 0
         """Number of the file that is written now."""
-        self._oldest = 1
         self.number = 0
         """Of the last change."""
 
@@ -114,17 +117,22 @@ class Journal:
 
     def append(self, changes: Sequence[Change]) -> None:
         """The changes are safe from now on.  Raises Unavailable, and then none of them ever was there."""
-        with self._lock:
-            numbered = enumerate(changes, self.number + 1)
-            self._write(b"".join([encode_change(number, change) for number, change in numbered]))
-            self.number += len(changes)
+        records = list(map(change_record, itertools.count(self.number + 1), changes))
+        last = self.number + len(records)
+        # One line, even for several: what is left of a line that could not be written is no line.
+        self._append(encode(records[0] if len(records) == 1 else ("m", last, records)))
+        self.number = last
+
+    def append_string(self, path: Path, value: str) -> None:
+        """`append` of the usual change: a string leaf."""
+        number = self.number + 1
+        self._append(encode(("s", number, path, value)))
+        self.number = number
 
     def note_saved(self, unit: Unit, digest: bytes, number: int) -> None:
         """To be called before the unit's file gets the content with this digest."""
-        record = encode(("f", number, unit.top, unit.name, digest.hex()))
         try:
-            with self._lock:
-                self._write(record)
+            self._append(encode(("f", number, unit.top, unit.name, digest.hex())))
         except Unavailable as error:
             log.debug("%s", error)  # a replay may then get an order of names wrong, but no value
 
@@ -144,9 +152,9 @@ class Journal:
             self._oldest += 1
 
     def close(self) -> None:
-        if self._fd is not None:
-            self._disk.close(self._fd)
-            self._fd = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _generations(self) -> list[int]:
         names = [name.removeprefix(PREFIX) for name, _ in self._disk.entries("") if name.startswith(PREFIX)]
@@ -154,27 +162,18 @@ class Journal:
         self._oldest = min(found, default=1)
         return found
 
-    def _open_next(self) -> int:
-        fd = self._disk.open_new(f"{PREFIX}{self.generation + 1}")
-        self.close()
-        self._fd, self._size, self._is_torn = fd, 0, False
+    def _append(self, record: bytes) -> None:
+        with self._lock:
+            try:
+                (self._file or self._open_next()).append(record)
+            except OSError as error:
+                name = f"{PREFIX}{self.generation}"
+                raise Unavailable(f"cannot write {self._disk.at(name)}: {error.strerror}") from error
+
+    def _open_next(self) -> RecordFile:
+        old, new = self._file, RecordFile(self._disk, f"{PREFIX}{self.generation + 1}")
+        self._file = new
         self.generation += 1
-        return fd
-
-    def _write(self, record: bytes) -> None:
-        try:
-            fd = self._open_next() if self._fd is None else self._fd
-            if self._is_torn:
-                self._take_back(fd)
-            self._is_torn = True
-            if self._disk.write(fd, record) != len(record):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            name = f"{PREFIX}{self.generation}"
-            raise Unavailable(f"cannot write {self._disk.at(name)}: {error.strerror}") from error
-        self._size += len(record)
-        self._is_torn = False
-
-    def _take_back(self, fd: int) -> None:
-        """Half a record would hide those behind it."""
-        self._disk.truncate(fd, self._size)
+        if old is not None:
+            old.close()
+        return new

@@ -127,6 +127,14 @@ class Database:
 
     def write(self, path: Path, value: str) -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
+        holder = tree.string_holder(self._root, path, self._owner)
+        if holder is None or path[:2] not in self._dirty:
+            self._write_anywhere(path, value)
+        elif holder[path[-1]] != value:
+            self._journal.append_string(path, value)
+            holder[path[-1]] = value
+
+    def _write_anywhere(self, path: Path, value: str) -> None:
         changes = tree.write(self._root, path, value)
         if not changes and tree.names(self._root, path):
             log.info("a write over the entries of %s is ignored", text_of(path))
@@ -135,7 +143,7 @@ class Database:
     def inject(self, path: Path, text: str) -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
         try:
-            node = json_text.loads(text, tree.MAX_DEPTH - len(path))
+            node = json_text.loads(text, tree.MAX_DEPTH - len(path), self._owner)
         except json_text.BadText as error:
             log.info("inject refused: %s", error)
             raise BadRequest(UNREADABLE) from error
@@ -184,8 +192,7 @@ class Database:
     def load(self) -> None:
         """What the files and the journals hold becomes the tree.  Raises OSError."""
         loaded = self._files.load()
-        self._owner = object()
-        self._root, self._digests = loaded.root, loaded.digests
+        self._root, self._owner, self._digests = loaded.root, loaded.owner, loaded.digests
         self._dirty = {}
         self._replay(self._journal.replay(), loaded)
         for unit in loaded.strays:

@@ -91,10 +91,10 @@ Node: TypeAlias = str | int | bool | Real | FilePtr | Array | Nodes | Repeated |
 """`None` is the Empty node: an entry without a value."""
 
 
-def branch(entries: Sequence[tuple[str, Node]]) -> Branch:
-    """The inner node with these entries."""
+def branch(entries: Sequence[tuple[str, Node]], owner: object = None) -> Branch:
+    """The inner node with these entries, made for `owner`."""
     children = dict(entries)
-    return Nodes(children) if len(children) == len(entries) else Repeated(entries)
+    return Nodes(children, owner) if len(children) == len(entries) else Repeated(entries)
 
 
 class Change(NamedTuple):
@@ -173,6 +173,23 @@ def write(root: Node, path: Path, value: str) -> tuple[Change, ...]:
     return (Change(path, value),)
 
 
+def string_holder(root: Node, path: Path, owner: object) -> dict[str, Node] | None:
+    """The entries that hold a string leaf at `path`, if another string may be put there right away.
+
+    The usual write needs nothing else; None: `write` and `apply` find out what is to be done.
+    """
+    if not path:
+        return None
+    parent: Node | Absent = root
+    for name in path[:-1]:
+        if type(parent) is not Nodes or parent.owner is not owner:
+            return None
+        parent = parent.children.get(name, ABSENT)
+    if type(parent) is not Nodes or parent.owner is not owner:
+        return None
+    return parent.children if type(parent.children.get(path[-1])) is str else None
+
+
 def inject(root: Node, path: Path, node: Node) -> tuple[Change, ...]:
     """The subtree is replaced, nothing is merged.  Raises BadRequest on a binary node's ground."""
     found = _target(root, path, NO_OVERWRITE)
@@ -213,19 +230,6 @@ def _target(root: Node, path: Path, refusal: str) -> Node | Absent:
 
 def apply(root: Node | Absent, path: Path, node: Node | Absent, owner: object) -> Node | Absent:
     """The tree with one change made; leaves on the way become inner nodes."""
-    parent: Node | Absent = root
-    for name in path[:-1]:
-        if type(parent) is not Nodes or parent.owner is not owner:
-            return _apply(root, path, node, owner)
-        parent = parent.children.get(name, ABSENT)
-    if not path or type(parent) is not Nodes or parent.owner is not owner or node is ABSENT:
-        return _apply(root, path, node, owner)
-    parent.children[path[-1]] = node
-    return root
-
-
-def _apply(root: Node | Absent, path: Path, node: Node | Absent, owner: object) -> Node | Absent:
-    """`apply` where something on the way has to be made or copied first."""
     if not path:
         return node
     if node is ABSENT and child(root, path[0]) is ABSENT:
@@ -234,7 +238,7 @@ def _apply(root: Node | Absent, path: Path, node: Node | Absent, owner: object) 
         return _apply_to_all(root, path, node, owner)
     name, rest = path[0], path[1:]
     branch = _owned(root, owner)
-    entry = _apply(branch.children.get(name, ABSENT), rest, node, owner) if rest else node
+    entry = apply(branch.children.get(name, ABSENT), rest, node, owner) if rest else node
     if entry is ABSENT:
         branch.children.pop(name, None)
     else:
@@ -250,9 +254,9 @@ def _owned(node: Node | Absent, owner: object) -> Nodes:
 
 def _apply_to_all(root: Repeated, path: Path, node: Node | Absent, owner: object) -> Branch:
     name, rest = path[0], path[1:]
-    known = [(key, _apply(old, rest, node, owner) if key == name else old) for key, old in root.pairs]
+    known = [(key, apply(old, rest, node, owner) if key == name else old) for key, old in root.pairs]
     if all(key != name for key, _ in known):
-        known.append((name, _apply(ABSENT, rest, node, owner)))
+        known.append((name, apply(ABSENT, rest, node, owner)))
     return branch([(key, kept) for key, kept in known if kept is not ABSENT])
 
 

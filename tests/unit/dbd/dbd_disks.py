@@ -10,15 +10,8 @@ from typing import Any
 from openxt_dbd.disk import Disk
 
 CHANGING_CALLS = (
-    "make_folder",
-    "open_new",
-    "write",
-    "truncate",
-    "sync",
-    "close",
-    "rename",
-    "remove",
-    "sync_folder",
+    *("make_folder", "open_new", "open_mapped", "write", "write_at", "map"),
+    *("sync", "close", "rename", "remove", "sync_folder"),
 )
 
 

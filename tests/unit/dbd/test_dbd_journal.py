@@ -13,6 +13,7 @@ from openxt_dbd import journal
 from openxt_dbd.disk import Disk
 from openxt_dbd.journal import Journal
 from openxt_dbd.placement import Unit
+from openxt_dbd.record_file import ROOM_BYTES
 from openxt_dbd.tree import ABSENT, Change, Nodes, Real, same
 
 CHANGES = [
@@ -22,6 +23,14 @@ CHANGES = [
     Change((), Nodes()),
     Change(("z",), None),
 ]
+
+
+BIG = Change(("big",), "x" * ROOM_BYTES)
+"""Finds no room that was made ahead."""
+
+
+def lines() -> list[bytes]:
+    return [journal.encode(journal.change_record(number, change)) for number, change in enumerate(CHANGES)]
 
 
 def opened(folder: Path) -> tuple[Journal, list[Change]]:
@@ -50,7 +59,7 @@ def test_numbers_go_on_in_the_next_process(tmp_path: Path) -> None:
 
 @given(cut=st.integers(0, 400), junk=st.binary(max_size=20))
 def test_whatever_the_end_of_the_file_is_whole_records_before_it_count(cut: int, junk: bytes) -> None:
-    whole = [journal.encode_change(number, change) for number, change in enumerate(CHANGES)]
+    whole = lines()
     content = b"".join(whole)
     found = list(journal.decode(content[:cut] + junk))
     complete = sum(cut >= sum(map(len, whole[: n + 1])) for n in range(len(whole)))
@@ -59,7 +68,9 @@ def test_whatever_the_end_of_the_file_is_whole_records_before_it_count(cut: int,
 
 
 def test_a_changed_byte_ends_the_journal_there() -> None:
-    content = bytearray(b"".join(journal.encode_change(n, change) for n, change in enumerate(CHANGES)))
+    content = bytearray(b"".join(lines()))
+        b"".join(journal.encode(journal.change_record(n, change)) for n, change in enumerate(CHANGES))
+    )
     content[20] ^= 1
     assert list(journal.decode(bytes(content))) == []
 
@@ -69,8 +80,8 @@ def test_a_record_that_cannot_be_written_never_was_there(tmp_path: Path) -> None
     one = Journal(disk)
     one.append(CHANGES[:1])
     disk.touch = no_space
-    with pytest.raises(Unavailable, match="No space left"):
-        one.append(CHANGES[1:2])
+    with pytest.raises(Unavailable, match=r"db.journal.1: No space left"):
+        one.append([BIG])
     disk.touch = never
     one.append(CHANGES[2:3])
     _, found = opened(tmp_path)
@@ -81,10 +92,10 @@ def test_a_record_that_cannot_be_written_never_was_there(tmp_path: Path) -> None
 class SmallDisk(Disk):
     """Takes only so many bytes more."""
 
-    room = 10_000
+    room = ROOM_BYTES * 9
 
-    def write(self, fd: int, content: bytes | memoryview) -> int:
-        taken = super().write(fd, content[: self.room])
+    def write_at(self, fd: int, content: bytes, position: int) -> int:
+        taken = super().write_at(fd, content[: self.room], position)
         self.room -= taken
         return taken
 
@@ -95,8 +106,8 @@ def test_half_a_record_is_taken_back_before_the_next(tmp_path: Path) -> None:
     one.append(CHANGES[:1])
     disk.room = 7
     with pytest.raises(Unavailable):
-        one.append(CHANGES[1:2])
-    disk.room = 10_000
+        one.append([BIG])
+    disk.room = ROOM_BYTES * 9
     one.append(CHANGES[2:3])
     _, found = opened(tmp_path)
     assert [change.path for change in found] == [CHANGES[0].path, CHANGES[2].path]
@@ -133,6 +144,6 @@ def test_notes_of_saves_come_back(tmp_path: Path) -> None:
 
 def test_a_record_of_another_version_does_not_stop_the_start(tmp_path: Path) -> None:
     (tmp_path / "db.journal.1").write_bytes(
-        journal.encode(("future", 1)) + journal.encode_change(2, CHANGES[0])
+        journal.encode(("future", 1)) + journal.encode(journal.change_record(2, CHANGES[0]))
     )
     assert len(opened(tmp_path)[1]) == 1

@@ -228,12 +228,12 @@ def test_a_clean_end_leaves_no_journal(tmp_path: Path, database: Database) -> No
 
 
 def test_a_change_that_cannot_be_made_safe_is_not_made(tmp_path: Path) -> None:
+    (tmp_path / "db").write_text('{"a": "1", "z": null, "b": {"c": "2", "z": null}}')
     disk = TouchyDisk(tmp_path, never)
     database = opened(disk)
-    database.inject((), '{"a": "1", "z": null, "b": {"c": "2", "z": null}}')
     before = database.dump(())
     disk.touch = no_space
-    for operation in (("write", "/a", "2"), ("inject", "/n", "{}"), ("rm", "/b/c")):
+    for operation in (("write", "/a", "2"), ("inject", "/n", "{}"), ("rm", "/b/c"), ("rm", "/")):
         with pytest.raises(Unavailable, match="No space left on device"):
             run(database, operation)
         assert database.dump(()) == before

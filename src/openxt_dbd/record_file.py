@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A file that only grows, by records that outlive the process as soon as they are appended.
+
+The end of the file is mapped into memory, so that a record costs a copy and no system call: what is in a
+shared mapping belongs to the file, whatever becomes of the process.  The room ahead is written as zeros
+first; a full or failing disk is thus told by that system call, and not by a fault in the mapping.
+"""
+
+import errno
+import mmap
+import os
+from typing import Final
+
+from openxt_dbd.disk import Disk
+
+ROOM_BYTES: Final = 64 * 1024
+"""How much room is made at a time, beyond a record that finds none."""
+
+
+class RecordFile:
+    """Made empty; what was in the file is gone.  Raises OSError."""
+
+    def __init__(self, disk: Disk, name: str) -> None:
+        self._disk = disk
+        self._fd = disk.open_mapped(name)
+        self._window = mmap.mmap(-1, mmap.PAGESIZE)
+        self._base = 0  # of the window in the file
+        self._end = 0  # of the records in the window
+        self._limit = 0  # of the room in the window
+        try:
+            self._make_room(b"")
+        except OSError:
+            disk.close(self._fd)
+            raise
+
+    def append(self, record: bytes) -> None:
+        """Raises OSError, and then the file counts as before."""
+        end = self._end + len(record)
+        if end > self._limit:
+            self._make_room(record)
+        else:
+            self._window[self._end : end] = record
+            self._end = end
+
+    def close(self) -> None:
+        self._window.close()
+        self._disk.close(self._fd)
+
+    def _make_room(self, record: bytes) -> None:
+        """Write the record with room behind it, and look at that room from now on."""
+        content = record + bytes(ROOM_BYTES)
+        start = self._base + self._end
+        if self._disk.write_at(self._fd, content, start) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        end = start + len(record)
+        base = end - end % mmap.PAGESIZE
+        window = self._disk.map(self._fd, base, start + len(content) - base)
+        self._window.close()
+        self._window, self._base, self._end = window, base, end - base
+        self._limit = len(window)
