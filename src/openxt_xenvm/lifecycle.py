@@ -8,6 +8,7 @@ next monitor can finish or undo what this one leaves half done.
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,14 +148,18 @@ class Lifecycle:
     # Pause
 
     async def pause(self) -> None:
-        domid = self._domid(Event.PAUSED)
-        await self.host.xen(self.host.hypervisor.pause, domid)
-        self.vm.move(Event.PAUSED)
+        await self._set_paused(Event.PAUSED, self.host.hypervisor.pause, paused=True)
 
     async def unpause(self) -> None:
-        domid = self._domid(Event.UNPAUSED)
-        await self.host.xen(self.host.hypervisor.unpause, domid)
-        self.vm.move(Event.UNPAUSED)
+        await self._set_paused(Event.UNPAUSED, self.host.hypervisor.unpause, paused=False)
+
+    async def _set_paused(self, event: Event, call: Callable[[Domid], None], *, paused: bool) -> None:
+        """Xen counts pauses; here a second one changes nothing, and a lost answer can be asked for again."""
+        domid = self._domid(event)
+        info = await self.host.xen(self.host.hypervisor.info, domid)
+        if info is None or info.paused is not paused:
+            await self.host.xen(call, domid)
+        self.vm.move(event)
 
     def _domid(self, event: Event) -> Domid:
         """Of the domain to which `event` can happen now.  Raises VmBadState."""
