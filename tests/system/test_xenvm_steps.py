@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from xenvm_house import START, UUID, House, open_house
+from xenvm_house import START, UUID, House, builds_held, open_house
 
 from openxt_core.errors import RemoteError, Unavailable
 from openxt_core.ids import Uuid
@@ -153,4 +153,62 @@ async def test_a_start_that_cannot_be_undone_is_cleaned_up_by_destroy(house: Hou
         await house.call("start")
     await house.call("destroy")
     assert house.domids() == []
+    assert await house.nodes() == before
+
+
+async def test_a_domain_that_dies_while_it_is_made_is_told_and_cleaned_up(house: House) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config())
+    with builds_held(house):
+        starting = asyncio.create_task(house.call("start"))
+        await house.until(house.domids)
+        house.xen.destroy_domain(house.domids()[0])
+    with pytest.raises(RemoteError, match="ESRCH"):
+        await starting
+    await house.hear("creating-domain", "shutdown")
+    assert await house.nodes() == before
+
+
+async def test_a_guest_that_crashes_at_once_is_cleaned_up(house: House) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config(cmdline="sim.boot=crash sim.boot_s=0"))
+    await house.call("start")
+    await house.hear(*START, "error:crashed", "shutdown")
+    await house.until(lambda: not house.record().exists())
+    assert await house.nodes() == before
+
+
+async def test_a_terminated_monitor_undoes_the_start_that_is_under_way(house: House) -> None:
+    before = await house.nodes()
+    monitor = await house.monitor(house.config())
+    with builds_held(house):
+        starting = asyncio.create_task(house.call("start"))
+        await house.until(house.domids)
+        monitor.terminate()
+    with pytest.raises((RemoteError, Unavailable)):
+        await starting
+    assert await house.gone(monitor) == 0
+    await house.hear("creating-domain", "shutdown", "hup")
+    assert house.domids() == []
+    assert await house.nodes() == before
+    assert not house.record().exists()
+
+
+async def test_a_lost_xenstore_ends_the_monitor_and_not_the_domain(house: House) -> None:
+    monitor = await house.monitor(house.config())
+    await house.call("start")
+    house.sim.terminate()
+    assert await house.gone(monitor) == 2
+    assert house.record().exists()
+
+
+async def test_a_hundred_starts_and_stops_leave_the_monitor_as_it_was(house: House) -> None:
+    before = await house.nodes()
+    monitor = await house.monitor(house.config("v4v=true"))
+    opened = []
+    for _ in range(100):
+        await house.call("start")
+        await house.call("destroy")
+        opened.append(len(list(Path(f"/proc/{monitor.pid}/fd").iterdir())))
+    assert opened[-1] == opened[0]
     assert await house.nodes() == before

@@ -2,12 +2,13 @@
 """A private host for tests of xenvm: a bus, a simulated Xen, and monitors as real processes."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class House:
     bus: Bus
     xen: SimulatedHypervisor
     store: XenStore
+    sim: subprocess.Popen[bytes]
     heard: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
     monitors: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -158,7 +160,7 @@ async def open_house(root: Path, bus_address: str) -> AsyncIterator[House]:
     bus = await Bus.connect(bus_address)
     store = await XenStore.connect(environ["XENSTORED_PATH"])
     await store.write("/local/domain/0/name", "Domain-0")  # as every dom0 has
-    house = House(root, environ, bus, SimulatedHypervisor(str(root / "sim/hypercalls")), store)
+    house = House(root, environ, bus, SimulatedHypervisor(str(root / "sim/hypercalls")), store, sim)
 
     def heard(signal: Signal) -> None:
         if signal.body[0] == UUID:
@@ -175,3 +177,13 @@ async def open_house(root: Path, bus_address: str) -> AsyncIterator[House]:
         house.xen.close()
         store.close()
         bus.close()
+
+
+@contextmanager
+def builds_held(house: House) -> Iterator[None]:
+    """No domain's image can be built meanwhile."""
+    lock = house.root / "var/lock/xen-buildvm-lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
