@@ -54,6 +54,7 @@ clean: ## remove what the other words made, but no caches outside this folder
 .venv/bin/python:
 	@scripts/need $(RUN_PACKAGES)
 	@python3 -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check -U pip # a newer one writes programs that start faster
 
 .venv/run: pyproject.toml | .venv/bin/python
 	@scripts/need $(RUN_PACKAGES)
