@@ -49,7 +49,7 @@ async def serve(lifetime: Lifetime, options: argparse.Namespace, background: Bac
         logging.getLogger().setLevel(logging.DEBUG)
     database, flusher = _open(Places.of(os.environ))
     guests = GuestUuids()
-    lifetime.on_hangup(lambda: flusher.reload())
+    lifetime.on_hangup(flusher.reread)
     bus = await lifetime.connect()
     from openxt_bus.identity import Identity
     from openxt_dbd.objects import Desk

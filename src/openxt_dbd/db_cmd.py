@@ -145,12 +145,13 @@ def _print(text: str) -> None:
 
 def with_database(use: Callable[[Ask], int]) -> int:
     """Connect, and lend what asks the database.  Raises OpenxtError."""
-    from openxt_bus.blocking import BlockingBus  # not for the commands that are refused without a call
+    from openxt_api.db import DB
+    from openxt_bus.blocking import BlockingBus
 
     bus = BlockingBus(timeout_s=CALL_TIMEOUT_S)
 
     def ask(member: str, *arguments: str) -> Any:
-        answer = bus.call(DBD_NAME, "/", DBD_NAME, member, "s" * len(arguments), arguments)
+        answer = bus.call(DBD_NAME, "/", DB.name, member, DB.method[member].in_signature, arguments)
         return answer[0] if answer else None
 
     try:

@@ -27,9 +27,10 @@ class Flusher:
         self._delay_s = delay_s
         self._failures = 0
         self._woken = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._hurried = asyncio.Event()  # no pause before the next save
+        self._is_stopping = False
+        self._is_rereading = False
         self._one_at_a_time = asyncio.Lock()
-        self._reloading: asyncio.Task[None] | None = None
         database.on_change = self.wake
         self._thread = ThreadPoolExecutor(1, "dbd-files")
 
@@ -39,25 +40,31 @@ class Flusher:
 
     def stop(self) -> None:
         """`run` shall save what is left and return."""
-        self._stopping.set()
-        self._woken.set()
+        self._is_stopping = True
+        self._hurried.set()
+        self.wake()
+
+    def reread(self) -> None:
+        """`run` shall save what is unsaved, and take the tree from the files again."""
+        self._is_rereading = True
+        self._hurried.set()
+        self.wake()
 
     async def run(self) -> None:
         """Raises Unavailable if the last save fails."""
-        while not self._stopping.is_set():
+        while not self._is_stopping:
             await self._woken.wait()
             self._woken.clear()
             await self._pause()
             await self.flush()
+            if self._is_rereading:
+                self._is_rereading = False
+                await self.reload()
         if not await self.flush():
             raise Unavailable("changes are left in the journal: they could not be saved to the files")
 
-    def reload(self) -> None:
-        """Save what is unsaved, then take the tree from the files again."""
-        if self._reloading is None or self._reloading.done():
-            self._reloading = asyncio.create_task(self._reload())
-
-    async def _reload(self) -> None:
+    async def reload(self) -> None:
+        """The files become the tree, unless there are changes that cannot be saved to them first."""
         while self._database.dirty:
             if not await self.flush():
                 log.error("the files are not read again: there are changes that cannot be saved")
@@ -81,9 +88,11 @@ class Flusher:
     async def _pause(self) -> None:
         delay_s = min(self._delay_s * 2**self._failures, MAX_DELAY_S)
         try:
-            await asyncio.wait_for(self._stopping.wait(), delay_s)
+            await asyncio.wait_for(self._hurried.wait(), delay_s)
         except TimeoutError:
-            pass
+            return
+        if not self._is_stopping:
+            self._hurried.clear()
 
     def _report(self, save: Save) -> None:
         if not save.failed:

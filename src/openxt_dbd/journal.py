@@ -152,9 +152,13 @@ class Journal:
             self._oldest += 1
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Nothing that was appended depends on it."""
+        old, self._file = self._file, None
+        try:
+            if old is not None:
+                old.close()
+        except OSError as error:
+            log.warning("the journal's file does not close: %s", error)
 
     def _generations(self) -> list[int]:
         names = [name.removeprefix(PREFIX) for name, _ in self._disk.entries("") if name.startswith(PREFIX)]
@@ -171,9 +175,8 @@ class Journal:
                 raise Unavailable(f"cannot write {self._disk.at(name)}: {error.strerror}") from error
 
     def _open_next(self) -> RecordFile:
-        old, new = self._file, RecordFile(self._disk, f"{PREFIX}{self.generation + 1}")
+        new = RecordFile(self._disk, f"{PREFIX}{self.generation + 1}")
+        self.close()
         self._file = new
         self.generation += 1
-        if old is not None:
-            old.close()
         return new

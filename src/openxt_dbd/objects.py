@@ -98,7 +98,7 @@ class DbObject(Db):
         desk, sender = self._desk, self.call.sender
         caller = desk.cached(sender)
         steps = paths.parse(path)
-        if caller is None or desk.waiting:
+        if caller is None or sender in desk.waiting:
             return desk.in_turn(sender, lambda place: operation(place + steps, *values))
         return operation(place_of(caller) + steps, *values)
 

@@ -87,6 +87,7 @@ class Database:
         self._owner = object()
         self._digests: dict[Unit, bytes] = {}
         self._dirty: dict[Unit, None] = {}
+        self._saving: tuple[Unit, ...] = ()
 
     @property
     def root(self) -> Node:
@@ -96,7 +97,7 @@ class Database:
     @property
     def dirty(self) -> frozenset[Unit]:
         """What no durable file holds yet."""
-        return frozenset(self._dirty)
+        return frozenset((*self._dirty, *self._saving))
 
     def freeze(self) -> Node:
         """The tree as it is now, for ever: later changes copy what they touch."""
@@ -215,7 +216,7 @@ class Database:
     def close(self) -> None:
         """Nothing is done with the database after this; a journal that nobody needs goes."""
         self._journal.close()
-        if not self._dirty:
+        if not self.dirty:
             self._drop_journal(self._journal.generation)
 
     def _drop_journal(self, generation: int) -> None:
@@ -226,12 +227,12 @@ class Database:
 
     def start_save(self) -> Save:
         """Freeze what is dirty for a save, and begin a new journal."""
-        units, self._dirty = tuple(self._dirty), {}
+        self._saving, self._dirty = tuple(self._dirty), {}
         return Save(
             files=self._files,
             journal=self._journal,
             root=self.freeze(),
-            units=units,
+            units=self._saving,
             number=self._journal.number,
             generation=self._journal.rotate(),
             digests=self._digests,
@@ -239,6 +240,7 @@ class Database:
 
     def end_save(self, save: Save) -> None:
         """Take note of how a save went: what failed is dirty still, and the journal stays for it."""
+        self._saving = ()
         for unit in save.failed:
             self._dirty.setdefault(unit)
         if not save.failed:

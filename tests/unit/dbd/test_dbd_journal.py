@@ -69,8 +69,6 @@ def test_whatever_the_end_of_the_file_is_whole_records_before_it_count(cut: int,
 
 def test_a_changed_byte_ends_the_journal_there() -> None:
     content = bytearray(b"".join(lines()))
-        b"".join(journal.encode(journal.change_record(n, change)) for n, change in enumerate(CHANGES))
-    )
     content[20] ^= 1
     assert list(journal.decode(bytes(content))) == []
 
