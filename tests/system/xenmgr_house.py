@@ -192,6 +192,7 @@ class Desk:
 @contextlib.asynccontextmanager
 async def desk() -> AsyncIterator[Desk]:
     async with house(PROGRAMS) as opened:
+        await opened.xenstore.write("/local/domain/0/name", "Domain-0")  # as every dom0 has
         one = Desk(opened)
         await opened.bus.subscribe(Match(sender=XENMGR), one.listen)
         yield one
