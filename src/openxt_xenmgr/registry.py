@@ -48,9 +48,9 @@ class Vm:
     is_restarting: bool = False
     disks: set[int] = field(default_factory=set)
     nics: set[int] = field(default_factory=set)
-    last_dump: Dump | None = None
     operation: asyncio.Lock = field(default_factory=asyncio.Lock)  # starts, restarts, deletion
     editing: asyncio.Lock = field(default_factory=asyncio.Lock)  # read-modify-write of stored lists
+    hooking: asyncio.Lock = field(default_factory=asyncio.Lock)  # soft hooks, one after another
     events: "deque[tuple[Event, asyncio.Future[None] | None]]" = field(default_factory=deque)
     is_draining: bool = False
     settling: "list[asyncio.Future[None]]" = field(default_factory=list)

@@ -41,7 +41,7 @@ from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.reactions import Reactor
 from openxt_xenmgr.vm.recovery import Recovery
 from openxt_xenmgr.vm.start import Starter
-from openxt_xenmgr.vm.store import VmStore
+from openxt_xenmgr.vm.store import VmStore, learn_lists
 from openxt_xenmgr.vm.templates import Templates, folder_of
 from openxt_xenmgr.world import World
 
@@ -131,6 +131,8 @@ async def serve(lifetime: Lifetime, world: World) -> None:
     """Everything up to the point where calls are answered."""
     tree = ObjectTree()
     work, recovery = assemble(world, tree)
+    if await world.bus.name_owner(XENMGR_NAME) is not None:
+        raise Unavailable(f"the bus name {XENMGR_NAME} is taken: is another instance running?")
     await world.peers.follow(PEERS)
     await wait_for_database(world.bus)
     await world.nodes.prepare_host()
@@ -171,22 +173,26 @@ async def set_default_backend(world: World) -> None:
 
 async def find_vms(world: World, work: Work, recovery: Recovery) -> None:
     """Know the stored VMs, how each is, and follow what happens to them."""
-    for name in await world.db.list("/vm"):
+    stored = await world.db.dump("/vm")
+    for name, tree in (stored if isinstance(stored, dict) else {}).items():
         try:
-            known = world.registry.add(parse_uuid(name))
-            await world.store.dump(known)
+            learn_lists(world.registry.add(parse_uuid(name)), tree)
         except BadRequest as error:
             log.error("/vm/%s is set aside: %s", name, error)
     await work.life.monitors.follow()
-    names = frozenset(
-        (await world.bus.call("org.freedesktop.DBus", "/", "org.freedesktop.DBus", "ListNames"))[0]
-    )
+    names = await names_on(world.bus)
     recorded = frozenset(await world.nodes.known_uuids())
     for vm_found in world.registry:
         try:
             await recovery.at_start(vm_found, names, recorded)
         except OpenxtError as error:
             log.error("VM %s: its state is not known: %s", vm_found.uuid, error)
+
+
+async def names_on(bus: Bus) -> frozenset[str]:
+    """Every name that is on the bus now."""
+    reply = await bus.call("org.freedesktop.DBus", "/", "org.freedesktop.DBus", "ListNames")
+    return frozenset(reply[0])
 
 
 def faces(work: Work) -> Faces:

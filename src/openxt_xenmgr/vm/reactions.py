@@ -152,6 +152,12 @@ class Reactor:
     async def _soft_hook(self, vm: Vm, key: str, argument: str) -> None:
         hook = await self.world.db.read(f"{vm.db}/{key}")
         if hook:
+            work = self._run_in_turn(vm, hook, argument)
+            self.world.background.spawn(f"hook {key} of VM {vm.uuid}", work)
+
+    async def _run_in_turn(self, vm: Vm, hook: str, argument: str) -> None:
+        """After the hooks of earlier events, but not in the way of events: a hook may call us back."""
+        async with vm.hooking:
             await run_hooks(hook, (vm.uuid, argument), self.world.bus, SOFT_HOOK_TIMEOUT_S)
 
 

@@ -5,6 +5,7 @@ dbd tells nobody of changes, so nothing is remembered that could be out of date:
 one dump.  What a dump decodes to is kept with its text, and used again when the next dump is the same text.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,8 @@ from openxt_xenmgr.registry import Dump, Vm
 from openxt_xenmgr.vm.model import VmConfig, disks_of, nics_of
 from openxt_xenmgr.vm.tree import Tree, items, leaf_text, maybe_text, node, parts
 
+MAX_RECENT = 64
+
 
 class VmStore:
     """Raises BadRequest for a VM that is not in the database."""
@@ -25,19 +28,26 @@ class VmStore:
     def __init__(self, db: DbClient, announcer: Announcer) -> None:
         self.db = db
         self._announcer = announcer
+        self._recent: OrderedDict[str, Dump] = OrderedDict()  # by uuid
 
     async def dump(self, vm: Vm) -> Dump:
         """The VM's whole tree as it is now."""
         text = await self.db.dump_text(vm.db)
-        if vm.last_dump is not None and vm.last_dump.text == text:
-            return vm.last_dump
+        known = self._recent.get(vm.uuid)
+        if known is not None and known.text == text:
+            return known
         tree = decode(text)
         if not isinstance(tree, dict):
             raise BadRequest(f"VM {vm.uuid} is not in the database")
-        vm.last_dump = Dump(text, tree, {row.name: value_in(row, tree) for row in STORED})
-        vm.disks = {disk.id for disk in disks_of(tree)}
-        vm.nics = {nic.id for nic in nics_of(tree)}
-        return vm.last_dump
+        learn_lists(vm, tree)
+        return self._keep(vm, Dump(text, tree, {row.name: value_in(row, tree) for row in STORED}))
+
+    def _keep(self, vm: Vm, dump: Dump) -> Dump:
+        self._recent[vm.uuid] = dump
+        self._recent.move_to_end(vm.uuid)
+        while len(self._recent) > MAX_RECENT:
+            self._recent.popitem(last=False)
+        return dump
 
     async def tree(self, vm: Vm) -> Tree:
         return (await self.dump(vm)).tree
@@ -83,10 +93,11 @@ class VmStore:
         changed = {name: value for name, value in after.values.items() if before.values[name] != value}
         self._announcer.vm_properties(vm.uuid, changed)
 
-    async def changed_behind(self, vm: Vm) -> None:
-        """Announce a change of lists that was written without `change`."""
-        self._announcer.vm_config_changed(vm.uuid)
-        await self.dump(vm)
+
+def learn_lists(vm: Vm, tree: Tree) -> None:
+    """Which disks and nics the VM has, and so which of their objects are there."""
+    vm.disks = {disk.id for disk in disks_of(tree)}
+    vm.nics = {nic.id for nic in nics_of(tree)}
 
 
 def differs(tree: Tree, change: Change) -> bool:
