@@ -124,7 +124,7 @@ class Room:
     def service(
         self, *command: str | Path, ready: str, environ: Mapping[str, str] | None = None
     ) -> Iterator[subprocess.Popen[str]]:
-        """A pinned program for the length of a `with` block, which starts when it prints `ready`."""
+        """A pinned program for a `with` block; it has started when a line begins with `ready`."""
         log = self.folder / "log"
         with log.open("a") as errors:
             process = subprocess.Popen(
@@ -136,8 +136,7 @@ class Room:
             )
         try:
             assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line.startswith(ready):
+            if not any(line.startswith(ready) for line in process.stdout):
                 raise RuntimeError(f"{command[0]} did not start: {log.read_text()[-500:]}")
             yield process
         finally:

@@ -10,9 +10,10 @@ import json
 import sys
 
 import dbd
+import xenmgr
 from harness import HERE, Missing, Promise, Result, room
 
-PROMISES: tuple[Promise, ...] = (*dbd.PROMISES,)
+PROMISES: tuple[Promise, ...] = (*dbd.PROMISES, *xenmgr.PROMISES)
 
 
 def main() -> int:
