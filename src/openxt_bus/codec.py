@@ -55,7 +55,10 @@ class CodecError(ValueError):
 
 
 class Message:
-    """One message: its type, its header fields by number, and its body."""
+    """One message: its type, its header fields by number, and its body.
+
+    A header field that the specification does not name is kept as a Variant, so that it can be sent on.
+    """
 
     __slots__ = ("body", "fields", "flags", "serial", "type")
 
@@ -85,7 +88,7 @@ def encode(message: Message) -> bytes:
         if value not in ("", None):
             fields.align(8)
             fields.out += bytes((code,))
-            fields.variant(Variant(_FIELD_TYPES[code], value))
+            fields.variant(value if isinstance(value, Variant) else Variant(_FIELD_TYPES[code], value))
     head = _FIXED.pack(b"l", message.type, message.flags, 1, len(body), message.serial, len(fields.out))
     padding = -len(fields.out) % 8
     return head + bytes(fields.out) + b"\0" * padding + body
@@ -180,7 +183,7 @@ def _decode(data: bytes) -> Message:
     for code, variant in reader.value(single("a(yv)"), 0):
         if code in _FIELD_TYPES and variant.signature != _FIELD_TYPES[code]:
             raise CodecError(f"header field {code} has type {variant.signature}")
-        fields[code] = variant.value
+        fields[code] = variant.value if code in _FIELD_TYPES else variant
     reader.align(8)
     body = _decode_body(data, order, reader.at, fields.get(SIGNATURE, ""))
     (serial,) = unpack_from(order + "I", data, 8)
