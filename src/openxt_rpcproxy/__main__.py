@@ -13,6 +13,7 @@ from openxt_bus.daemon import Lifetime, run
 from openxt_bus.export import Face, ObjectTree
 from openxt_core.ids import RPC_PROXY_NAME
 from openxt_core.places import Places
+from openxt_rpcproxy.bus_names import BusNames
 from openxt_rpcproxy.objects import IdentityObject, RpcProxyObject
 from openxt_rpcproxy.rules.sources import RuleSources
 from openxt_rpcproxy.server import Server
@@ -31,13 +32,20 @@ def _serve(bus: Bus, settings: Settings, server: Server, sources: RuleSources) -
     bus.serve(tree)
 
 
+async def _names(bus: Bus) -> BusNames:
+    names = BusNames(bus)
+    await names.watch()
+    return names
+
+
 async def _live(settings: Settings, places: Places, lifetime: Lifetime) -> None:
     bus = await lifetime.connect()
     vms: Vms
     sources = RuleSources(settings.rules, lambda uuid: vms.rules(uuid))
     vms = Vms(bus, sources.forget_vm)
     await vms.watch()
-    server = Server(settings, places, sources, vms)
+    names = await _names(bus) if settings.translate_anonymous else None
+    server = Server(settings, places, sources, vms, names)
     _serve(bus, settings, server, sources)
     # whoever asks who a guest's connection is finds us by our process id
     await lifetime.own(bus, f"{RPC_PROXY_NAME}.p{os.getpid()}")

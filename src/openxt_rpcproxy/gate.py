@@ -5,20 +5,17 @@ The rules of a conversation are kept until any source of them changes.
 """
 
 import logging
-import time
 
-from openxt_bus.framing import Header, scan
+from openxt_bus.framing import Header
 from openxt_core.ids import DOM0
 from openxt_rpcproxy.facts import facts_of, subject
+from openxt_rpcproxy.loglimit import LogLimit
 from openxt_rpcproxy.rules.decide import decide
 from openxt_rpcproxy.rules.model import Decision, Direction, Facts, Rule, Source, Undecided, Verdict
 from openxt_rpcproxy.rules.sources import RuleSources
 from openxt_rpcproxy.vms import Vms
 
 log = logging.getLogger(__name__)
-
-LOG_BURST = 20  # refused messages logged per conversation …
-LOG_PERIOD_S = 10.0  # … in this time; the rest is counted
 
 ALLOW = Decision(Verdict.ALLOW)
 
@@ -33,18 +30,17 @@ class Gate:
         self._verbose = verbose
         self._rules: tuple[Rule, ...] = ()
         self._revision = -1
-        self._limit = _LogLimit()
+        self._limit = LogLimit()
 
-    async def decide(self, message: bytes, direction: Direction) -> tuple[Header, Decision]:
-        """Raises FramingError for what is no message."""
-        header = scan(message)
+    async def decide(self, message: bytes, header: Header, direction: Direction) -> Decision:
+        """The verdict on one message, whose header is `header`."""
         if header.unix_fds:
-            return header, Decision(Verdict.DENY)  # no file descriptor crosses between domains
+            return Decision(Verdict.DENY)  # no file descriptor crosses between domains
         if self._source.domid == DOM0:
-            return header, ALLOW
+            return ALLOW
         decision = await self.ask(facts_of(message, header, direction, self._source))
         self._report(header, decision, direction)
-        return header, decision
+        return decision
 
     async def ask(self, facts: Facts) -> Decision:
         """The verdict on facts, whoever gathered them."""
@@ -70,20 +66,3 @@ class Gate:
             log.warning(
                 "DENY domain %d %s %s: %s", self._source.domid, direction, subject(header), decision.reason
             )
-
-
-class _LogLimit:
-    """A guest can send millions of refused messages: it must not fill the log."""
-
-    def __init__(self) -> None:
-        self._since = 0.0
-        self._count = 0
-
-    def may_log(self) -> bool:
-        now = time.monotonic()
-        if now - self._since > LOG_PERIOD_S:
-            if self._count > LOG_BURST:
-                log.warning("%d more refused messages were not logged", self._count - LOG_BURST)
-            self._since, self._count = now, 0
-        self._count += 1
-        return self._count <= LOG_BURST

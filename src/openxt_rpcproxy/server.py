@@ -14,9 +14,12 @@ from openxt_bus.transport.unix import UnixTransport
 from openxt_core.errors import OpenxtError, Refused
 from openxt_core.ids import DOM0, Domid
 from openxt_core.places import Places
-from openxt_rpcproxy.auth import AuthError
+from openxt_rpcproxy.auth import AuthError, ClientAuth
+from openxt_rpcproxy.bus_names import BusNames
 from openxt_rpcproxy.conversation import Conversation
+from openxt_rpcproxy.dialect import RawDialect
 from openxt_rpcproxy.gate import Gate
+from openxt_rpcproxy.passage import Passage, Rewriting
 from openxt_rpcproxy.rules.model import Source
 from openxt_rpcproxy.rules.sources import RuleSources
 from openxt_rpcproxy.settings import Settings
@@ -30,7 +33,13 @@ MAX_CONVERSATIONS_PER_DOMAIN = 32
 
 
 class Server:
-    def __init__(self, settings: Settings, places: Places, sources: RuleSources, vms: Vms) -> None:
+    def __init__(
+        self, settings: Settings, places: Places, sources: RuleSources, vms: Vms, names: BusNames | None
+    ) -> None:
+        """`names`: None leaves unique names in destinations."""
+        self._rewriting = Rewriting(
+            settings.request_name, settings.owner_name, names.well_known if names else None
+        )
         self._settings = settings
         self._places = places
         self._sources = sources
@@ -103,12 +112,17 @@ class Server:
             self.names[name] = source.domid
 
         gate = self.gate(source) if self._settings.firewall else None
-        uuid = (source.uuid or "") if self._settings.tell_uuid else ""
+        passage = Passage(source, gate, self._rewriting, named)
+        auth = None if self._settings.auto_auth else self._client_auth(source)
+        conversation = Conversation(stream, RawDialect(stream), passage, source.domid)
         try:
-            await Conversation(stream, source, gate, named, uuid).run(Path(self._settings.forward.words[0]))
+            await conversation.run(Path(self._settings.forward.words[0]), auth)
         finally:
             for name in names:
                 del self.names[name]
+
+    def _client_auth(self, source: Source) -> ClientAuth:
+        return ClientAuth((source.uuid or "") if self._settings.tell_uuid else "")
 
     def domid_of(self, name: str) -> Domid:
         """Which domain is behind a unique name of the bus.  Raises Refused when none of ours is."""

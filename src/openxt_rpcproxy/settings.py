@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from openxt_bus.names import is_bus_name
 from openxt_core.ids import Domid
 from openxt_core.places import Places
 
@@ -35,6 +36,10 @@ class Settings:
     tell_uuid: bool = False
     incoming_domid: Domid | None = None
     pidfile: Path | None = None
+    request_name: str = ""  # for every name a client asks for; "" leaves what it asks for
+    owner_name: bool = False
+    translate_anonymous: bool = False
+    auto_auth: bool = False
 
 
 # Scheme → how many words follow, and whether they are numbers.
@@ -64,6 +69,12 @@ def parse_channel(text: str, schemes: Mapping[str, tuple[bool, ...]]) -> Channel
     return Channel(scheme, words)
 
 
+def _check_name(template: str) -> None:
+    """Raises ValueError unless `template` gives names that a bus takes."""
+    if template and not is_bus_name(template.replace("$UUID", "u")):
+        raise ValueError(f"--request-name {template!r} is no bus name")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rpc-proxy",
@@ -80,9 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     add("-w", "--no-firewall", action="store_true", help="check nothing")
     add("-u", "--uuid", action="store_true", help="tell the client its uuid when it authenticates")
     add("--pidfile", type=Path, metavar="FILE")
-    for option in ("-n", "--request-name"), ("--owner-name",), ("--translate-anonymous-dests",):
-        add(*option, dest="_not_built", action=_NotBuilt, nargs=1 if "-n" in option else 0)
-    for name in ("--json-in", "--json-out", "--websockets-in", "--auto-auth"):
+    add("-n", "--request-name", default="", metavar="NAME", help="own NAME, with $UUID, for any name asked")
+    add("--owner-name", action="store_true", help="answer GetNameOwner with the name that was asked for")
+    add("--translate-anonymous-dests", action="store_true", help="replace :N.M destinations by names")
+    add("--auto-auth", action="store_true", help="the client sends messages without authentication")
+    for name in ("--json-in", "--json-out", "--websockets-in"):
         add(name, dest="_not_built", action=_NotBuilt, nargs=0)
     return parser
 
@@ -99,6 +112,7 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
+        _check_name(args.request_name)
         listen = parse_channel(args.incoming_channel, _LISTEN_SCHEMES)
         forward = parse_channel(args.outgoing_channel, _FORWARD_SCHEMES)
     except ValueError as error:
@@ -113,4 +127,8 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
         tell_uuid=args.uuid,
         incoming_domid=None if args.incoming_domid is None else Domid(args.incoming_domid),
         pidfile=args.pidfile,
+        request_name=args.request_name,
+        owner_name=args.owner_name,
+        translate_anonymous=args.translate_anonymous_dests,
+        auto_auth=args.auto_auth,
     )

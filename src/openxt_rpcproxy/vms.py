@@ -31,6 +31,7 @@ class Vms:
         self._bus = bus
         self._db = DbClient(bus, DBD_NAME, "/")
         self._on_change = on_change
+        self._changes = 0  # of any VM
         self._known: OrderedDict[Uuid, dict[str, PropertyValue]] = OrderedDict()
 
     async def watch(self) -> None:
@@ -44,6 +45,7 @@ class Vms:
             uuid = parse_uuid(str(signal.body[0]))
         except (OpenxtError, IndexError):
             return
+        self._changes += 1
         self._known.pop(uuid, None)
         self._on_change(uuid)
 
@@ -51,8 +53,14 @@ class Vms:
         return self._known.get(uuid, {}) if uuid else {}
 
     async def learn(self, uuid: Uuid, name: str) -> None:
-        """Read one property; `known` has it afterwards, as None when it cannot be read."""
+        """Read one property; `known` has it afterwards, as None when it cannot be read.
+
+        What was read while the VM changed is not kept: ask again.
+        """
+        changes = self._changes
         value = await self._read(uuid, name)
+        if changes != self._changes:
+            return
         self._known.setdefault(uuid, {})[name] = value
         self._known.move_to_end(uuid)
         if len(self._known) > MAX_VMS:

@@ -63,6 +63,8 @@ PURE_MODULES = (
     "openxt_bus.framing",
     "openxt_bus.codec",
     "openxt_rpcproxy.auth",
+    "openxt_rpcproxy.calls",
+    "openxt_rpcproxy.rewriting",
 )
 
 

@@ -1,142 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Guests on the bus through a real rpc-proxy: what they may say, who they are, and what hostile ones get.
-
-xenmgr is a stand-in here, so that its answers can be chosen; bus, xenstore, dbd and the proxy are real.
-"""
+"""Guests on the bus through a real rpc-proxy: what they may say, who they are, and what hostile ones get."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
-from houses import House, house
+from rpcproxy_house import GUEST, HOST, STRANGER, STUB, UUID, XENMGR, World, db, denied, guest_world
 
-from openxt_bus.connection import Bus
 from openxt_bus.export import Face, ObjectTree
 from openxt_core.errors import RemoteError
-from openxt_core.ids import DBD_NAME, RPC_PROXY_NAME, XENMGR_NAME, Domid, Uuid, vm_path
-from openxt_core.spec import Arg, Call, Interface, Method, Property, Service, Signal
-from openxt_sim.relay import GuestPorts
-
-UUID = Uuid("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
-GUEST, STRANGER, STUB = Domid(7), Domid(8), Domid(9)
-ACCESS_DENIED = "org.freedesktop.DBus.Error.AccessDenied"
-
-XENMGR = Interface(
-    XENMGR_NAME,
-    methods=(Method("list_vms", (), (Arg("vms", "ao"),)),),
-    signals=(Signal("vm_config_changed", (Arg("uuid", "s"), Arg("path", "o"))),),
-)
-HOST = Interface(f"{XENMGR_NAME}.host", methods=(Method("shutdown"),))
-UNRESTRICTED = Interface(
-    f"{XENMGR_NAME}.vm.unrestricted",
-    properties=(
-        Property("domstore-read-access", "b", "read"),
-        Property("domstore-write-access", "b", "read"),
-        Property("usb-control", "b", "read"),
-        Property("type", "s", "read"),
-    ),
-)
-
-
-@dataclass
-class StandIn:
-    """What the stand-in for xenmgr says, and what it was asked to do."""
-
-    properties: dict[str, Any] = field(
-        default_factory=lambda: {
-            "domstore-read-access": False,
-            "domstore-write-access": False,
-            "usb-control": False,
-            "type": "svm",
-        }
-    )
-    shutdowns: int = 0
-
-    def tree(self) -> ObjectTree:
-        outer = self
-
-        class Root(Service):
-            SPEC = XENMGR
-
-            def list_vms(self) -> list[str]:
-                return [vm_path(UUID)]
-
-        class Host(Service):
-            SPEC = HOST
-
-            def shutdown(self) -> None:
-                outer.shutdowns += 1
-
-        class Vm(Service):
-            SPEC = UNRESTRICTED
-
-            def get_property(self, name: str) -> Any:
-                return outer.properties[name]
-
-        tree = ObjectTree()
-        tree.route("/", Face(XENMGR, Root))
-        tree.route("/host", Face(HOST, Host))
-        tree.route(vm_path(UUID), Face(UNRESTRICTED, Vm))
-        return tree
-
-
-@dataclass
-class World:
-    house: House
-    xenmgr: StandIn
-    bus: Bus  # the stand-in's
-
-    def address(self, domid: Domid) -> str:
-        return f"unix:path={self.house.layout.places.run}/guests/{domid}/5555"
-
-    async def guest(self, domid: Domid = GUEST) -> Bus:
-        return await Bus.connect(self.address(domid))
-
-    def config_changed(self) -> None:
-        self.bus.emit("/", XENMGR_NAME, "vm_config_changed", "so", (UUID, vm_path(UUID)))
-
-
-async def _domain(one: House, domid: Domid, uuid: str | None, target: Domid | None = None) -> None:
-    """What a toolstack leaves in xenstore of a domain."""
-    base = f"/local/domain/{domid}"
-    await one.xenstore.write(f"{base}/name", f"d{domid}")
-    if uuid is not None:
-        await one.xenstore.write(f"{base}/vm", f"/vm/{uuid}")
-        await one.xenstore.write(f"/vm/{uuid}/uuid", uuid)
-    if target is not None:
-        await one.xenstore.write(f"{base}/target", str(target))
+from openxt_core.ids import RPC_PROXY_NAME, XENMGR_NAME, vm_path
+from openxt_core.spec import Call, Service
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    async with house({"dbus-daemon", "openxt-sim", "dbd", "rpc-proxy"}) as one:
-        await _domain(one, GUEST, UUID)
-        await _domain(one, STRANGER, None)
-        await _domain(one, STUB, None, target=GUEST)
-        ports = GuestPorts(one.layout.places)
-        xenmgr = StandIn()
-        bus = await Bus.connect(one.layout.bus_address)
-        bus.serve(xenmgr.tree())
-        assert await bus.request_name(XENMGR_NAME)
-        for domid in (GUEST, STRANGER, STUB):
-            await ports.open(domid)
-        yield World(one, xenmgr, bus)
-        for domid in (GUEST, STRANGER, STUB):
-            await ports.close(domid)
-        bus.close()
-
-
-async def db(bus: Bus, member: str, *args: str) -> Sequence[Any]:
-    return await bus.call(DBD_NAME, "/", DBD_NAME, member, "s" * len(args), args)
-
-
-async def denied(call: Any) -> str:
-    with pytest.raises(RemoteError) as caught:
-        await call
-    assert caught.value.name == ACCESS_DENIED
-    return str(caught.value)
+    async with guest_world() as one:
+        yield one
 
 
 async def test_a_guest_gets_what_a_rule_allows_and_is_told_at_once_what_none_does(world: World) -> None:
@@ -155,13 +35,13 @@ async def test_a_guest_reaches_its_own_store_only_and_only_when_allowed(
     guest = await world.guest()
     await denied(db(guest, "read", "/x"))
     world.xenmgr.properties |= {"domstore-read-access": True, "domstore-write-access": True}
-    world.config_changed()
+    await world.config_changed()
     await db(guest, "write", "/x", "mine")
     assert await db(guest, "read", "x") == ["mine"]
     assert await db(world.house.bus, "read", f"/dom-store/{UUID}/x") == ["mine"]
     assert await db(world.house.bus, "exists", "/x") == [False]
     world.xenmgr.properties["domstore-write-access"] = False
-    world.config_changed()
+    await world.config_changed()
     await denied(db(guest, "write", "/x", "other"))
     guest.close()
 
@@ -186,7 +66,7 @@ async def test_a_vms_own_rules_come_after_the_file_and_are_read_again_when_it_ch
     guest = await world.guest()
     await denied(guest.call(XENMGR_NAME, "/", XENMGR_NAME, "list_vms"))
     await db(world.house.bus, "rm", rules)
-    world.config_changed()
+    await world.config_changed()
     assert await guest.call(XENMGR_NAME, "/", XENMGR_NAME, "list_vms") == [[vm_path(UUID)]]
     guest.close()
 

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a client speaks: what comes over its stream ↔ D-Bus messages.  Here: as D-Bus itself does."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from openxt_bus.framing import cut
+from openxt_bus.transport.base import Stream
+
+CHUNK = 64 * 1024
+MAX_GUEST_MESSAGE = 8 * 1024 * 1024
+
+
+class Dialect(Protocol):
+    async def begin(self, first: bytes) -> None:
+        """Before any message; `first` was read from the stream already.  Raises AuthError."""
+        ...
+
+    def messages(self) -> AsyncIterator[bytes]:
+        """What the client says, until it leaves.  Raises FramingError for what cannot be read."""
+        ...
+
+    async def send(self, message: bytes) -> None:
+        """Returns when the client's stream takes more."""
+        ...
+
+
+class RawDialect:
+    """D-Bus messages as they are."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._buffer = bytearray()
+
+    async def begin(self, first: bytes) -> None:
+        self._buffer += first
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        while True:
+            for message in cut(self._buffer, MAX_GUEST_MESSAGE):
+                yield message
+            data = await self._stream.reader.read(CHUNK)
+            if not data:
+                return
+            self._buffer += data
+
+    async def send(self, message: bytes) -> None:
+        self._stream.writer.write(message)
+        await self._stream.writer.drain()
