@@ -11,19 +11,8 @@ from dataclasses import dataclass, field
 
 from openxt_core.errors import BadRequest, OpenxtError, Unavailable
 from openxt_core.ids import Domid, Uuid, vm_path
-from openxt_core.spec import Value
 from openxt_xenmgr.vm.events import Event, ShutdownReason
 from openxt_xenmgr.vm.states import State
-from openxt_xenmgr.vm.tree import Tree
-
-
-@dataclass(frozen=True, slots=True)
-class Dump:
-    """What a text from dbd was decoded to.  The text itself is the key, so a Dump cannot be stale."""
-
-    text: str
-    tree: Tree
-    values: dict[str, Value]
 
 
 @dataclass(eq=False)

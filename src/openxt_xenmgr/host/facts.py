@@ -45,8 +45,13 @@ def build_information(places: Places) -> dict[str, str]:
 
 def capability(places: Places, name: str) -> str:
     """A word of `/etc/caps.<flavour>`; empty when the file or the line is missing."""
-    content = read_text(places.at(f"/etc/caps.{flavour_of(places)}")).lower()
-    return settings(content).get(name, "")
+    return _capabilities(places).get(name, "")
+
+
+@cache
+def _capabilities(places: Places) -> dict[str, str]:
+    """Read once: what a host can do does not change while it runs."""
+    return settings(read_text(places.at(f"/etc/caps.{flavour_of(places)}")).lower())
 
 
 def language(places: Places) -> str:

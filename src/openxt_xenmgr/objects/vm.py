@@ -57,7 +57,7 @@ class VmObject(XenmgrVm):
         return set_property(self._work, self._vm, self.SPEC, name, value, guarded=True)
 
     def get_all(self) -> Awaitable[dict[str, Value]]:
-        return get_all(self._work, self._vm, self.SPEC)
+        return get_all(self._work, self._vm)
 
     # Keys
 
@@ -182,7 +182,7 @@ class VmUnrestrictedObject(XenmgrVmUnrestricted):
         return set_property(self._work, self._vm, self.SPEC, name, value, guarded=False)
 
     def get_all(self) -> Awaitable[dict[str, Value]]:
-        return get_all(self._work, self._vm, self.SPEC)
+        return get_all(self._work, self._vm)
 
 
 class VmProductObject(XenmgrVmProduct):

@@ -41,9 +41,10 @@ async def set_property(
         work.world.announcer.vm_properties(vm.uuid, {name: now})
 
 
-async def get_all(work: Work, vm: Vm, interface: Interface) -> dict[str, Value]:
-    """Every property from one dump, besides those few that have to ask somebody."""
+async def get_all(work: Work, vm: Vm) -> dict[str, Value]:
+    """Every property from one dump, besides those few that have to ask somebody.
+
+    The two that only the unrestricted interface has are among them; the bus sends what is declared.
+    """
     config = await work.world.store.config(vm)
-    values = {**config.values, **await live_values(VmSubject(work.world, vm, config))}
-    known = interface.property
-    return {name: value for name, value in values.items() if name in known}
+    return {**config.values, **await live_values(VmSubject(work.world, vm, config))}

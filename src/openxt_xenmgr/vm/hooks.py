@@ -103,6 +103,7 @@ async def _run_program(hook: Program, arguments: Sequence[str]) -> None:
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
+        await process.wait()
         raise
     _log_lines(logging.INFO, hook, output)
     _log_lines(logging.WARNING, hook, complaint)

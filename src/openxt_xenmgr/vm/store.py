@@ -7,6 +7,7 @@ one dump.  What a dump decodes to is kept with its text, and used again when the
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from openxt_core.errors import BadRequest
@@ -14,12 +15,19 @@ from openxt_core.spec import Value
 from openxt_xenmgr.announce import Announcer
 from openxt_xenmgr.links.dbd import DbClient, decode
 from openxt_xenmgr.properties.table import Change, Stored, value_in
-from openxt_xenmgr.properties.vm import STORED
-from openxt_xenmgr.registry import Dump, Vm
+from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.model import VmConfig, disks_of, nics_of
 from openxt_xenmgr.vm.tree import Tree, items, leaf_text, maybe_text, node, parts
 
 MAX_RECENT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """What a text from dbd was decoded to.  The text itself is the key, so a Dump cannot be stale."""
+
+    text: str
+    config: VmConfig
 
 
 class VmStore:
@@ -40,7 +48,7 @@ class VmStore:
         if not isinstance(tree, dict):
             raise BadRequest(f"VM {vm.uuid} is not in the database")
         learn_lists(vm, tree)
-        return self._keep(vm, Dump(text, tree, {row.name: value_in(row, tree) for row in STORED}))
+        return self._keep(vm, Dump(text, VmConfig.of(vm.uuid, tree)))
 
     def _keep(self, vm: Vm, dump: Dump) -> Dump:
         self._recent[vm.uuid] = dump
@@ -50,11 +58,10 @@ class VmStore:
         return dump
 
     async def tree(self, vm: Vm) -> Tree:
-        return (await self.dump(vm)).tree
+        return (await self.dump(vm)).config.tree
 
     async def config(self, vm: Vm) -> VmConfig:
-        dump = await self.dump(vm)
-        return VmConfig(vm.uuid, dump.values, dump.tree, disks_of(dump.tree), nics_of(dump.tree))
+        return (await self.dump(vm)).config
 
     async def value(self, vm: Vm, row: Stored) -> Value:
         """One property whose leaf alone tells its value."""
@@ -69,7 +76,7 @@ class VmStore:
         What is stored already is not written again, unless `always`; what was written is announced,
         unless `quiet`.
         """
-        before = await self.dump(vm)
+        before = await self.config(vm)
         due = [change for change in changes if always or differs(before.tree, change)]
         for change in due:
             await self._write(vm, change)
@@ -86,8 +93,8 @@ class VmStore:
         else:
             await self.db.write_list(path, change.value)
 
-    async def _announce(self, vm: Vm, before: Dump, quiet: bool) -> None:
-        after = await self.dump(vm)
+    async def _announce(self, vm: Vm, before: VmConfig, quiet: bool) -> None:
+        after = await self.config(vm)
         if not quiet:
             self._announcer.vm_config_changed(vm.uuid)
         changed = {name: value for name, value in after.values.items() if before.values[name] != value}

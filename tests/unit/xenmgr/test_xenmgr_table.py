@@ -117,7 +117,7 @@ def test_the_pointer_trail_is_stored_in_seconds_and_shown_in_milliseconds(stored
 def test_what_was_written_reads_the_same(row: Stored, data: st.DataObject) -> None:
     by_type = {
         "b": st.booleans(),
-        "i": st.integers(min_value=row.least or -5, max_value=2**31 - 1),
+        "i": st.integers(min_value=-5 if row.least is None else row.least, max_value=2**31 - 1),
         "s": st.sampled_from(row.words) if row.words else st.text(st.characters(exclude_characters="\n")),
     }
     value = data.draw(by_type[row.type])
