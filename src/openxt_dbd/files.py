@@ -102,7 +102,7 @@ class Files:
             found[name] = Nodes(inner)
         elif isinstance(document, Nodes):
             binary: dict[str, Node] = {key: node for key, node in inner.items() if isinstance(node, FilePtr)}
-            found[name] = Nodes(document.children | binary)
+            found[name] = Nodes(document | binary)
 
     def _names(self, folder: str) -> tuple[dict[str, str], list[str]]:
         """Names of files (without `.tmp`) → the file; and names of folders.  A missing folder is empty."""

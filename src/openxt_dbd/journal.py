@@ -126,7 +126,8 @@ class Journal:
     def append_string(self, path: Path, value: str) -> None:
         """`append` of the usual change: a string leaf."""
         number = self.number + 1
-        self._append(encode(("s", number, path, value)))
+        text = orjson.dumps(("s", number, path, value))
+        self._append(b"%08x %b\n" % (zlib.crc32(text), text))
         self.number = number
 
     def note_saved(self, unit: Unit, digest: bytes, number: int) -> None:

@@ -83,7 +83,7 @@ def _checked(node: Any) -> Node:
     if isinstance(node, list):
         return tuple(map(_checked, node))
     if isinstance(node, Nodes):
-        return Nodes({_text(name): _checked(inner) for name, inner in node.children.items()}, node.owner)
+        return Nodes([(_text(name), _checked(inner)) for name, inner in node.items()], node.owner)
     if isinstance(node, Repeated):
         return Repeated((_text(name), _checked(inner)) for name, inner in node.pairs)
     return node  # type: ignore[no-any-return]  # numbers, booleans and null are what they are
@@ -98,8 +98,6 @@ def _text(text: str) -> str:
 
 def _plain(node: object) -> Any:
     """What the fast writer shall take instead; it cannot write reals and repeated names our way."""
-    if type(node) is Nodes:
-        return node.children
     if type(node) is FilePtr:
         return None
     raise TypeError

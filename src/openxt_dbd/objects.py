@@ -9,6 +9,7 @@ import asyncio
 import builtins
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol, TypeVar
 
 from openxt_api.db import DB, Db
@@ -45,7 +46,8 @@ class Desk:
 
     def objects(self) -> ObjectTree:
         tree = ObjectTree()
-        tree.route("/", Face(DB, lambda call: DbObject(call, self)))
+        face = LoggedDbObject if log.isEnabledFor(logging.DEBUG) else DbObject
+        tree.route("/", Face(DB, partial(face, self)))
         return tree
 
     async def in_turn(self, sender: str, run: Callable[[Path], MaybeAwaitable[T]]) -> T:
@@ -66,7 +68,7 @@ class Desk:
 class DbObject(Db):
     """One call."""
 
-    def __init__(self, call: Call, desk: Desk) -> None:
+    def __init__(self, desk: Desk, call: Call) -> None:
         self.call = call
         self._desk = desk
 
@@ -77,19 +79,19 @@ class DbObject(Db):
         return self._run(self._read_binary, path)
 
     def write(self, path: str, value: str) -> MaybeAwaitable[None]:
-        return self._change(self._desk.database.write, path, value)
+        return self._run(self._desk.database.write, path, value)
 
     def dump(self, path: str) -> MaybeAwaitable[str]:
         return self._run(self._desk.database.dump, path)
 
     def inject(self, path: str, value: str) -> MaybeAwaitable[None]:
-        return self._change(self._desk.database.inject, path, value)
+        return self._run(self._desk.database.inject, path, value)
 
     def list(self, path: str) -> MaybeAwaitable[builtins.list[str]]:
         return self._run(self._desk.database.names, path)
 
     def rm(self, path: str) -> MaybeAwaitable[None]:
-        return self._change(self._desk.database.rm, path)
+        return self._run(self._desk.database.rm, path)
 
     def exists(self, path: str) -> MaybeAwaitable[bool]:
         return self._run(self._desk.database.exists, path)
@@ -102,12 +104,15 @@ class DbObject(Db):
             return desk.in_turn(sender, lambda place: operation(place + steps, *values))
         return operation(place_of(caller) + steps, *values)
 
-    def _change(self, operation: Callable[..., None], path: str, *values: str) -> MaybeAwaitable[None]:
-        if log.isEnabledFor(logging.DEBUG):  # never the value: it may be a secret
-            size = sum(map(len, values))
-            log.debug("%s %s by %s, %d characters", self.call.member, path, self.call.sender, size)
-        return self._run(operation, path, *values)
-
     async def _read_binary(self, path: Path) -> bytes:
         node = self._desk.database.binary(path)
         return await asyncio.to_thread(read_binary, node)
+
+
+class LoggedDbObject(DbObject):
+    """Writes down each call, but never a value: it may be a secret."""
+
+    def _run(self, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: str) -> MaybeAwaitable[T]:
+        size = sum(map(len, values))
+        log.debug("%s %r by %s, %d characters", self.call.member, path, self.call.sender, size)
+        return super()._run(operation, path, *values)

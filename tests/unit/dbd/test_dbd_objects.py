@@ -159,6 +159,7 @@ async def test_only_the_root_object_answers(house: House) -> None:
 
 async def test_values_are_not_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("DEBUG"):
+        house.tree = Desk(house.database, house.callers).objects()
         house.call(":dom0", "write", "/password", "secret-value")
     assert "/password" in caplog.text
     assert "secret-value" not in caplog.text

@@ -38,7 +38,7 @@ def after(root: Node, changes: tuple[Change, ...], owner: object = None) -> Node
 def test_read_gives_the_text_of_a_leaf_and_nothing_for_anything_else(path: str, value: str) -> None:
     root = make('{"s":"x/y","i":5,"t":true,"f":1.5,"l":[1],"o":{"a":"b"},"z":null}')
     assert isinstance(root, Nodes)
-    root.children["b"] = BINARY
+    root["b"] = BINARY
     assert tree.read(root, parse(path)) == value
 
 
