@@ -29,6 +29,7 @@ Permissions = list[Permission]
 
 CALL_TIMEOUT_S = 30.0
 TRANSACTION_ATTEMPTS = 30
+MAX_REQ_ID = (1 << 31) - 1
 _BACK_OFF_S = 0.001  # doubled at each attempt, to at most 64 times as much
 
 
@@ -61,7 +62,7 @@ class XenStore:
         self.closed: Callable[[], None] = lambda: None
         self._channel: Channel | None = None
         self._pending: dict[int, asyncio.Future[Packet]] = {}
-        self._req_ids = itertools.cycle(range(1, 1 << 31))
+        self._req_ids = (n % MAX_REQ_ID + 1 for n in itertools.count())
         self._tokens = itertools.count(1)
         self._watches: dict[str, Watch] = {}
         self._waiters: set[asyncio.Event] = set()
