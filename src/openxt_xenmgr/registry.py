@@ -34,6 +34,7 @@ class Vm:
     stubdom_uuid: str = ""  # of this run
     monitor: str = ""  # unique name of its xenvm on the bus; empty: none
     is_leaving: bool = False  # being deleted: nothing brings it back
+    is_missing: bool = False  # not in the database when it was looked for last
     is_restarting: bool = False
     disks: set[int] = field(default_factory=set)
     nics: set[int] = field(default_factory=set)
@@ -119,8 +120,10 @@ class Registry:
         return found
 
     def add(self, uuid: Uuid) -> Vm:
-        """The VM of that uuid, made if it is new."""
-        return self._vms.setdefault(uuid, Vm(uuid))
+        """The VM of that uuid, made if it is new; it is in the database."""
+        vm = self._vms.setdefault(uuid, Vm(uuid))
+        vm.is_missing = False
+        return vm
 
     def remove(self, uuid: Uuid) -> None:
         self._vms.pop(uuid, None)

@@ -130,6 +130,17 @@ async def test_a_uuid_in_use_is_refused_and_the_vm_keeps_its_configuration(it: D
     assert await it.get(path, "name") == "mine"
 
 
+async def test_a_vm_that_left_the_database_behind_our_back_is_no_object_any_more(it: Desk) -> None:
+    path = await it.root("create_vm_with_template_and_uuid", "new-vm", SOME_UUID)
+    await it.db("rm", f"/vm/{SOME_UUID}")
+    assert "not in the database" in await it.fails(it.get_all(path, XENMGR_VM))
+    objects = await it.call("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
+    assert path not in objects
+    assert path not in await it.root("list_vms")
+    assert await it.root("create_vm_with_template_and_uuid", "new-vm", SOME_UUID) == path
+    assert await it.get(path, "memory") == 1024
+
+
 async def test_the_tenth_user_vm_finds_no_slot(it: Desk) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(it.root("create_vm")) for _ in range(9)]

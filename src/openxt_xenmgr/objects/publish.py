@@ -28,12 +28,13 @@ class Faces:
 
 
 def vm_of(registry: Registry, key: Key) -> Vm | None:
-    """The VM that the first element of a path's key names."""
+    """The VM that the first element of a path's key names; None for one that left the database."""
     try:
         uuid = dashed(key[0])
     except BadRequest:
         return None
-    return registry.find(uuid) if underscored(uuid) == key[0] else None
+    vm = registry.find(uuid) if underscored(uuid) == key[0] else None
+    return None if vm is None or vm.is_missing else vm
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,16 @@ class Publisher:
         route = self.tree.route
         route("/", *faces.root)
         route("/host", *faces.host)
-        route("/vm", children=lambda _: [underscored(vm.uuid) for vm in self.registry])
+        route("/vm", children=lambda _: self._vms())
         route("/vm/{vm}", *faces.vm, exists=lambda key: vm_of(self.registry, key) is not None)
         route("/vm/{vm}/disk", children=lambda key: self._numbers(key, "disks"))
         route("/vm/{vm}/disk/{disk}", *faces.disk, exists=lambda key: self._has(key, "disks"))
         route("/vm/{vm}/nic", children=lambda key: self._numbers(key, "nics"))
         route("/vm/{vm}/nic/{nic}", *faces.nic, exists=lambda key: self._has(key, "nics"))
         self.tree.managed()
+
+    def _vms(self) -> list[str]:
+        return [underscored(vm.uuid) for vm in self.registry if not vm.is_missing]
 
     def _numbers(self, key: Key, kind: str) -> Iterable[str]:
         vm = vm_of(self.registry, key)

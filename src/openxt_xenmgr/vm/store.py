@@ -45,7 +45,8 @@ class VmStore:
         if known is not None and known.text == text:
             return known
         tree = decode(text)
-        if not isinstance(tree, dict):
+        vm.is_missing = not isinstance(tree, dict)
+        if vm.is_missing:
             raise BadRequest(f"VM {vm.uuid} is not in the database")
         learn_lists(vm, tree)
         return self._keep(vm, Dump(text, VmConfig.of(vm.uuid, tree)))
