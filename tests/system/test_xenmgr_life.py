@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from xenmgr_house import VM, Desk, desk, refused
 
+from openxt_bus.connection import Bus
+
 STARTED = ["creating", "creating", "creating", "creating", "running"]
 
 
@@ -154,6 +156,20 @@ async def test_what_needs_a_running_vm_says_so(it: Desk) -> None:
     for member in ("shutdown", "destroy"):
         await it.vm(path, member)
     assert await it.state(path) == "stopped"
+
+
+async def test_a_guest_asks_for_attention_under_its_own_name_only() -> None:
+    guest_request = "com.citrix.xenclient.xenmgr.guestreq"
+    async with desk("rpc-proxy") as it:
+        path = await it.create()
+        await it.vm(path, "start")
+        await it.call("/", guest_request, "request_attention")  # dom0 asks for nothing
+        socket = it.places.run / "guests" / str(await it.get(path, "domid")) / "5555"
+        guest = await Bus.connect(f"unix:path={socket}")
+        await guest.call("com.citrix.xenclient.xenmgr", "/", guest_request, "request_attention")
+        guest.close()
+        await it.until_told("requested_attention", path)
+        assert it.count("requested_attention", path) == 1
 
 
 # Ends that come from the guest

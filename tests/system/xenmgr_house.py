@@ -190,8 +190,9 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk() -> AsyncIterator[Desk]:
-    async with house(PROGRAMS) as opened:
+async def desk(*more: str) -> AsyncIterator[Desk]:
+    """A host with a client of its xenmgr; `more` programs than xenmgr needs."""
+    async with house(PROGRAMS | set(more)) as opened:
         await opened.xenstore.write("/local/domain/0/name", "Domain-0")  # as every dom0 has
         one = Desk(opened)
         await opened.bus.subscribe(Match(sender=XENMGR), one.listen)
