@@ -14,9 +14,11 @@ from openxt_bus.export import Face, ObjectTree
 from openxt_core.ids import RPC_PROXY_NAME
 from openxt_core.places import Places
 from openxt_rpcproxy.bus_names import BusNames
+from openxt_rpcproxy.dialect import RawDialect
 from openxt_rpcproxy.objects import IdentityObject, RpcProxyObject
+from openxt_rpcproxy.passage import Rewriting
 from openxt_rpcproxy.rules.sources import RuleSources
-from openxt_rpcproxy.server import Server
+from openxt_rpcproxy.server import Manner, Server
 from openxt_rpcproxy.settings import Settings, parse
 from openxt_rpcproxy.vms import Vms
 
@@ -32,10 +34,17 @@ def _serve(bus: Bus, settings: Settings, server: Server, sources: RuleSources) -
     bus.serve(tree)
 
 
-async def _names(bus: Bus) -> BusNames:
-    names = BusNames(bus)
-    await names.watch()
-    return names
+async def _manner(bus: Bus, settings: Settings) -> Manner:
+    names = None
+    if settings.translate_anonymous:
+        names = BusNames(bus)
+        await names.watch()
+    rewriting = Rewriting(settings.request_name, settings.owner_name, names.well_known if names else None)
+    if not settings.json_in:
+        return Manner(rewriting, lambda stream, _passage: RawDialect(stream))
+    from openxt_rpcproxy.browser import json_dialects  # most instances need no JSON and no WebSockets
+
+    return Manner(rewriting, json_dialects(bus, settings))
 
 
 async def _live(settings: Settings, places: Places, lifetime: Lifetime) -> None:
@@ -44,8 +53,7 @@ async def _live(settings: Settings, places: Places, lifetime: Lifetime) -> None:
     sources = RuleSources(settings.rules, lambda uuid: vms.rules(uuid))
     vms = Vms(bus, sources.forget_vm)
     await vms.watch()
-    names = await _names(bus) if settings.translate_anonymous else None
-    server = Server(settings, places, sources, vms, names)
+    server = Server(settings, places, sources, vms, await _manner(bus, settings))
     _serve(bus, settings, server, sources)
     # whoever asks who a guest's connection is finds us by our process id
     await lifetime.own(bus, f"{RPC_PROXY_NAME}.p{os.getpid()}")

@@ -4,7 +4,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from openxt_bus.framing import FramingError
@@ -15,9 +16,8 @@ from openxt_core.errors import OpenxtError, Refused
 from openxt_core.ids import DOM0, Domid
 from openxt_core.places import Places
 from openxt_rpcproxy.auth import AuthError, ClientAuth
-from openxt_rpcproxy.bus_names import BusNames
 from openxt_rpcproxy.conversation import Conversation
-from openxt_rpcproxy.dialect import RawDialect
+from openxt_rpcproxy.dialect import Dialect
 from openxt_rpcproxy.gate import Gate
 from openxt_rpcproxy.passage import Passage, Rewriting
 from openxt_rpcproxy.rules.model import Source
@@ -32,14 +32,19 @@ log = logging.getLogger(__name__)
 MAX_CONVERSATIONS_PER_DOMAIN = 32
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How conversations are held."""
+
+    rewriting: Rewriting
+    dialect: Callable[[Stream, Passage], Dialect]
+
+
 class Server:
     def __init__(
-        self, settings: Settings, places: Places, sources: RuleSources, vms: Vms, names: BusNames | None
+        self, settings: Settings, places: Places, sources: RuleSources, vms: Vms, manner: Manner
     ) -> None:
-        """`names`: None leaves unique names in destinations."""
-        self._rewriting = Rewriting(
-            settings.request_name, settings.owner_name, names.well_known if names else None
-        )
+        self._manner = manner
         self._settings = settings
         self._places = places
         self._sources = sources
@@ -112,9 +117,9 @@ class Server:
             self.names[name] = source.domid
 
         gate = self.gate(source) if self._settings.firewall else None
-        passage = Passage(source, gate, self._rewriting, named)
+        passage = Passage(source, gate, self._manner.rewriting, named)
         auth = None if self._settings.auto_auth else self._client_auth(source)
-        conversation = Conversation(stream, RawDialect(stream), passage, source.domid)
+        conversation = Conversation(stream, self._manner.dialect(stream, passage), passage, source.domid)
         try:
             await conversation.run(Path(self._settings.forward.words[0]), auth)
         finally:

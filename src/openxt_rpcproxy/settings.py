@@ -40,6 +40,10 @@ class Settings:
     owner_name: bool = False
     translate_anonymous: bool = False
     auto_auth: bool = False
+    json_in: bool = False
+    websockets_in: bool = False
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 # Scheme → how many words follow, and whether they are numbers.
@@ -69,6 +73,18 @@ def parse_channel(text: str, schemes: Mapping[str, tuple[bool, ...]]) -> Channel
     return Channel(scheme, words)
 
 
+_ORIGIN_HELP = "pages that may open a WebSocket, `*` for any; default: those of the host they connect to"
+_HOST_HELP = "host names (without port) that a WebSocket may be opened to; default: any"
+
+
+def _check_combination(args: argparse.Namespace) -> None:
+    """Raises ValueError for options that mean nothing together."""
+    if args.json_in and not args.auto_auth:
+        raise ValueError("--json-in needs --auto-auth: JSON has no words to authenticate with")
+    if args.websockets_in and not args.json_in:
+        raise ValueError("--websockets-in without --json-in is not built yet")
+
+
 def _check_name(template: str) -> None:
     """Raises ValueError unless `template` gives names that a bus takes."""
     if template and not is_bus_name(template.replace("$UUID", "u")):
@@ -95,8 +111,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--owner-name", action="store_true", help="answer GetNameOwner with the name that was asked for")
     add("--translate-anonymous-dests", action="store_true", help="replace :N.M destinations by names")
     add("--auto-auth", action="store_true", help="the client sends messages without authentication")
-    for name in ("--json-in", "--json-out", "--websockets-in"):
-        add(name, dest="_not_built", action=_NotBuilt, nargs=0)
+    add("--json-in", action="store_true", help="the client speaks JSON; needs --auto-auth")
+    add("--websockets-in", action="store_true", help="… in a WebSocket; needs --json-in")
+    add("--allow-origin", action="append", default=[], metavar="ORIGIN", help=_ORIGIN_HELP)
+    add("--allow-host", action="append", default=[], metavar="HOST", help=_HOST_HELP)
+    add("--json-out", dest="_not_built", action=_NotBuilt, nargs=0)
     return parser
 
 
@@ -112,6 +131,7 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
     parser = _parser()
     args = parser.parse_args(argv)
     try:
+        _check_combination(args)
         _check_name(args.request_name)
         listen = parse_channel(args.incoming_channel, _LISTEN_SCHEMES)
         forward = parse_channel(args.outgoing_channel, _FORWARD_SCHEMES)
@@ -131,4 +151,8 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
         owner_name=args.owner_name,
         translate_anonymous=args.translate_anonymous_dests,
         auto_auth=args.auto_auth,
+        json_in=args.json_in,
+        websockets_in=args.websockets_in,
+        origins=tuple(args.allow_origin),
+        hosts=tuple(args.allow_host),
     )

@@ -36,7 +36,15 @@ SIM_MAY_USE = {"openxt_xen.xenstore.wire", "openxt_xen.xenstore.paths", "openxt_
 ONLY_IN = {
     "dbus_fast": {"openxt_bus.connection", "openxt_bus.message"},
     "_xenctrl_cffi": {"openxt_xen.libxc"},
-    "orjson": {"openxt_dbd", "openxt_sim", "openxt_xen", "openxt_xenmgr", "openxt_xenvm"},
+    "orjson": {
+        "openxt_dbd",
+        "openxt_rpcproxy.json_form",
+        "openxt_sim",
+        "openxt_xen",
+        "openxt_xenmgr",
+        "openxt_xenvm",
+    },
+    "websockets": {"openxt_rpcproxy.websocket"},
     "jsonschema": {"openxt_xenmgr", "openxt_dbd"},
 }
 
@@ -64,7 +72,11 @@ PURE_MODULES = (
     "openxt_bus.codec",
     "openxt_rpcproxy.auth",
     "openxt_rpcproxy.calls",
+    "openxt_rpcproxy.introspection",
+    "openxt_rpcproxy.json_form",
+    "openxt_rpcproxy.json_values",
     "openxt_rpcproxy.rewriting",
+    "openxt_rpcproxy.websocket",
 )
 
 

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A WebSocket's server side without I/O: bytes in, whole texts and bytes to send out.
+
+The protocol itself is the `websockets` library's.  Ours: who is let in, whole messages from fragments, and
+that no byte of a client is looked at as a frame before its handshake is answered.  Source: RFC 6455.
+"""
+
+import http
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+MAX_TEXT = 1024 * 1024  # bytes
+MAX_HANDSHAKE = 16 * 1024
+VERSION = "13"
+_HEAD_END = b"\r\n\r\n"
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Which pages may connect, and under which names of ours."""
+
+    origins: tuple[str, ...] = ()  # empty: pages of the host name that the client connects to; `*`: any
+    hosts: tuple[str, ...] = ()  # host names without port; empty: any
+
+    def complaint(self, host: str | None, origin: str | None) -> str:
+        """Why a client with these headers is not let in; "" when it is.  A program sends no Origin."""
+        name = _hostname(f"//{host}")
+        if not host or not name:
+            return "no Host"
+        if self.hosts and name not in self.hosts:
+            return "this Host is not served here"
+        if origin is None or "*" in self.origins:
+            return ""
+        if origin in self.origins if self.origins else _hostname(origin) == name:
+            return ""
+        return "this Origin may not connect"
+
+
+def _hostname(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
+
+
+class WebSocket:
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._protocol = ServerProtocol(max_size=MAX_TEXT)
+        self._head = bytearray()
+        self._out = bytearray()
+        self._text = bytearray()
+        self._is_text = True
+        self.is_over = False  # send what is left to send, then close the stream
+
+    @property
+    def is_open(self) -> bool:
+        return self._protocol.state is State.OPEN
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what came; the texts that are complete now."""
+        if self.is_over:
+            return []
+        if self._protocol.state is State.CONNECTING:
+            data = self._handshake(data)
+        texts: list[bytes] = []
+        if data and not self.is_over:
+            self._protocol.receive_data(data)
+            self._read_frames(texts)
+            self._collect()
+        return texts
+
+    def send(self, text: bytes) -> None:
+        """Queue one text; after the end it goes nowhere."""
+        if self.is_open:
+            self._protocol.send_text(text)
+            self._collect()
+
+    def take(self) -> bytes:
+        """What is to be sent now."""
+        out = bytes(self._out)
+        self._out.clear()
+        return out
+
+    def _handshake(self, data: bytes) -> bytes:
+        """Answer the request once it is whole; what follows it in the stream."""
+        self._head += data
+        end = self._head.find(_HEAD_END)
+        if end < 0 or end > MAX_HANDSHAKE:
+            if len(self._head) > MAX_HANDSHAKE:
+                self._out += _BAD_REQUEST
+                self.is_over = True
+            return b""
+        end += len(_HEAD_END)
+        head, rest = bytes(self._head[:end]), bytes(self._head[end:])
+        self._head.clear()
+        self._protocol.receive_data(head)
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._protocol.send_response(self._answer(event))
+        self._collect()
+        if self.is_over and not self._out:
+            self._out += _BAD_REQUEST
+        return rest
+
+    def _answer(self, request: Request) -> Response:
+        hosts, origins = (request.headers.get_all(name) for name in ("Host", "Origin"))
+        complaint = self._admission.complaint(hosts[0] if hosts else None, origins[0] if origins else None)
+        if len(hosts) != 1:
+            return self._protocol.reject(http.HTTPStatus.BAD_REQUEST, "one Host is needed\n")
+        if complaint or len(origins) > 1:
+            return self._protocol.reject(http.HTTPStatus.FORBIDDEN, f"{complaint}\n")
+        response = self._protocol.accept(request)
+        if response.status_code == http.HTTPStatus.BAD_REQUEST and _other_version(request):
+            response = self._protocol.reject(http.HTTPStatus.UPGRADE_REQUIRED, f"only version {VERSION}\n")
+            response.headers["Sec-WebSocket-Version"] = VERSION
+        return response
+
+    def _read_frames(self, texts: list[bytes]) -> None:
+        for event in self._protocol.events_received():
+            if not isinstance(event, Frame) or event.opcode not in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                continue
+            if event.opcode is not Opcode.CONT:
+                self._is_text = event.opcode is Opcode.TEXT
+            self._text += event.data
+            if event.fin and not self._finish(texts):
+                return
+
+    def _finish(self, texts: list[bytes]) -> bool:
+        """A message is complete.  False when it ends the connection."""
+        text = bytes(self._text)
+        self._text.clear()
+        if self._is_text and not _is_utf8(text):
+            self._protocol.fail(CloseCode.INVALID_DATA, "not UTF-8")
+            return False
+        texts.append(text)
+        return True
+
+    def _collect(self) -> None:
+        for piece in self._protocol.data_to_send():
+            self._out += piece
+            self.is_over |= not piece  # an empty piece stands for the end
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _other_version(request: Request) -> bool:
+    return request.headers.get_all("Sec-WebSocket-Version") != [VERSION]

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line: the three default instances, and what is refused."""
+
+import pytest
+
+from openxt_core.places import Places
+from openxt_rpcproxy.settings import Channel, Settings, parse
+
+GUEST_NAME = "com.citrix.xenclient.guest.uuid_$UUID"
+
+
+def settings(line: str) -> Settings:
+    return parse(line.split(), Places())
+
+
+def test_the_three_default_instances_are_understood() -> None:
+    first = settings("-s")
+    assert (first.listen, first.server) == (Channel("v4v", ("5555",)), True)
+    second = settings(f"-i v4v:5556 -n {GUEST_NAME} --translate-anonymous-dests")
+    assert (second.request_name, second.translate_anonymous) == (GUEST_NAME, True)
+    third = settings(f"-i v4v:8080 --json-in --websockets-in -n {GUEST_NAME} --auto-auth")
+    assert (third.json_in, third.websockets_in, third.auto_auth) == (True, True, True)
+    assert (third.origins, third.hosts) == ((), ())
+
+
+def test_pages_and_hosts_can_be_named_more_than_once() -> None:
+    found = settings("--allow-origin http://a --allow-origin http://b --allow-host c")
+    assert (found.origins, found.hosts) == (("http://a", "http://b"), ("c",))
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("--json-out", "not built yet"),
+        ("-i serial:/dev/ttyS0", "not built yet"),
+        ("-o v4v-domid:5555:3", "not built yet"),
+        ("--auto-auth --websockets-in", "without --json-in is not built yet"),
+        ("--json-in", "needs --auto-auth"),
+        ("-n no_dots", "no bus name"),
+        ("-n a.b-$UUID-é", "no bus name"),
+        ("--unknown", "unrecognized"),
+        ("word", "unrecognized"),
+    ],
+)
+def test_what_does_not_work_says_so(line: str, complaint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        settings(line)
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err
