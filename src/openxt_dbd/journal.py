@@ -2,7 +2,7 @@
 """What changed since the files were saved: a process that dies loses nothing it had acknowledged.
 
 `/config/db.journal.<generation>` grows by one record per change, unsynced: it outlives the process,
- while a power cut may cost what the last save did not cover.  A save starts a new generation
+while a power cut may cost what the last save did not cover.  A save starts a new generation
 and removes the older ones when all files are durable.  A new process never goes on with an old file.
 
 A record is a line: checksum, space, JSON array, newline.  The first broken line ends a file.

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `make run` promises: a VM's life is shown, or the host stays up; afterwards no process is left."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from houses import PROJECT
+
+HOUSE = (sys.executable, "-m", "openxt_house", "--share", str(PROJECT))
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    argv = (*HOUSE, "--dir", str(folder), *options)
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Every process that was given this host's folder."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"OPENXT_ROOT={folder}\0" in environ.read_text(errors="replace"):
+                found.append((environ.parent / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    # pytest's own folders can be too long for sockets
+    short = Path("/tmp") / f"h{tmp_path.name[-20:]}"
+    subprocess.run(["rm", "-rf", short], check=True)
+    return short
+
+
+def test_a_life_is_shown_from_creation_to_deletion_and_nothing_runs_afterwards(folder: Path) -> None:
+    process = start(folder, "--kinds", "pv,pvh")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    for kind in ("pv", "pvh"):
+        assert f"GUEST UP {kind}" in output
+    for state in ("creating", "running", "paused", "stopping", "stopped"):
+        assert output.count(f"'{state}', ") >= 2
+    assert output.count("vm_deleted") == 2
+    assert "Access denied" in output
+    assert processes_of(folder) == []
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+def test_a_kept_host_tells_how_to_reach_it_and_ends_at_one_signal(folder: Path, sign: signal.Signals) -> None:
+    process = start(folder, "--keep")
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.strip())
+        if line == "ready\n":
+            break
+    assert f"export DBUS_SYSTEM_BUS_ADDRESS=unix:path={folder}/bus" in lines
+    assert f"rpc-proxy={folder}/var/run/v4v/0/5555" in lines
+    assert Path(f"{folder}/var/run/v4v/0/5555").is_socket()
+    assert len(processes_of(folder)) >= 5
+    process.send_signal(sign)
+    assert process.wait(timeout=30) == 0
+    assert processes_of(folder) == []
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("data")
+    process = start(tmp_path)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "not a run folder of ours" in output
+    assert (tmp_path / "precious").read_text() == "data"
