@@ -1,35 +1,51 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One message of one conversation → may it pass?  Collects what the pure decision needs.
 
-The rules of a conversation are kept until any source of them changes.
+The rules of a conversation are kept until any source of them changes, its verdicts until any VM changes as
+well.  A verdict is kept by everything that `decide` looks at, so that it is the one it would give again.
 """
 
 import logging
+from collections.abc import Mapping
+from typing import Protocol
 
 from openxt_bus.framing import Header
-from openxt_core.ids import DOM0
+from openxt_core.ids import DOM0, Uuid
 from openxt_rpcproxy.facts import facts_of, subject
 from openxt_rpcproxy.loglimit import LogLimit
-from openxt_rpcproxy.rules.decide import decide
+from openxt_rpcproxy.rules.decide import PropertyValue, decide
 from openxt_rpcproxy.rules.model import Decision, Direction, Facts, Rule, Source, Undecided, Verdict
 from openxt_rpcproxy.rules.sources import RuleSources
-from openxt_rpcproxy.vms import Vms
 
 log = logging.getLogger(__name__)
 
 ALLOW = Decision(Verdict.ALLOW)
+MAX_VERDICTS = 1024  # kept per conversation: a guest may make up as many names as it likes
+
+
+class Properties(Protocol):
+    """What rules ask about VMs."""
+
+    changes: int
+    """Grows whenever a known property may have another value."""
+
+    def known(self, uuid: Uuid | None) -> Mapping[str, PropertyValue]: ...
+
+    async def learn(self, uuid: Uuid, name: str) -> None: ...
 
 
 class Gate:
     """The policy of one conversation."""
 
-    def __init__(self, source: Source, sources: RuleSources, vms: Vms, *, verbose: bool) -> None:
+    def __init__(self, source: Source, sources: RuleSources, vms: Properties, *, verbose: bool) -> None:
         self._source = source
         self._sources = sources
         self._vms = vms
         self._verbose = verbose
         self._rules: tuple[Rule, ...] = ()
         self._revision = -1
+        self._changes = -1
+        self._verdicts: dict[tuple[object, ...], Decision] = {}
         self._limit = LogLimit()
 
     async def decide(self, message: bytes, header: Header, direction: Direction) -> Decision:
@@ -44,19 +60,31 @@ class Gate:
 
     async def ask(self, facts: Facts) -> Decision:
         """The verdict on facts, whoever gathered them."""
+        key = (facts.direction, facts.kind, facts.property_interface, *facts.known.items())
         while True:
-            if self._revision != self._sources.revision:
+            if self._revision != self._sources.revision or self._changes != self._vms.changes:
                 await self._refresh()
+            decision = self._verdicts.get(key)
+            if decision is not None:
+                return decision
             answer = decide(self._rules, facts, self._vms.known(self._source.uuid))
             if not isinstance(answer, Undecided):
-                return answer
+                return self._keep(key, answer)
             assert self._source.uuid is not None
             await self._vms.learn(self._source.uuid, answer.property)
 
+    def _keep(self, key: tuple[object, ...], decision: Decision) -> Decision:
+        if len(self._verdicts) >= MAX_VERDICTS:
+            self._verdicts.clear()
+        self._verdicts[key] = decision
+        return decision
+
     async def _refresh(self) -> None:
-        revision = self._sources.revision
+        """What changes while the rules are read is seen when the next message comes."""
+        revision, changes = self._sources.revision, self._vms.changes
         self._rules = await self._sources.rules_for(self._source.uuid)
-        self._revision = revision
+        self._verdicts.clear()
+        self._revision, self._changes = revision, changes
 
     def _report(self, header: Header, decision: Decision, direction: Direction) -> None:
         if decision.verdict is Verdict.ALLOW:

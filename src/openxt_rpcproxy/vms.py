@@ -31,11 +31,12 @@ class Vms:
         self._bus = bus
         self._db = DbClient(bus, DBD_NAME, "/")
         self._on_change = on_change
-        self._changes = 0  # of any VM
+        self.changes = 0  # of any VM
         self._known: OrderedDict[Uuid, dict[str, PropertyValue]] = OrderedDict()
 
     async def watch(self) -> None:
-        """Forget a VM whenever xenmgr says that it changed."""
+        """Forget a VM whenever xenmgr says that it changed, and all of them when xenmgr comes or goes."""
+        await self._bus.watch_name(XENMGR_NAME, self._another_xenmgr)
         for member in ("vm_config_changed", "vm_state_changed", "vm_name_changed", "vm_deleted"):
             match = Match(interface=XENMGR_NAME, member=member, sender=XENMGR_NAME)
             await self._bus.subscribe(match, self._changed)
@@ -45,9 +46,14 @@ class Vms:
             uuid = parse_uuid(str(signal.body[0]))
         except (OpenxtError, IndexError):
             return
-        self._changes += 1
+        self.changes += 1
         self._known.pop(uuid, None)
         self._on_change(uuid)
+
+    def _another_xenmgr(self, _old: str, _new: str) -> None:
+        """What could not be read while there was none can be read now."""
+        self.changes += 1
+        self._known.clear()
 
     def known(self, uuid: Uuid | None) -> dict[str, PropertyValue]:
         return self._known.get(uuid, {}) if uuid else {}
@@ -57,9 +63,9 @@ class Vms:
 
         What was read while the VM changed is not kept: ask again.
         """
-        changes = self._changes
+        changes = self.changes
         value = await self._read(uuid, name)
-        if changes != self._changes:
+        if changes != self.changes:
             return
         self._known.setdefault(uuid, {})[name] = value
         self._known.move_to_end(uuid)

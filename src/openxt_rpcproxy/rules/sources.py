@@ -101,5 +101,6 @@ class RuleSources:
         self.revision += 1
 
     def forget_vm(self, uuid: Uuid) -> None:
-        if self._vms.pop(uuid, None) is not None:
-            self.revision += 1
+        """Also while they are being read: what is read then is not kept."""
+        self._vms.pop(uuid, None)
+        self.revision += 1
