@@ -34,7 +34,6 @@ class Loaded:
 
     root: Nodes | Repeated = field(default_factory=Nodes)
     digests: dict[Unit, bytes] = field(default_factory=dict)
-    owner: object = field(default_factory=object)  # whose the nodes of `root` are
     strays: set[Unit] = field(default_factory=set)  # found in the main file, but belonging into their own
 
 
@@ -72,8 +71,8 @@ class Files:
         children = {name: node for name, node in strays.items() if is_file_name(name)} | units
         kept = [(name, node) for name, node in pairs(loaded.root) if name != top]
         if children:
-            kept.append((top, Nodes(children, loaded.owner)))
-        loaded.root = branch(kept, loaded.owner)
+            kept.append((top, Nodes(children)))
+        loaded.root = branch(kept)
 
     def _report_strays(self, top: str, strays: dict[str, Node], loaded: Loaded) -> None:
         log.warning("the main file holds %d entries of /%s, which have files of their own", len(strays), top)
@@ -127,7 +126,7 @@ class Files:
             return None if unit == MAIN else _BAD
         try:
             content = self._disk.read(file)
-            node = json_text.loads(content, owner=loaded.owner) if content.strip() else None
+            node = json_text.loads(content) if content.strip() else None
         except (json_text.BadText, OSError) as error:
             self._set_aside(file, str(error))
             return None if unit == MAIN else _BAD

@@ -26,12 +26,12 @@ class BadText(ValueError):
     """Not the text of one value; says why."""
 
 
-def loads(text: str | bytes, max_depth: int = MAX_DEPTH, owner: object = None) -> Node:
-    """The value of a complete JSON text of at most so many levels, made for `owner`.  Raises BadText."""
+def loads(text: str | bytes, max_depth: int = MAX_DEPTH) -> Node:
+    """The value of a complete JSON text of at most so many levels.  Raises BadText."""
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        node: Node = _decoder(owner).decode(text)
+        node: Node = _DECODER.decode(text)
         if "[" in text or "\\u" in text or "\0" in text:
             node = _checked(node)
     except (ValueError, RecursionError) as error:
@@ -66,14 +66,9 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not JSON")
 
 
-def _decoder(owner: object) -> json.JSONDecoder:
-    return json.JSONDecoder(
-        object_pairs_hook=lambda entries: branch(entries, owner),
-        parse_float=_real,
-        parse_int=_integer,
-        parse_constant=_no_number,
-        strict=False,
-    )
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=branch, parse_float=_real, parse_int=_integer, parse_constant=_no_number, strict=False
+)
 
 
 def _checked(node: Any) -> Node:
@@ -83,7 +78,7 @@ def _checked(node: Any) -> Node:
     if isinstance(node, list):
         return tuple(map(_checked, node))
     if isinstance(node, Nodes):
-        return Nodes([(_text(name), _checked(inner)) for name, inner in node.items()], node.owner)
+        return Nodes([(_text(name), _checked(inner)) for name, inner in node.items()])
     if isinstance(node, Repeated):
         return Repeated((_text(name), _checked(inner)) for name, inner in node.pairs)
     return node  # type: ignore[no-any-return]  # numbers, booleans and null are what they are

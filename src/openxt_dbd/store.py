@@ -128,12 +128,14 @@ class Database:
 
     def write(self, path: Path, value: str) -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
-        holder = tree.string_holder(self._root, path, self._owner)
-        if holder is None or path[:2] not in self._dirty:
+        holder = tree.find(self._root, path[:-1]) if len(path) > 2 else None
+        # A node of our own was made since the last save, by a change of the same part: that is dirty already.
+        if type(holder) is Nodes and holder.owner is self._owner and type(holder.get(path[-1])) is str:
+            if holder[path[-1]] != value:
+                self._journal.append_string(path, value)
+                holder[path[-1]] = value
+        else:
             self._write_anywhere(path, value)
-        elif holder[path[-1]] != value:
-            self._journal.append_string(path, value)
-            holder[path[-1]] = value
 
     def _write_anywhere(self, path: Path, value: str) -> None:
         changes = tree.write(self._root, path, value)
@@ -144,7 +146,7 @@ class Database:
     def inject(self, path: Path, text: str) -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
         try:
-            node = json_text.loads(text, tree.MAX_DEPTH - len(path), self._owner)
+            node = json_text.loads(text, tree.MAX_DEPTH - len(path))
         except json_text.BadText as error:
             log.info("inject refused: %s", error)
             raise BadRequest(UNREADABLE) from error
@@ -193,7 +195,7 @@ class Database:
     def load(self) -> None:
         """What the files and the journals hold becomes the tree.  Raises OSError."""
         loaded = self._files.load()
-        self._root, self._owner, self._digests = loaded.root, loaded.owner, loaded.digests
+        self._root, self._owner, self._digests = loaded.root, object(), loaded.digests
         self._dirty = {}
         self._replay(self._journal.replay(), loaded)
         for unit in loaded.strays:

@@ -97,9 +97,9 @@ Node: TypeAlias = str | int | bool | Real | FilePtr | Array | Nodes | Repeated |
 Entries: TypeAlias = Mapping[str, Node] | Iterable[tuple[str, Node]]
 
 
-def branch(entries: Sequence[tuple[str, Node]], owner: object = None) -> Branch:
-    """The inner node with these entries, made for `owner`."""
-    nodes = Nodes(entries, owner)
+def branch(entries: Sequence[tuple[str, Node]]) -> Branch:
+    """The inner node with these entries."""
+    nodes = Nodes(entries)
     return nodes if len(nodes) == len(entries) else Repeated(entries)
 
 
@@ -179,23 +179,6 @@ def write(root: Node, path: Path, value: str) -> tuple[Change, ...]:
     return (Change(path, value),)
 
 
-def string_holder(root: Node, path: Path, owner: object) -> Nodes | None:
-    """The node that holds a string leaf at `path`, if another string may be put there right away.
-
-    The usual write needs nothing else; None: `write` and `apply` find out what is to be done.
-    """
-    if not path:
-        return None
-    parent: Node | Absent = root
-    for name in path[:-1]:
-        if type(parent) is not Nodes or parent.owner is not owner:
-            return None
-        parent = parent.get(name, ABSENT)
-    if type(parent) is not Nodes or parent.owner is not owner:
-        return None
-    return parent if type(parent.get(path[-1])) is str else None
-
-
 def inject(root: Node, path: Path, node: Node) -> tuple[Change, ...]:
     """The subtree is replaced, nothing is merged.  Raises BadRequest on a binary node's ground."""
     found = _target(root, path, NO_OVERWRITE)
@@ -241,7 +224,7 @@ def apply(root: Node | Absent, path: Path, node: Node | Absent, owner: object) -
     if node is ABSENT and child(root, path[0]) is ABSENT:
         return root
     if type(root) is Repeated:
-        return _apply_to_all(root, path, node, owner)
+        return _apply_to_all(root, path, node)
     name, rest = path[0], path[1:]
     branch = _owned(root, owner)
     entry = apply(branch.get(name, ABSENT), rest, node, owner) if rest else node
@@ -258,7 +241,8 @@ def _owned(node: Node | Absent, owner: object) -> Nodes:
     return node if node.owner is owner else Nodes(node, owner)
 
 
-def _apply_to_all(root: Repeated, path: Path, node: Node | Absent, owner: object) -> Branch:
+def _apply_to_all(root: Repeated, path: Path, node: Node | Absent) -> Branch:
+    owner = object()  # nobody goes on with these: a change must come this way again, to reach all
     name, rest = path[0], path[1:]
     known = [(key, apply(old, rest, node, owner) if key == name else old) for key, old in root.pairs]
     if all(key != name for key, _ in known):

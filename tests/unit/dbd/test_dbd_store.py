@@ -379,3 +379,11 @@ def test_the_tree_can_be_read_from_the_files_again(tmp_path: Path, database: Dat
     database.load()
     assert database.read(("a",)) == "edited"
     assert not database.dirty
+
+
+def test_a_write_reaches_all_entries_of_a_repeated_name_again_and_again(database: Database) -> None:
+    database.inject(("n",), '{"a": {"x": {"k": "1"}}, "a": {"x": {"k": "2"}}}')
+    for value in ("3", "4"):
+        database.write(("n", "a", "x", "k"), value)
+        entry = '  "a": {\n    "x": {\n      "k": "%s"\n    }\n  }' % value  # noqa: UP031
+        assert database.dump(("n",)) == f"{{\n{entry},\n{entry}\n}}\n"
