@@ -50,14 +50,16 @@ class Desk:
         tree.route("/", Face(DB, partial(face, self)))
         return tree
 
-    async def in_turn(self, sender: str, run: Callable[[Path], MaybeAwaitable[T]]) -> T:
+    async def in_turn(
+        self, sender: str, operation: Callable[..., MaybeAwaitable[T]], steps: Path, values: tuple[str, ...]
+    ) -> T:
         """Find out who the sender is and run its call behind its earlier ones."""
         before, mine = self.waiting.get(sender), asyncio.get_running_loop().create_future()
         self.waiting[sender] = mine
         try:
             if before is not None:
                 await before
-            result = run(place_of(await self._callers.of(sender)))
+            result = operation(place_of(await self._callers.of(sender)) + steps, *values)
             return await result if isinstance(result, Awaitable) else result
         finally:
             mine.set_result(None)
@@ -101,7 +103,7 @@ class DbObject(Db):
         caller = desk.cached(sender)
         steps = paths.parse(path)
         if caller is None or sender in desk.waiting:
-            return desk.in_turn(sender, lambda place: operation(place + steps, *values))
+            return desk.in_turn(sender, operation, steps, values)
         return operation(place_of(caller) + steps, *values)
 
     async def _read_binary(self, path: Path) -> bytes:

@@ -140,7 +140,7 @@ class Database:
     def _write_anywhere(self, path: Path, value: str) -> None:
         changes = tree.write(self._root, path, value)
         if not changes and tree.names(self._root, path):
-            log.info("a write over the entries of %s is ignored", text_of(path))
+            log.debug("a write over the entries of %r is ignored", text_of(path))
         self._make(changes)
 
     def inject(self, path: Path, text: str) -> None:
@@ -148,7 +148,7 @@ class Database:
         try:
             node = json_text.loads(text, tree.MAX_DEPTH - len(path))
         except json_text.BadText as error:
-            log.info("inject refused: %s", error)
+            log.debug("inject refused: %s", error)
             raise BadRequest(UNREADABLE) from error
         self._make(tree.inject(self._root, path, node))
 
