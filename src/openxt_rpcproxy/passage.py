@@ -20,6 +20,7 @@ from openxt_rpcproxy.facts import subject
 from openxt_rpcproxy.gate import ALLOW, Gate
 from openxt_rpcproxy.loglimit import LogLimit
 from openxt_rpcproxy.rewriting import (
+    adds_a_match,
     asks_for_an_owner,
     concerns_a_name,
     name_for,
@@ -82,6 +83,7 @@ class Passage:
         if decision.verdict is Verdict.DENY:
             return _refused(header, decision)
         try:
+            self._check_match(message, header)
             message = self._with_allowed_name(message, header)
             on = self._register(message, header)
         except (AccessDenied, TooManyCalls) as error:
@@ -129,6 +131,15 @@ class Passage:
         if self._source.domid != DOM0 and f"{name}.".startswith(f"{RPC_PROXY_NAME}."):
             raise AccessDenied(f"{name:.80} says who guests are; no guest owns it")
         return message
+
+    def _check_match(self, message: bytes, header: Header) -> None:
+        """Raises AccessDenied for a match that would show the guest what others say to each other.
+
+        A rule that allows BecomeMonitor is how to let it.
+        """
+        is_checked = self._gate is not None and self._source.domid != DOM0
+        if is_checked and adds_a_match(header) and "eavesdrop" in (first_string(message, header) or ""):
+            raise AccessDenied("no guest eavesdrops on the bus")
 
     def _register(self, message: bytes, header: Header) -> bytes:
         """Note a call, match a reply with one; empty when the message is to be dropped."""

@@ -39,6 +39,10 @@ def asks_for_an_owner(header: Header) -> bool:
     return header.member == "GetNameOwner" and is_for_the_bus(header)
 
 
+def adds_a_match(header: Header) -> bool:
+    return header.member == "AddMatch" and is_for_the_bus(header)
+
+
 def name_for(template: str, uuid: Uuid) -> str:
     """The bus name that a client with this uuid gets."""
     return template.replace("$UUID", underscored(uuid))

@@ -110,14 +110,36 @@ async def test_garbage_ends_the_senders_own_conversation_only(world: World, byte
     guest.close()
 
 
-async def test_stock_tools_speak_through_the_proxy(world: World) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *("busctl", f"--address={world.address(GUEST)}", "call", XENMGR_NAME, "/", XENMGR_NAME, "list_vms"),
-        stdout=asyncio.subprocess.PIPE,
-    )
+@pytest.mark.parametrize(
+    "tool",
+    [
+        f"busctl --address={{0}} call {XENMGR_NAME} / {XENMGR_NAME} list_vms",
+        f"dbus-send --bus={{0}} --print-reply --dest={XENMGR_NAME} / {XENMGR_NAME}.list_vms",
+        f"gdbus call --address {{0}} -d {XENMGR_NAME} -o / -m {XENMGR_NAME}.list_vms",
+    ],
+    ids=lambda tool: tool.split()[0],
+)
+async def test_stock_tools_speak_through_the_proxy(world: World, tool: str) -> None:
+    argv = tool.format(world.address(GUEST)).split()
+    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     assert process.returncode == 0
     assert vm_path(UUID) in output.decode()
+
+
+async def test_a_guest_eavesdrops_only_as_a_monitor_and_only_by_rule(world: World) -> None:
+    guest = await world.guest()
+    bus = ("org.freedesktop.DBus", "/org/freedesktop/DBus")
+    add_match = (*bus, "org.freedesktop.DBus", "AddMatch", "s")
+    await guest.call(*add_match, ("type='signal'",))
+    assert "eavesdrops" in await denied(guest.call(*add_match, ("eavesdrop='true'",)))
+    become_monitor = (*bus, "org.freedesktop.DBus.Monitoring", "BecomeMonitor", "asu", ([], 0))
+    await denied(guest.call(*become_monitor))
+    rule = f"allow destination {bus[0]} interface {become_monitor[2]} member BecomeMonitor"
+    proxy = (RPC_PROXY_NAME, "/", RPC_PROXY_NAME)
+    await world.house.bus.call(*proxy, "add_rule", "s", (rule,))
+    assert await guest.call(*become_monitor) == []
+    guest.close()
 
 
 async def test_the_call_context_of_a_service_names_the_guests_connection(world: World) -> None:
