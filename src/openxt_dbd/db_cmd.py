@@ -3,29 +3,32 @@
 
 Which one is meant is the program's own name, else the first argument.  Output and exit status are those of
 OpenXT 2015, except that `db-rm /` fails with 1, and that `db-exists --status` tells by its status too.
+
+What is imported here is chosen by what it costs: a call takes as long as loading does.
 """
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import PurePath
-from typing import Any, Final, Protocol
 
 from openxt_core.errors import OpenxtError
-from openxt_core.ids import DBD_NAME
 from openxt_dbd import path as paths
-from openxt_dbd import tree
-from openxt_dbd.json_text import loads
-from openxt_dbd.tree import Node
 
-USAGE: Final = "Usage: db-cmd <cmd> <parameters>"
-CALL_TIMEOUT_S: Final = 3600.0
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Protocol
+
+    class Ask(Protocol):
+        """One call of the database: its only out argument, or None."""
+
+        def __call__(self, member: str, *arguments: str) -> Any: ...
+
+
+USAGE = "Usage: db-cmd <cmd> <parameters>"
+DATABASE = "com.citrix.xenclient.db"
+CALL_TIMEOUT_S = 3600.0
 OK, REFUSED, FAILED = 0, 1, 2
-
-
-class Ask(Protocol):
-    """One call of the database: its only out argument, or None."""
-
-    def __call__(self, member: str, *arguments: str) -> Any: ...
 
 
 class UsageError(Exception):
@@ -74,19 +77,15 @@ def ls(ask: Ask, *words: str) -> int:
     with_paths, given = _option("-f", words, None)
     if len(given) > 1:
         raise UsageError
-    path = given[0] if given else "/"
-    node = loads(ask("dump", path))
+    from openxt_dbd.listing import full_lines, indented_lines
 
-    def missing_in_dump(where: str) -> str:
-        return str(ask("read", where))
-
-    lines = _full_lines if with_paths else _indented_lines
-    for line in lines(node, path, missing_in_dump):
+    lines = full_lines if with_paths else indented_lines
+    for line in lines(given[0] if given else "/", ask):
         _print(line)
     return OK
 
 
-COMMANDS: Final[dict[str, tuple[Callable[..., int], int | None]]] = {
+COMMANDS: dict[str, tuple[Callable[..., int], int | None]] = {
     "read": (read, 1),
     "write": (write, 2),
     "rm": (rm, 1),
@@ -106,36 +105,6 @@ def _option(option: str, words: Sequence[str], count: int | None) -> tuple[bool,
     return len(others) < len(words), others
 
 
-# Listings.  A binary node or an array has no value in a dump that a listing could show: it is read.
-
-
-def _indented_lines(node: Node, path: str, read_value: Callable[[str], str]) -> Iterator[str]:
-    name = path.rstrip("/").rpartition("/")[2]
-    yield from _entry(node, path, name, 0, read_value)
-
-
-def _entry(node: Node, path: str, name: str, level: int, read_value: Callable[[str], str]) -> Iterator[str]:
-    yield " " * level + name + _value(node, path, read_value)
-    for key, inner in tree.pairs(node):
-        yield from _entry(inner, _below(path, key), key, level + 1, read_value)
-
-
-def _full_lines(node: Node, path: str, read_value: Callable[[str], str]) -> Iterator[str]:
-    yield path + _value(node, path, read_value)
-    for key, inner in tree.pairs(node):
-        yield from _full_lines(inner, _below(path, key), read_value)
-
-
-def _value(node: Node, path: str, read_value: Callable[[str], str]) -> str:
-    if any(True for _ in tree.pairs(node)):
-        return " ="
-    return f' = "{read_value(path) if node is None else tree.read(node, ())}"'
-
-
-def _below(path: str, name: str) -> str:
-    return f"{path}{name}" if path.endswith("/") else f"{path}/{name}"
-
-
 def _print(text: str) -> None:
     sys.stdout.buffer.write(f"{text}\n".encode())
 
@@ -145,13 +114,12 @@ def _print(text: str) -> None:
 
 def with_database(use: Callable[[Ask], int]) -> int:
     """Connect, and lend what asks the database.  Raises OpenxtError."""
-    from openxt_api.db import DB
     from openxt_bus.blocking import BlockingBus
 
     bus = BlockingBus(timeout_s=CALL_TIMEOUT_S)
 
     def ask(member: str, *arguments: str) -> Any:
-        answer = bus.call(DBD_NAME, "/", DB.name, member, DB.method[member].in_signature, arguments)
+        answer = bus.call(DATABASE, "/", DATABASE, member, "s" * len(arguments), arguments)
         return answer[0] if answer else None
 
     try:
@@ -162,7 +130,7 @@ def with_database(use: Callable[[Ask], int]) -> int:
 
 def run(argv: Sequence[str], lend: Callable[[Callable[[Ask], int]], int] = with_database) -> int:
     """Run the command that the words say, and give its exit status."""
-    program, words = PurePath(argv[0]).name, list(argv[1:])
+    program, words = argv[0].rpartition("/")[2], list(argv[1:])
     name = program.removeprefix("db-")
     if name not in COMMANDS:
         name = words.pop(0) if words else ""

@@ -5,9 +5,7 @@ Empty segments do not count: `a/b`, `/a/b` and `//a//b/` are one path, `""` and 
 `.` and `..` are names like any other: there is no way up.
 """
 
-from typing import TypeAlias
-
-Path: TypeAlias = tuple[str, ...]
+Path = tuple[str, ...]
 
 ROOT: Path = ()
 

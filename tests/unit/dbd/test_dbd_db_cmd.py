@@ -3,12 +3,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from openxt_core.errors import RemoteError
+from openxt_core.ids import DBD_NAME
 from openxt_dbd import db_cmd
-from openxt_dbd.db_cmd import Ask
 from openxt_dbd.disk import Disk
 from openxt_dbd.files import Files
 from openxt_dbd.journal import Journal
@@ -41,7 +42,7 @@ def run(database: Database) -> Callable[..., int]:
         "read_binary": lambda path: Path(database.binary(path).file).read_bytes(),
     }
 
-    def lend(use: Callable[[Ask], int]) -> int:
+    def lend(use: Callable[[Any], int]) -> int:
         return use(lambda member, path, *rest: members[member](parse(path), *rest))
 
     return lambda *argv: db_cmd.run(argv, lend)
@@ -124,8 +125,12 @@ def test_cat_gives_the_bytes_as_they_are(
 
 
 def test_an_error_of_the_database_reaches_the_caller() -> None:
-    def lend(use: Callable[[Ask], int]) -> int:
+    def lend(use: Callable[[Any], int]) -> int:
         raise RemoteError("org.freedesktop.DBus.Error.Failed", "not a binary node")
 
     with pytest.raises(RemoteError, match="not a binary node"):
         db_cmd.run(("db-cat", "/x"), lend)
+
+
+def test_the_name_on_the_bus_is_the_one_that_all_use() -> None:
+    assert db_cmd.DATABASE == DBD_NAME
