@@ -24,7 +24,7 @@ run-xen: .venv/run native ## the same on the real Xen hypervisor, in QEMU
 	@$(BIN)/python scripts/xenbed/bed run scripts/xenbed/life.sh
 
 test: .venv/test ## unit, contract, system and browser tests
-	@$(BIN)/pytest -q $(TESTS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
 
 xen: .venv/test native ## the tests that need the real hypervisor, in QEMU
 	@$(BIN)/python scripts/xenbed/bed test

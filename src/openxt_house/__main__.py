@@ -13,6 +13,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def _root(wanted: Path) -> Path:
     root = wanted.absolute()
     if len(str(root)) <= MAX_ROOT_LENGTH:
         return root
-    short = Path(tempfile.gettempdir()) / f"openxt-{os.getuid()}"
+    short = Path(tempfile.gettempdir()) / f"openxt-{os.getuid()}-{zlib.crc32(bytes(root)):08x}"
     print(f"{root} is too long for sockets; using {short}")
     return short
 

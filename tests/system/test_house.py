@@ -4,6 +4,8 @@
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,11 +32,10 @@ def processes_of(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    # pytest's own folders can be too long for sockets
-    short = Path("/tmp") / f"h{tmp_path.name[-20:]}"
-    subprocess.run(["rm", "-rf", short], check=True)
-    return short
+def folder() -> Iterator[Path]:
+    """pytest's own folders can be too long for sockets."""
+    with tempfile.TemporaryDirectory(prefix="house") as name:
+        yield Path(name)
 
 
 def test_a_life_is_shown_from_creation_to_deletion_and_nothing_runs_afterwards(folder: Path) -> None:
@@ -68,10 +69,10 @@ def test_a_kept_host_tells_how_to_reach_it_and_ends_at_one_signal(folder: Path, 
     assert processes_of(folder) == []
 
 
-def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("data")
-    process = start(tmp_path)
+def test_a_folder_that_is_not_ours_is_left_alone(folder: Path) -> None:
+    (folder / "precious").write_text("data")
+    process = start(folder)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 1
     assert "not a run folder of ours" in output
-    assert (tmp_path / "precious").read_text() == "data"
+    assert (folder / "precious").read_text() == "data"
