@@ -46,6 +46,7 @@ class Conversation:
                     await self._finish_auth(auth, guid)
             await self._pump(reader, writer)
         finally:
+            self._dialect.end()
             await close(writer)
 
     async def _until_guid_wanted(self, auth: ClientAuth) -> None:

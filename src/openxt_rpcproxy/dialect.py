@@ -24,6 +24,10 @@ class Dialect(Protocol):
         """Returns when the client's stream takes more."""
         ...
 
+    def end(self) -> None:
+        """The conversation is over: say so where there is a word for it.  Waits for nothing."""
+        ...
+
 
 class RawDialect:
     """D-Bus messages as they are."""
@@ -47,3 +51,6 @@ class RawDialect:
     async def send(self, message: bytes) -> None:
         self._stream.writer.write(message)
         await self._stream.writer.drain()
+
+    def end(self) -> None:
+        """The end of the stream says it."""

@@ -13,6 +13,7 @@ from openxt_core.errors import BadRequest
 from openxt_core.signature import parse
 
 MAX_TEXT = 1024 * 1024
+MAX_METHODS = 4096
 
 Signatures: TypeAlias = Mapping[tuple[str, str], str]
 """Interface and method → signature."""
@@ -54,10 +55,12 @@ class _Reader:
             case ["node", "interface", "method"]:
                 self._method = attributes.get("name", "")
                 self.found[self._interface, self._method] = ""
+                if len(self.found) > MAX_METHODS:
+                    raise BadRequest(f"introspection data names more than {MAX_METHODS} methods")
             case ["node", "interface", "method", "arg"] if attributes.get("direction", "in") == "in":
                 kind = attributes.get("type", "")
-                parse(kind)
                 self.found[self._interface, self._method] += kind
+                parse(self.found[self._interface, self._method])
 
     def end(self, _element: str) -> None:
         self._open.pop()

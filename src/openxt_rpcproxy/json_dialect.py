@@ -138,6 +138,9 @@ class JsonDialect:
         if parsed.type in (CALL, RETURN, ERROR, SIGNAL):
             await self._texts.send(write(parsed, self._id(parsed)))
 
+    def end(self) -> None:
+        self._texts.end()
+
     def _id(self, parsed: Message) -> int:
         """The serial, or for a request another number if the serial stands for somebody else's request."""
         if parsed.type != CALL:

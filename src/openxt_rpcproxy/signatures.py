@@ -20,7 +20,7 @@ from openxt_rpcproxy.introspection import Signatures, method_signatures
 log = logging.getLogger(__name__)
 
 INTROSPECT_TIMEOUT_S = 5.0
-MAX_OBJECTS = 256  # whose answers are kept, per conversation
+MAX_OBJECTS = 64  # whose answers are kept, per conversation
 
 
 class InterfaceTables:

@@ -23,6 +23,10 @@ class Texts(Protocol):
 
     async def send(self, text: bytes) -> None: ...
 
+    def end(self) -> None:
+        """No more texts will be sent or read.  Waits for nothing."""
+        ...
+
 
 class NulTexts:
     def __init__(self, stream: Stream) -> None:
@@ -45,6 +49,9 @@ class NulTexts:
     async def send(self, text: bytes) -> None:
         self._stream.writer.write(text + b"\0")
         await self._stream.writer.drain()
+
+    def end(self) -> None:
+        """The end of the stream says it."""
 
 
 class WebSocketTexts:
@@ -77,6 +84,11 @@ class WebSocketTexts:
     async def send(self, text: bytes) -> None:
         self._socket.send(text)
         await self._flush()
+
+    def end(self) -> None:
+        self._socket.close()
+        if not self._stream.writer.is_closing():
+            self._stream.writer.write(self._socket.take())
 
     async def _flush(self) -> None:
         self._stream.writer.write(self._socket.take())

@@ -82,6 +82,12 @@ class WebSocket:
             self._protocol.send_text(text)
             self._collect()
 
+    def close(self) -> None:
+        """Say that we go away, unless the end was said already."""
+        if self.is_open:
+            self._protocol.send_close(CloseCode.GOING_AWAY)
+            self._collect()
+
     def take(self) -> bytes:
         """What is to be sent now."""
         out = bytes(self._out)

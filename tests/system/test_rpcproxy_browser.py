@@ -4,6 +4,8 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from rpcproxy_house import GUEST, HOST, UUID, World, db, guest_world
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 
 from openxt_bus.export import Face, ObjectTree
 from openxt_bus.transport.unix import HELLO, MAGIC
@@ -150,9 +152,9 @@ async def test_signals_arrive_once_asked_for(world: World) -> None:
         rule = f"type='signal',interface='{XENMGR_NAME}'"
         await one.ask(BUS_NAME, "/org/freedesktop/DBus", BUS_NAME, "AddMatch", rule)
         await world.config_changed()
-        signal = await one.receive()
-        assert signal == {
-            "id": signal["id"],
+        text = await one.receive()
+        assert text == {
+            "id": text["id"],
             "type": "signal",
             "interface": XENMGR_NAME,
             "member": "vm_config_changed",
@@ -253,6 +255,18 @@ async def test_a_text_that_is_too_large_ends_the_conversation_as_the_protocol_sa
             await _send_and_receive(one, "x" * (1024 * 1024 + 1))
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1009
+
+
+async def test_a_page_is_told_when_the_proxy_goes_away(world: World) -> None:
+    async with page(world) as one:
+        await one.hello()
+        pid = world.house.supervisor.supervised["browser"].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGTERM)
+        with pytest.raises(ConnectionClosed) as caught:
+            await one.receive_answer()
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1001
 
 
 async def _send_and_receive(one: Page, text: str) -> None:

@@ -2,13 +2,14 @@
 """What the socket transports share: accept, serve in a task of its own, close."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
 from openxt_bus.transport.base import OnStream, Peer, Stream
 
 log = logging.getLogger(__name__)
+
+CLOSE_TIMEOUT_S = 5.0
 
 NamePeer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Peer]]
 
@@ -44,8 +45,16 @@ class SocketListener:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def close(writer: asyncio.StreamWriter) -> None:
-    """Close and wait until it is closed; a peer that is gone already is fine."""
+async def close(writer: asyncio.StreamWriter, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+    """Send what is queued, close, and wait until it is closed; a peer that is gone already is fine.
+
+    One that reads nothing any more is cut off after a while: what it never fetches must not stay in memory.
+    """
     writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+    try:
+        async with asyncio.timeout(timeout_s):
+            await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
+    except OSError:
+        pass

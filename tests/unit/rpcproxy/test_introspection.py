@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from openxt_bus.introspect import PROPERTIES, document, interface_xml
 from openxt_core.errors import BadRequest
-from openxt_rpcproxy.introspection import MAX_TEXT, method_signatures
+from openxt_rpcproxy.introspection import MAX_METHODS, MAX_TEXT, method_signatures
 
 
 def test_in_arguments_give_the_signature() -> None:
@@ -35,6 +35,12 @@ def test_methods_elsewhere_mean_nothing() -> None:
         '<node><interface name="a.b"><method name="m"><arg type="zz"/></method></interface></node>',
         "<node>" + " " * MAX_TEXT + "</node>",
         "<node>\ud800</node>",
+        '<node><interface name="a.b"><method name="m">'
+        + '<arg type="s"/>' * 256
+        + "</method></interface></node>",
+        "<node><interface>"
+        + "".join(f'<method name="m{number}"/>' for number in range(MAX_METHODS + 1))
+        + "</interface></node>",
     ],
 )
 def test_what_cannot_be_read_is_refused(xml: str) -> None:

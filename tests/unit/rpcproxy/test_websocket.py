@@ -185,6 +185,15 @@ def test_what_is_sent_is_one_unmasked_text_frame_and_nothing_after_the_end() -> 
     assert one.take() == b""
 
 
+def test_a_server_that_goes_away_says_so_once() -> None:
+    one = opened()
+    one.close()
+    assert one.take() == frame(CLOSE, struct.pack(">H", 1001), masked=False)
+    one.close()
+    one.send(b"late")
+    assert one.take() == b""
+
+
 chunks = st.lists(st.binary(max_size=40), max_size=6)
 frames = st.builds(
     frame,
