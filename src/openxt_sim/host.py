@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from openxt_core.ids import DOM0, Domid
+from openxt_sim import refusals
 from openxt_sim.devices import Backends
 from openxt_sim.guests import Behaviour, Guest, Surroundings, log_name, name_path
 from openxt_sim.machine import Machine
@@ -27,7 +28,7 @@ class World:
 
     later: Callable[[float, Callable[[], None]], None]
     console: Callable[[str, str], None]  # file name, text
-    is_file: Callable[[str], bool]
+    head: Callable[[str], bytes | None]  # the first bytes of a file; None: no such file
     flush: Callable[[Peer], None] = lambda _: None  # its outbox has something to send
     domains_changed: Callable[[frozenset[Domid]], None] = lambda _: None  # introduced ones
 
@@ -78,11 +79,10 @@ class Host:
     def build(self, domid: Domid, image: ImageSpec, *, pv: bool) -> Rings:
         call = "build_pv" if pv else "build_pvh"
         self.machine.domain(call, domid)
-        for file in filter(None, (image.kernel, image.ramdisk)):
-            if not self._world.is_file(file):
-                raise XenError(call, errno.ENOENT, file)
-        if not image.kernel:
-            raise XenError(call, errno.EINVAL, "no kernel")
+        if error := refusals.of_kernel(self._world.head(image.kernel)):
+            raise XenError(call, error, image.kernel)
+        if image.ramdisk and (error := refusals.of_ramdisk(self._world.head(image.ramdisk))):
+            raise XenError(call, error, image.ramdisk)
         behaviour = _told(call, Behaviour(), image.cmdline)
         rings = self.machine.build(domid, image, pv=pv)
         kind = "pv" if pv else "pvh"

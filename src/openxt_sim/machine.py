@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Domains as the hypervisor counts them: memory, vcpus, event channels, life and death.  No I/O.
 
-Refusals carry the errno that Xen 4.17 gives (source: its common/domctl.c, common/event_channel.c,
-arch/x86/hvm/hvm.c).  What a guest does with its life is the business of `guests`.
+Refusals carry the errno that Xen 4.17 gives; `refusals` has those that need no domain to be looked at.
+What a guest does with its life is the business of `guests`.
 """
 
 import errno
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from openxt_core.ids import DOM0, DOM0_UUID, Domid, Uuid
+from openxt_sim import refusals
 from openxt_xen.hypervisor import (
     DomainInfo,
     DomainSpec,
@@ -26,9 +27,10 @@ from openxt_xen.hypervisor import (
 FIRST_RESERVED_DOMID = 0x7FF0
 MAX_PORT = 1023
 MAX_PAUSES = 255
-MAX_VCPUS = {Kind.PV: 8192, Kind.PVH: 128, Kind.HVM: 128}
 HVM_PARAMS = 39
 DOM0_KIB = 512 * 1024
+KIB_PER_PAGE = 4
+PVH_EXTRA_KIB = 40  # pages that the builder adds: rings, start info, tables
 OVERHEAD_KIB = 1024  # about what Xen itself takes for a small domain
 SPECIAL_PFN = 0xFF000 - 8  # of a PVH domain: the frames that the builder lays out
 VERSION = Version(4, 17, ".0-simulated", "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_64")
@@ -115,8 +117,7 @@ class Machine:
     # Life
 
     def create_domain(self, spec: DomainSpec) -> Domid:
-        if not 1 <= spec.max_vcpus <= MAX_VCPUS[spec.kind]:
-            raise XenError("create_domain", errno.EINVAL)
+        _check("create_domain", refusals.of_creation(spec))
         if self.free_kib < OVERHEAD_KIB:
             raise XenError("create_domain", errno.ENOMEM)
         domid = self._unused_domid()
@@ -141,7 +142,7 @@ class Machine:
     def pause(self, domid: Domid) -> None:
         domain = self._other("pause", domid)
         if domain.pauses == MAX_PAUSES:
-            raise XenError("pause", errno.EUSERS)
+            raise XenError("pause", errno.EOVERFLOW)
         domain.pauses += 1
 
     def unpause(self, domid: Domid) -> None:
@@ -163,12 +164,17 @@ class Machine:
         domain = self._other("resume", domid)
         if fast and domain.shutdown is not ShutdownReason.SUSPEND:
             raise XenError("resume", errno.EINVAL)
+        if domain.image is None and not domain.is_hvm:  # nothing that could be told of it
+            raise XenError("resume", errno.ENODATA if fast else errno.EPERM)
         domain.shutdown = None
 
     # Memory
 
     def set_max_memory(self, domid: Domid, kib: int) -> None:
-        self.domain("set_max_memory", domid).max_memory_kib = kib
+        domain = self.domain("set_max_memory", domid)
+        if kib < 0:
+            raise XenError("set_max_memory", errno.EINVAL)
+        domain.max_memory_kib = kib // KIB_PER_PAGE * KIB_PER_PAGE
 
     def set_memory_map_limit(self, domid: Domid, kib: int) -> None:
         self.domain("set_memory_map_limit", domid)
@@ -177,7 +183,7 @@ class Machine:
         domain = self.domain("set_paging_pool", domid)
         if not domain.is_hvm:
             raise XenError("set_paging_pool", errno.EOPNOTSUPP)
-        if kib - domain.paging_kib > self.free_kib:
+        if kib == 0 or kib - domain.paging_kib > self.free_kib:
             raise XenError("set_paging_pool", errno.ENOMEM)
         domain.paging_kib = kib
 
@@ -185,7 +191,7 @@ class Machine:
         """A guest follows its target as far as its limit and the free memory allow; what it has then."""
         domain = self.domain("balloon", domid)
         ceiling = min(domain.max_memory_kib, domain.memory_kib + self.free_kib)
-        domain.memory_kib = max(0, min(target_kib, ceiling) // 4 * 4)
+        domain.memory_kib = max(0, min(target_kib, ceiling) // KIB_PER_PAGE * KIB_PER_PAGE)
         return domain.memory_kib
 
     # Parts
@@ -209,7 +215,9 @@ class Machine:
         return True
 
     def set_hvm_param(self, domid: Domid, param: HvmParam, value: int) -> None:
-        self._hvm("set_hvm_param", domid, param).params[param] = value
+        domain = self._hvm("set_hvm_param", domid, param)
+        _check("set_hvm_param", refusals.of_param(param, domain.params.get(param, 0), value))
+        domain.params[param] = value
 
     def get_hvm_param(self, domid: Domid, param: HvmParam) -> int:
         return self._hvm("get_hvm_param", domid, param).params.get(param, 0)
@@ -224,34 +232,26 @@ class Machine:
         self, domid: Domid, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
     ) -> None:
         self.domain("apply_cpuid_policy", domid)
-        for masks in overrides.values():
-            if len(masks) != 4 or any(
-                mask and (len(mask) != 32 or set(mask) - set("01xks")) for mask in masks
-            ):
-                raise XenError("apply_cpuid_policy", errno.EINVAL)
+        _check("apply_cpuid_policy", refusals.of_cpuid(overrides))
 
     def set_tsc_default(self, domid: Domid) -> None:
         self.domain("set_tsc_default", domid)
 
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
         domain = self.domain("send_trigger", domid)
-        if trigger not in range(5):
-            raise XenError("send_trigger", errno.ENOSYS)
-        if not 0 <= vcpu < domain.vcpus:
-            raise XenError("send_trigger", errno.EINVAL)
-        if trigger in (3, 4) and not domain.is_hvm:
-            raise XenError("send_trigger", errno.EINVAL)
+        _check("send_trigger", refusals.of_trigger(trigger, vcpu, domain.vcpus, is_hvm=domain.is_hvm))
 
     # Building
 
     def build(self, domid: Domid, image: ImageSpec, *, pv: bool) -> Rings:
         call = "build_pv" if pv else "build_pvh"
         domain = self.domain(call, domid)
-        if domain.image is not None or domain.is_hvm is pv or image.max_vcpus > domain.vcpus:
+        if domain.is_hvm is pv:
+            raise XenError(call, errno.ENOEXEC)
+        if domain.image is not None:
             raise XenError(call, errno.EINVAL)
-        if image.memory_kib > min(domain.max_memory_kib, self.free_kib):
-            raise XenError(call, errno.ENOMEM)
-        domain.memory_kib, domain.image = image.memory_kib, image
+        self._take_memory(call, domain, image.memory_kib)
+        domain.image = image
         if pv:
             frame = 0x100000 + domid * 0x10000  # machine frames: any numbers will do
             return Rings(store=frame + 1, console=frame + 2)
@@ -263,3 +263,17 @@ class Machine:
         domain.params[HvmParam.CONSOLE_PFN] = rings.console
         domain.params[HvmParam.CONSOLE_EVTCHN] = image.console_port
         return rings
+
+    def _take_memory(self, call: str, domain: Domain, kib: int) -> None:
+        """The guest's, and what the builder adds.  EINVAL beyond its limit, ENOMEM beyond the host's."""
+        needed_kib = kib + (PVH_EXTRA_KIB if domain.is_hvm else 0)
+        if kib <= 0 or needed_kib > domain.max_memory_kib:
+            raise XenError(call, errno.EINVAL)
+        if needed_kib > self.free_kib:
+            raise XenError(call, errno.ENOMEM)
+        domain.memory_kib = needed_kib
+
+
+def _check(call: str, error: int) -> None:
+    if error:
+        raise XenError(call, error)

@@ -28,6 +28,16 @@ log = logging.getLogger(__name__)
 CONSOLE_LOGS = "/var/log/xen/console"
 REQUEST_MAX = 1 << 20
 _LENGTH = struct.Struct("<I")
+_HEAD_BYTES = 16
+
+
+def _head(path: str) -> bytes | None:
+    """The first bytes of a file; None when it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return None
 
 
 class XenStoreConnection(asyncio.Protocol):
@@ -85,7 +95,7 @@ class Server:
             World(
                 later=self._later,
                 console=self._console,
-                is_file=lambda path: Path(path).is_file(),
+                head=_head,
                 flush=self._flush,
                 domains_changed=self._changes.put_nowait,
             ),

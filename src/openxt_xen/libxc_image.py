@@ -65,10 +65,13 @@ def _image(calls: Calls, spec: ImageSpec) -> Iterator[Any]:
 
 
 def _load_files(calls: Calls, image: Any, spec: ImageSpec) -> None:
-    """The library maps or reads the files here and keeps no pointer to their names."""
-    calls.number("xc_dom_kernel_file", image, spec.kernel.encode())
+    """The library maps or reads the files here and keeps no pointer to their names.
+
+    Of an empty file it says that it is one, but sets no errno."""
+    calls.number("xc_dom_kernel_file", image, spec.kernel.encode(), unknown=errno.ENOEXEC)
     if spec.ramdisk:
-        calls.number("xc_dom_module_file", image, spec.ramdisk.encode(), calls.ffi.NULL)
+        name = spec.ramdisk.encode()
+        calls.number("xc_dom_module_file", image, name, calls.ffi.NULL, unknown=errno.EINVAL)
 
 
 def _set_layout(image: Any, spec: ImageSpec) -> None:

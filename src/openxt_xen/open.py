@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-from openxt_core.errors import BadRequest, Unavailable
+from openxt_core.errors import BadRequest
 from openxt_xen.hypervisor import Hypervisor
 
 SIMULATED = "simulated:"
@@ -21,15 +21,6 @@ def open_hypervisor(environ: Mapping[str, str]) -> Hypervisor:
         return SimulatedHypervisor(wanted.removeprefix(SIMULATED))
     if wanted != "libxc":
         raise BadRequest(f"OPENXT_HYPERVISOR is {wanted!r}: neither `libxc` nor `simulated:SOCKET`")
-    return _open_libxc()
+    from openxt_xen.libxc import LibXc
 
-
-def _open_libxc() -> Hypervisor:
-    try:
-        from openxt_xen.libxc import LibXc
-    except ImportError as error:
-        raise Unavailable(
-            "the binding to Xen's libraries is not built: install libxen-dev 4.17 and cffi,"
-            f" then build native/xenctrl_cffi ({error})"
-        ) from error
     return LibXc()

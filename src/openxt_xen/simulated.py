@@ -4,6 +4,7 @@
 Blocking and thread-safe: one call at a time.  Beyond the protocol it has what tests ask of the simulation.
 """
 
+import errno as errno_names
 import socket
 import struct
 import threading
@@ -36,6 +37,7 @@ class SimulatedHypervisor:
     def __init__(self, path: str) -> None:
         """Raises Unavailable when nobody listens at `path`."""
         self._path = path
+        self._is_closed = False
         self._lock = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(TIMEOUT_S)
@@ -46,6 +48,7 @@ class SimulatedHypervisor:
             raise Unavailable(f"no simulated host at {path}: {error.strerror}") from error
 
     def close(self) -> None:
+        self._is_closed = True
         self._socket.close()
 
     # The host
@@ -145,6 +148,8 @@ class SimulatedHypervisor:
         self._call("tell", domid=domid, words=words)
 
     def _call(self, name: str, **args: object) -> Any:
+        if self._is_closed:
+            raise XenError(name, errno_names.EBADF, "the handle is closed")
         request = orjson.dumps({"call": name, "args": args})
         with self._lock:
             try:

@@ -774,3 +774,15 @@ def test_client_waits_until_a_value_is_right(way: str, connect: Connect, base: s
             await store.wait_until(f"{base}/a", lambda value: value == "3", 0.01)
 
     run(way, body)
+
+
+def test_client_speaks_of_domains(way: str) -> None:
+    async def body(store: XenStore) -> None:
+        assert await store.is_introduced(DOM0)
+        assert not await store.is_introduced(Domid(ABSENT))
+        assert await store.domain_path(Domid(ABSENT)) == paths.domain(Domid(ABSENT))
+        for ask in (store.resume, store.release):
+            with pytest.raises(XenStoreError, match="ENOENT"):
+                await ask(Domid(ABSENT))
+
+    run(way, body)

@@ -20,7 +20,7 @@ import pytest
 from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xen.hypervisor import DomainSpec, HvmParam, ImageSpec, Kind, Rings, ShutdownReason, XenError
 from openxt_xen.libxc import LibXc
-from openxt_xen.xenstore import paths, wire
+from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStore
 from openxt_xen.xenstore.wire import Permission
 
@@ -196,11 +196,6 @@ def builder(hypervisor: LibXc, kind: Kind) -> Callable[[Domid, ImageSpec], Rings
     return hypervisor.build_pv if kind is Kind.PV else hypervisor.build_pvh
 
 
-async def tell_resumed(store: XenStore, domid: Domid) -> None:
-    """xenstored saw the domain stop; until told otherwise it will not tell of its end once more."""
-    await store._call(wire.Op.RESUME, wire.terminated([str(domid)]), 0, str(domid))
-
-
 async def write_console(store: XenStore, domid: Domid, rings: Rings, port: int) -> None:
     """xenconsoled takes the console up as soon as type, ring-ref and port are there."""
     front, back = f"{paths.domain(domid)}/console", console_backend(domid)
@@ -271,7 +266,7 @@ async def test_a_suspended_guest_goes_on_when_resumed(libxc: LibXc, store: XenSt
         await guest.ask("suspend")
         assert await guest.death() is ShutdownReason.SUSPEND
         libxc.resume(guest.domid, fast=True)
-        await tell_resumed(store, guest.domid)
+        await store.resume(guest.domid)
         await guest.says("GUEST RESUMED")
         await guest.ask("poweroff")
         assert await guest.death() is ShutdownReason.POWEROFF

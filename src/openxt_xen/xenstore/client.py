@@ -160,6 +160,11 @@ class XenStore:
         """Cut a domain off.  XenStoreError ENOENT when it was not introduced."""
         await self._call(Op.RELEASE, wire.terminated([str(domid)]), 0, str(domid))
 
+    async def resume(self, domid: Domid) -> None:
+        """Tell XenStore that a domain which had stopped goes on: only then is its next end announced by
+        @releaseDomain.  XenStoreError ENOENT when it was not introduced."""
+        await self._call(Op.RESUME, wire.terminated([str(domid)]), 0, str(domid))
+
     async def set_target(self, domid: Domid, target: Domid) -> None:
         """Give a stub domain its target's rights."""
         await self._call(Op.SET_TARGET, wire.terminated([str(domid), str(target)]), 0, str(domid))

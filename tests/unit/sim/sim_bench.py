@@ -18,6 +18,7 @@ from openxt_xen.xenstore.wire import Op, Packet
 
 UUID = Uuid("6ba7b810-9dad-41d1-80b4-00c04fd430c8")
 MEMORY_KIB = 64 * 1024
+SLACK_KIB = 1024
 GUEST_NODES = ("control/shutdown", "control/sysrq", *(f"control/feature-{w}" for w in ("poweroff", "reboot")))
 
 
@@ -44,7 +45,7 @@ class Bench:
 
     clock: Clock = field(default_factory=Clock)
     console: defaultdict[str, str] = field(default_factory=lambda: defaultdict(str))
-    files: set[str] = field(default_factory=lambda: {"/kernel", "/initrd"})
+    files: dict[str, bytes] = field(default_factory=lambda: {"/kernel": b"a kernel", "/initrd": b"a ramdisk"})
     domains: list[frozenset[Domid]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -54,7 +55,7 @@ class Bench:
         world = World(
             later=self.clock.later,
             console=print_to,
-            is_file=self.files.__contains__,
+            head=self.files.get,
             domains_changed=self.domains.append,
         )
         self.host = Host(world, Machine(memory_kib=1024 * 1024))
@@ -96,7 +97,7 @@ class Bench:
         """A built domain with its nodes, paused, not introduced; and its XenStore port."""
         machine = self.host.machine
         domid = machine.create_domain(DomainSpec(UUID, kind, 1))
-        machine.set_max_memory(domid, MEMORY_KIB)
+        machine.set_max_memory(domid, MEMORY_KIB + SLACK_KIB)
         ports = [machine.alloc_unbound_port(domid, DOM0) for _ in range(2)]
         image = ImageSpec("/kernel", MEMORY_KIB, 1, ports[0], ports[1], cmdline=cmdline)
         self.host.build(domid, image, pv=kind is Kind.PV)

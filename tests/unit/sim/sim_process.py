@@ -16,6 +16,7 @@ from openxt_sim.server import Server
 from openxt_xen.hypervisor import DomainSpec, ImageSpec, Kind
 
 MEMORY_KIB = 4096
+SLACK_KIB = 1024
 
 
 @contextlib.asynccontextmanager
@@ -47,10 +48,10 @@ def running_program(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
 def start_guest(server: Server, folder: Path, cmdline: str = "") -> Domid:
     """An introduced and running domain."""
     kernel = folder / "kernel"
-    kernel.touch()
+    kernel.write_text("a kernel")
     host = server.host
     domid = host.machine.create_domain(DomainSpec(Uuid("6ba7b810-9dad-41d1-80b4-00c04fd430c8"), Kind.PVH, 1))
-    host.machine.set_max_memory(domid, MEMORY_KIB)
+    host.machine.set_max_memory(domid, MEMORY_KIB + SLACK_KIB)
     port = host.machine.alloc_unbound_port(domid, DOM0)
     host.build(domid, ImageSpec(str(kernel), MEMORY_KIB, 1, port, port, cmdline=cmdline), pv=False)
     host.store.introduce(domid, port)

@@ -197,7 +197,7 @@ def test_a_guest_crashes_and_reboots_on_demand(bench: Bench) -> None:
 )
 def test_kernel_and_ramdisk_must_exist(bench: Bench, image: ImageSpec) -> None:
     domid = bench.host.machine.create_domain(DomainSpec(UUID, Kind.PVH, 1))
-    bench.host.machine.set_max_memory(domid, 4096)
+    bench.host.machine.set_max_memory(domid, 8192)
     with pytest.raises(XenError) as caught:
         bench.host.build(domid, image, pv=False)
     assert caught.value.errno == errno.ENOENT

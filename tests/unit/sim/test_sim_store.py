@@ -214,6 +214,19 @@ def test_nobody_is_told_of_a_domain_that_was_never_introduced(bench: Bench) -> N
     assert bench.events() == []
 
 
+def test_the_end_of_a_resumed_domain_is_told_only_if_its_resume_was(bench: Bench) -> None:
+    bench.watch(paths.RELEASE_DOMAIN)
+    for told, expected in ((False, []), (True, [paths.RELEASE_DOMAIN])):
+        domid = bench.start()
+        bench.host.shutdown(domid, ShutdownReason.SUSPEND)
+        bench.host.resume(domid, fast=True)
+        if told:
+            assert bench.ask(bench.dom0, Op.RESUME, f"{domid}\0".encode()) == OK
+        bench.events()
+        bench.host.shutdown(domid, ShutdownReason.POWEROFF)
+        assert bench.events() == expected
+
+
 def test_release_cuts_a_living_domain_off(bench: Bench) -> None:
     domid = bench.start()
     guest = bench.guest(domid)
