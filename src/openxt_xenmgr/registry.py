@@ -70,6 +70,10 @@ class Vm:
             if not waiter.done.done() and waiter.accept(state):
                 waiter.done.set_result(state)
 
+    def recheck(self) -> None:
+        """Something besides the state changed that may be waited for."""
+        self.enter(self.state)
+
     def abandon(self, why: OpenxtError) -> None:
         """What is waited for will not happen."""
         for waiter in tuple(self.waiters):

@@ -99,6 +99,22 @@ async def test_a_state_without_monitor_and_domain_is_forgotten(it: Desk) -> None
     assert not await it.has_monitor(path)
 
 
+async def test_a_reboot_that_lost_its_xenmgr_is_finished(it: Desk) -> None:
+    path = await it.create()
+    await it.set(path, "preserve-on-reboot", "b", True)
+    await it.vm(path, "start")
+    it.xen().reboot(await it.get(path, "domid"))
+    await it.until_state(path, "rebooted")
+    it.house.supervisor.kill("xenmgr")
+    await restarted(it)
+    assert await it.state(path) == "rebooted"
+    await it.set(path, "preserve-on-reboot", "b", False)
+    it.house.supervisor.kill("xenmgr")
+    await restarted(it, 2)
+    await it.until_state(path, "running")
+    await ends_cleanly(it, path)
+
+
 # xenvm
 
 
@@ -113,6 +129,21 @@ async def test_a_dead_monitor_is_replaced_and_finds_its_domain(it: Desk) -> None
     await it.vm(path, "unpause")
     await it.until(lambda: it.states_told(path)[-1] == "running")
     await ends_cleanly(it, path)
+
+
+@pytest.mark.parametrize("member", ["shutdown", "destroy", "pause", "start", "delete"])
+async def test_what_is_asked_right_after_a_monitor_died_waits_for_the_new_one(it: Desk, member: str) -> None:
+    path = await it.create()
+    await it.vm(path, "start")
+    domid = await it.get(path, "domid")
+    os.kill(await it.monitor_pid(path), signal.SIGKILL)
+    if member == "delete":
+        assert (await it.fails(it.vm(path, member))).startswith("204:")
+    else:
+        await it.vm(path, member)
+    expected = {"pause": "paused", "start": "running", "delete": "running"}.get(member, "stopped")
+    assert await it.state(path) == expected
+    assert it.domids(path) == ([] if expected == "stopped" else [domid])
 
 
 async def is_replaced(it: Desk, path: str, old: int) -> bool:
@@ -155,14 +186,9 @@ async def test_a_stopped_vms_monitor_may_die_unnoticed(it: Desk) -> None:
     await it.vm(path, "start")
     await it.vm(path, "destroy")
     os.kill(await it.monitor_pid(path), signal.SIGKILL)
-    await it.until(lambda: is_absent(it, path))
     assert await it.state(path) == "stopped"
     await it.vm(path, "start")
     assert await it.state(path) == "running"
-
-
-async def is_absent(it: Desk, path: str) -> bool:
-    return not await it.has_monitor(path)
 
 
 # Both, and the others

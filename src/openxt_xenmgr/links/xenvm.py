@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A VM's monitor xenvm, in our words.
 
-A monitor that is not on the bus is an answer, not an error, to questions: no domain, shut down.  What it
-refuses is told by the numbers that clients know.
+A monitor that is not on the bus is an answer to most questions: no domain, ACPI state 5.  What it refuses is
+told by the numbers that clients know.
 """
 
 import re
@@ -37,6 +37,10 @@ _NUMBERED: tuple[tuple[re.Pattern[str], type[NumberedError]], ...] = (
 _DETAIL = re.compile(r"exception:\s*\w+\((?P<detail>.*)\)\s*\Z", re.DOTALL)
 
 
+class MonitorGone(Unavailable):
+    """The monitor is not on the bus, or left it before it answered."""
+
+
 def translated(error: RemoteError) -> OpenxtError:
     """What a client shall hear instead of xenvm's own error; the same error if no pattern fits."""
     text = str(error)
@@ -68,7 +72,8 @@ class XenvmClient:
         return Domid(number) if number is not None and number >= 0 else None
 
     async def status(self) -> State:
-        return parse_state(await self._query("get_status", State.SHUTDOWN)) or State.SHUTDOWN
+        """Raises MonitorGone: what it watched over may well be running."""
+        return parse_state(await self.ask("get_status")) or State.SHUTDOWN
 
     async def acpi_state(self) -> int:
         number = parse_int(await self._query("get_acpi_state", str(ACPI_S5)))
@@ -126,13 +131,13 @@ class XenvmClient:
     async def ask(self, task: str, timeout_s: float = ASK_TIMEOUT_S, **params: str) -> str:
         """The text of a task's answer, empty for plain success.
 
-        Raises Unavailable when the monitor is not there, numbered errors for what it refuses.
+        Raises MonitorGone when the monitor is not there, numbered errors for what it refuses.
         """
         try:
             return await self._call(task, timeout_s, params)
         except RemoteError as error:
             if error.is_absent:
-                raise Unavailable(f"the monitor of VM {self.uuid} does not answer: {error}") from error
+                raise MonitorGone(f"the monitor of VM {self.uuid} does not answer: {error}") from error
             raise translated(error) from error
 
     async def _query(self, task: str, absent: str) -> str:

@@ -31,6 +31,8 @@ class Remover:
 
     async def remove(self, vm: Vm) -> None:
         """Raises CannotRemoveRunning (204), and what the run-pre-delete hook raises."""
+        if await self.life.surviving(vm, self.life.is_running):
+            raise CannotRemoveRunning
         async with vm.operation:
             config = await self.world.store.config(vm)
             if await self.life.is_running(vm):

@@ -6,15 +6,18 @@ Starts, restarts and deletion of a VM exclude each other.  A shutdown waits for 
 """
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from openxt_core.errors import BadRequest, OpenxtError, Refused, VmBadState
+from openxt_core.errors import BadRequest, OpenxtError, Refused, Unavailable, VmBadState
 from openxt_core.ids import underscored
-from openxt_xenmgr.links.xenvm import XenvmClient
+from openxt_xenmgr.links.xenvm import MonitorGone, XenvmClient
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import dependencies
-from openxt_xenmgr.vm.events import ShutdownReason
+from openxt_xenmgr.vm.events import ShutdownReason, StateChanged
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.launch import gather_facts
 from openxt_xenmgr.vm.model import VmConfig
@@ -28,9 +31,16 @@ from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 GUEST = "com.citrix.xenclient.guest"
 AGENT_SHUTDOWN_TIMEOUT_S = 180.0
 KEEP_ALIVE_DELAY_S = 2.0
+REPLACED_TIMEOUT_S = 20.0
+DEATHS_SURVIVED = 3
+
+# A VM in these states may well be without a monitor.
+MONITORLESS = AT_REST | {State.PRE_CREATE}
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Lifecycle:
         Returns when the VM has been unpaused, or its run-insteadof-start hook has ended.
         """
         config = await self.world.store.config(vm)
-        if await self.is_running(vm):
+        if await self.surviving(vm, self.is_running):
             log.info("VM %s is running already", vm.uuid)
             return
         hook = config["run-insteadof-start"]
@@ -62,8 +72,7 @@ class Lifecycle:
         config = await self.world.store.config(vm)
         if config["track-dependencies"]:
             await self._start_needed(config)
-        async with vm.operation:
-            await self._start_if_stopped(vm)
+        await self.surviving(vm, self._start_if_stopped)
 
     async def _start_needed(self, config: VmConfig) -> None:
         needed = await dependencies(self.world, config)
@@ -77,16 +86,46 @@ class Lifecycle:
             need_none(reasons(config, Situation(not_running=still)))
 
     async def _start_if_stopped(self, vm: Vm) -> None:
+        async with vm.operation:
+            await self._start_if_stopped_locked(vm)
+
+    async def _start_if_stopped_locked(self, vm: Vm) -> None:
         if vm.is_leaving:
             raise BadRequest(f"VM {vm.uuid} is being deleted")
         if not await self.is_running(vm):
-            await self.starter.start(vm, await self.world.store.config(vm))
+            try:
+                await self.starter.start(vm, await self.world.store.config(vm))
+            except MonitorGone as error:  # it was undone: not to be tried again unasked
+                raise Unavailable(f"the start failed: {error}") from error
 
     async def is_running(self, vm: Vm) -> bool:
-        """Asks its monitor: a VM that is being made, or paused, or asleep in memory, runs."""
-        if not await self.monitors.attach(vm):
+        """Asks its monitor: a VM that is being made, or paused, or asleep in memory, runs.
+
+        Raises MonitorGone for a VM that ran when its monitor died, until that is replaced.
+        """
+        if await self.monitors.attach(vm):
+            return await self.monitors.client(vm).status() not in AT_REST
+        if vm.state in MONITORLESS:
             return False
-        return await self.monitors.client(vm).status() not in AT_REST
+        raise MonitorGone(f"the monitor of VM {vm.uuid}, which is {vm.state}, died and is not back yet")
+
+    async def surviving(self, vm: Vm, work: Callable[[Vm], Awaitable[T]]) -> T:
+        """Do what can be done twice; when the monitor dies under it, again with its successor.
+
+        Not to be called with the VM's operation lock held: who replaces a monitor needs it.
+        """
+        for _ in range(DEATHS_SURVIVED):
+            await self._until_monitored(vm)
+            with contextlib.suppress(MonitorGone):
+                return await work(vm)
+        await self._until_monitored(vm)
+        return await work(vm)
+
+    async def _until_monitored(self, vm: Vm) -> None:
+        if not await self.monitors.attach(vm):
+            await vm.until(
+                lambda state: vm.has_monitor or state in MONITORLESS, REPLACED_TIMEOUT_S, "a new monitor"
+            )
 
     # Stop
 
@@ -94,7 +133,10 @@ class Lifecycle:
         """Have the guest shut down; returns when it is gone.  Nothing happens without a monitor."""
         async with vm.operation:
             pass  # a start under way is let come to its end
-        if not await self.monitors.attach(vm):
+        await self.surviving(vm, self._shutdown)
+
+    async def _shutdown(self, vm: Vm) -> None:
+        if not vm.has_monitor:
             log.warning("VM %s has no monitor: nothing to shut down", vm.uuid)
             return
         xenvm = self.monitors.client(vm)
@@ -132,7 +174,10 @@ class Lifecycle:
 
     async def destroy(self, vm: Vm) -> None:
         """End the domain at once, whatever goes on.  Nothing happens without a monitor."""
-        if not await self.monitors.attach(vm):
+        await self.surviving(vm, self._destroy)
+
+    async def _destroy(self, vm: Vm) -> None:
+        if not vm.has_monitor:
             log.warning("VM %s has no monitor: nothing to destroy", vm.uuid)
             return
         vm.abandon(Refused(f"VM {vm.uuid} was destroyed meanwhile"))
@@ -143,7 +188,7 @@ class Lifecycle:
 
     async def reboot(self, vm: Vm) -> None:
         """Have the guest reboot, with its configuration as it is now."""
-        xenvm = await self._running_monitor(vm, "reboot")
+        xenvm = await self.surviving(vm, self._need_running)
         config = await self.world.store.config(vm)
         lines = config_lines(config, await gather_facts(self.world, vm, config))
         await self.monitors.bring_up(vm, lines)
@@ -151,31 +196,47 @@ class Lifecycle:
             await xenvm.reboot()
 
     async def pause(self, vm: Vm) -> None:
-        await (await self._running_monitor(vm, "pause")).pause()
+        await self.surviving(vm, self._pause)
+
+    async def _pause(self, vm: Vm) -> None:
+        await (await self._need_running(vm)).pause()
         await self.queue.settled(vm)
 
     async def unpause(self, vm: Vm) -> None:
-        await (await self._running_monitor(vm, "unpause")).unpause()
+        await self.surviving(vm, self._unpause)
+
+    async def _unpause(self, vm: Vm) -> None:
+        await (await self._need_running(vm)).unpause()
         await self.queue.settled(vm)
 
-    async def _running_monitor(self, vm: Vm, what: str) -> XenvmClient:
-        """Raises VmBadState (102) for a VM that does not run."""
+    async def _need_running(self, vm: Vm) -> XenvmClient:
+        """Its monitor.  Raises VmBadState (102) for a VM that does not run."""
         if not await self.is_running(vm):
-            raise VmBadState(f"cannot {what} VM {vm.uuid}: it does not run")
+            raise VmBadState(f"VM {vm.uuid} does not run")
         return self.monitors.client(vm)
 
     # What follows from events; run in the background
 
     async def restart_after_reboot(self, vm: Vm) -> None:
-        """Begin a new run once the old one is cleaned up completely."""
+        """Begin a new run once the old one is cleaned up completely; not if it shall stay as it is."""
+        await self.queue.settled(vm)  # it is called from the middle of the event
         async with vm.operation:
+            config = await self.world.store.config(vm)
+            if config["preserve-on-reboot"] or vm.state is not State.REBOOTED:
+                return
             vm.is_restarting = True
             try:
-                await self.monitors.client(vm).destroy()
-                await self.queue.settled(vm)
+                await self._clean_up(vm)
             finally:
                 vm.is_restarting = False
-            await self._start_if_stopped(vm)
+            await self._start_if_stopped_locked(vm)
+
+    async def _clean_up(self, vm: Vm) -> None:
+        try:
+            await self.monitors.client(vm).destroy()
+            await self.queue.settled(vm)
+        except MonitorGone:  # its domain had ended before
+            await self.queue.inject(vm, StateChanged(State.SHUTDOWN))
 
     async def keep_alive(self, vm: Vm) -> None:
         """Start a VM again that shall always run; not one whose start failed, or that was deleted."""

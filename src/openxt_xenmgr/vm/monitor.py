@@ -85,6 +85,7 @@ class Monitors:
     def _owner_changed(self, vm: Vm, new: str) -> None:
         lost = vm.has_monitor and not new
         vm.monitor = new
+        vm.recheck()
         self._world.background.spawn("monitor watch", self._tell())
         if lost:
             vm.abandon(Unavailable(f"the monitor of VM {vm.uuid} died"))

@@ -90,7 +90,8 @@ class Reactor:
                 await self.world.store.change(vm, (Change("hibernated", "true"),), quiet=True)
 
     async def record_state(self, vm: Vm, event: Event) -> None:
-        if isinstance(event, StateChanged) and not vm.is_leaving:
+        """A restart is recorded as rebooted until it begins, so that a restarted xenmgr goes on with it."""
+        if isinstance(event, StateChanged) and not vm.is_leaving and not vm.is_restarting:
             await self.world.nodes.write_state(vm.uuid, event.state)
 
     async def enter_state(self, vm: Vm, event: Event) -> None:
@@ -142,8 +143,7 @@ class Reactor:
             self.world.background.spawn(f"keep-alive of VM {vm.uuid}", self.life.keep_alive(vm))
 
     async def _has_rebooted(self, vm: Vm) -> None:
-        if not await self._flag(vm, "preserve-on-reboot"):
-            self.world.background.spawn(f"restart of VM {vm.uuid}", self.life.restart_after_reboot(vm))
+        self.world.background.spawn(f"restart of VM {vm.uuid}", self.life.restart_after_reboot(vm))
 
     async def _wake_if_wanted(self, vm: Vm) -> None:
         if await self._flag(vm, "auto-s3-wake"):

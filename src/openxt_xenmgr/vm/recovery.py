@@ -80,6 +80,8 @@ class Recovery:
         if vm.uuid in recorded:
             vm.state = await self.world.nodes.state(vm.uuid)
         has_monitor = xenvm_name(vm.uuid) in names
+        if vm.state is State.REBOOTED:
+            self._go_on_rebooting(vm)
         if not has_monitor and vm.state in AT_REST:
             return
         vm.is_hvm = (await self.world.store.config(vm)).is_hvm
@@ -93,6 +95,9 @@ class Recovery:
             else:
                 log.warning("VM %s is %s, but has no monitor: starting one", vm.uuid, vm.state)
                 await self._bring_back(vm)
+
+    def _go_on_rebooting(self, vm: Vm) -> None:
+        self.world.background.spawn(f"restart of VM {vm.uuid}", self.life.restart_after_reboot(vm))
 
     async def reconcile(self, vm: Vm) -> None:
         """Make our view that of the monitor."""

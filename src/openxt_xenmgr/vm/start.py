@@ -5,6 +5,7 @@ The caller holds the VM's operation lock and has made sure that it does not run.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from uuid import uuid4
 
 from openxt_core.errors import OpenxtError, Unavailable
 from openxt_xenmgr.links.nodes import WRITABLE, sentinel_node
-from openxt_xenmgr.links.xenvm import DESTROY_TIMEOUT_S, START_TIMEOUT_S, XenvmClient
+from openxt_xenmgr.links.xenvm import DESTROY_TIMEOUT_S, START_TIMEOUT_S, MonitorGone, XenvmClient
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import missing_backends
@@ -35,6 +36,7 @@ HOOK_TIMEOUT_S = 300.0
 CREATED_TIMEOUT_S = 60.0
 LAST_WORD_S = 5.0  # for the call that started it to say why it failed
 SENTINEL_TIMEOUT_S = 60.0
+DEATHS_SURVIVED = 3  # of the monitor, while cleaning up
 
 
 @dataclass
@@ -164,11 +166,14 @@ class Starter:
 
     async def _destroy(self, vm: Vm) -> None:
         """End what xenvm has made; one that died is started again, to find the domain and end it."""
-        if not vm.has_monitor:
-            await self.monitors.spawn(vm)
-        xenvm = self.monitors.client(vm)
-        if await xenvm.status() not in AT_REST:
-            await xenvm.destroy()
+        for _ in range(DEATHS_SURVIVED):
+            if not vm.has_monitor:
+                await self.monitors.spawn(vm)
+            xenvm = self.monitors.client(vm)
+            with contextlib.suppress(MonitorGone):
+                if await xenvm.status() not in AT_REST:
+                    await xenvm.destroy()
+                return
 
 
 def _ran(state: State) -> bool:
