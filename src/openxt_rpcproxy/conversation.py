@@ -95,22 +95,32 @@ class Conversation:
             task.result()
 
     async def _incoming(self, writer: asyncio.StreamWriter) -> None:
-        async for message in self._dialect.messages():
-            passed = await self._passage.from_client(message)
-            if passed.back:
-                await self._dialect.send(passed.back)
-            if passed.on:
-                writer.write(passed.on)
-                await writer.drain()
+        async for batch in self._dialect.batches():
+            on: list[bytes] = []
+            for message in batch:
+                passed = await self._passage.from_client(message)
+                if passed.back:
+                    await self._dialect.send((passed.back,))
+                if passed.on:
+                    on.append(passed.on)
+                if not self._passage.is_greeted:  # the next message waits for the answer to this one
+                    await _send(writer, on)
+            await _send(writer, on)
 
     async def _outgoing(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         buffer = bytearray()
         while data := await reader.read(CHUNK):
             buffer += data
-            for message in cut(buffer, MAX_BUS_MESSAGE):
-                passed = await self._passage.from_bus(message)
-                if passed.back:
-                    writer.write(passed.back)
-                    await writer.drain()
-                if passed.on:
-                    await self._dialect.send(passed.on)
+            passed = [await self._passage.from_bus(message) for message in cut(buffer, MAX_BUS_MESSAGE)]
+            await _send(writer, [one.back for one in passed if one.back])
+            on = [one.on for one in passed if one.on]
+            if on:
+                await self._dialect.send(on)
+
+
+async def _send(writer: asyncio.StreamWriter, messages: list[bytes]) -> None:
+    """Send them in one piece, and forget them."""
+    if messages:
+        writer.write(b"".join(messages))
+        messages.clear()
+        await writer.drain()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How a client speaks: what comes over its stream ↔ D-Bus messages.  Here: as D-Bus itself does."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from openxt_bus.framing import cut
@@ -16,11 +16,11 @@ class Dialect(Protocol):
         """Before any message; `first` was read from the stream already.  Raises AuthError."""
         ...
 
-    def messages(self) -> AsyncIterator[bytes]:
-        """What the client says, until it leaves.  Raises FramingError for what cannot be read."""
+    def batches(self) -> AsyncIterator[Sequence[bytes]]:
+        """What the client says, as it comes, until it leaves.  Raises FramingError for what is no message."""
         ...
 
-    async def send(self, message: bytes) -> None:
+    async def send(self, messages: Sequence[bytes]) -> None:
         """Returns when the client's stream takes more."""
         ...
 
@@ -39,17 +39,18 @@ class RawDialect:
     async def begin(self, first: bytes) -> None:
         self._buffer += first
 
-    async def messages(self) -> AsyncIterator[bytes]:
+    async def batches(self) -> AsyncIterator[Sequence[bytes]]:
         while True:
-            for message in cut(self._buffer, MAX_GUEST_MESSAGE):
-                yield message
+            messages = list(cut(self._buffer, MAX_GUEST_MESSAGE))
+            if messages:
+                yield messages
             data = await self._stream.reader.read(CHUNK)
             if not data:
                 return
             self._buffer += data
 
-    async def send(self, message: bytes) -> None:
-        self._stream.writer.write(message)
+    async def send(self, messages: Sequence[bytes]) -> None:
+        self._stream.writer.write(b"".join(messages))
         await self._stream.writer.drain()
 
     def end(self) -> None:

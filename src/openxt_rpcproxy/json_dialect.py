@@ -6,7 +6,7 @@ rules allow.  An answer of the client names the request by id, so what was asked
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from openxt_bus.codec import (
@@ -66,11 +66,12 @@ class JsonDialect:
 
     # From the client
 
-    async def messages(self) -> AsyncIterator[bytes]:
+    async def batches(self) -> AsyncIterator[Sequence[bytes]]:
+        """One at a time: the next text may have to wait for types, and must not hold this one up."""
         async for text in self._texts.receive():
             found = await self._read(text)
             if found:
-                yield found
+                yield (found,)
 
     async def _read(self, text: bytes) -> bytes:
         """The text as a message; empty when it was answered instead."""
@@ -83,7 +84,7 @@ class JsonDialect:
             answers = error.id if isinstance(error, JsonError) else answers
             if self._limit.may_log():
                 log.info("a text of %d bytes is no message: %.200s", len(text), error)
-            await self._texts.send(error_text(answers, OUR_SERIAL, error.dbus_name, error.text))
+            await self._texts.send((error_text(answers, OUR_SERIAL, error.dbus_name, error.text),))
             return b""
 
     async def _message(self, incoming: Incoming) -> bytes:
@@ -95,7 +96,7 @@ class JsonDialect:
         if signature is None and incoming.kind == CALL:
             refused = await self._refusal(question(incoming))
             if refused:
-                await self.send(refused)
+                await self.send((refused,))
                 return b""
             signature = await self._introspected(incoming)
         return message(incoming, signature)
@@ -129,14 +130,20 @@ class JsonDialect:
 
     # From the bus
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, messages: Sequence[bytes]) -> None:
+        texts = [self._text(message) for message in messages]
+        await self._texts.send([text for text in texts if text])
+
+    def _text(self, data: bytes) -> bytes:
+        """Empty for what JSON has no words for."""
         try:
             parsed = decode(data)
         except CodecError as error:
             log.warning("passed over a message of %d bytes that cannot be read: %s", len(data), error)
-            return
-        if parsed.type in (CALL, RETURN, ERROR, SIGNAL):
-            await self._texts.send(write(parsed, self._id(parsed)))
+            return b""
+        if parsed.type not in (CALL, RETURN, ERROR, SIGNAL):
+            return b""
+        return write(parsed, self._id(parsed))
 
     def end(self) -> None:
         self._texts.end()

@@ -74,6 +74,11 @@ class Passage:
         self._has_name = asyncio.Event()
         self._name = ""
 
+    @property
+    def is_greeted(self) -> bool:
+        """The bus has answered the client's Hello."""
+        return self._has_name.is_set()
+
     # From the client
 
     async def from_client(self, message: bytes) -> Passed:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Streams of JSON texts from and to a client: each ended by NUL, or each a message of a WebSocket."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from openxt_bus.framing import FramingError
@@ -21,7 +21,7 @@ class Texts(Protocol):
         """Each text, until the client leaves.  Raises FramingError when one is too large."""
         ...
 
-    async def send(self, text: bytes) -> None: ...
+    async def send(self, texts: Sequence[bytes]) -> None: ...
 
     def end(self) -> None:
         """No more texts will be sent or read.  Waits for nothing."""
@@ -46,8 +46,8 @@ class NulTexts:
             if len(buffer) > MAX_TEXT:
                 raise FramingError(f"text of more than {MAX_TEXT} bytes")
 
-    async def send(self, text: bytes) -> None:
-        self._stream.writer.write(text + b"\0")
+    async def send(self, texts: Sequence[bytes]) -> None:
+        self._stream.writer.write(b"".join(text + b"\0" for text in texts))
         await self._stream.writer.drain()
 
     def end(self) -> None:
@@ -81,8 +81,9 @@ class WebSocketTexts:
             texts = self._socket.feed(data)
             await self._flush()
 
-    async def send(self, text: bytes) -> None:
-        self._socket.send(text)
+    async def send(self, texts: Sequence[bytes]) -> None:
+        for text in texts:
+            self._socket.send(text)
         await self._flush()
 
     def end(self) -> None:
