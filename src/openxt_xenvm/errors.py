@@ -94,6 +94,18 @@ class InvalidConfig(Named, BadRequest):
     name = "InvalidConfig"
 
 
+class DeviceTimeout(Named, Unavailable):
+    """A backend, or its script, took too long."""
+
+    name = "Device_timeout"
+
+
+class DeviceError(Named, Unavailable):
+    """A backend, or the host, refuses a device."""
+
+    name = "Device_error"
+
+
 class XcError(Named, Unavailable):
     name = "Xc.Error"
 

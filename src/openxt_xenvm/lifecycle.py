@@ -8,8 +8,8 @@ next monitor can finish or undo what this one leaves half done.
 import asyncio
 import logging
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from openxt_core.errors import NotSupported, OpenxtError
@@ -18,6 +18,8 @@ from openxt_xen.hypervisor import ShutdownReason
 from openxt_xen.xenstore import paths
 from openxt_xenvm import executor
 from openxt_xenvm.config.model import StartupMode
+from openxt_xenvm.config.nics import on_bridges
+from openxt_xenvm.devices import checks
 from openxt_xenvm.domain import build, memory
 from openxt_xenvm.errors import (
     DomainStuckDying,
@@ -79,10 +81,11 @@ class Lifecycle:
         vm = self.vm
         await self._refuse_second_domain()
         vm.activate_pending()
-        config = vm.active
+        bridges = await self.host.xen(self.host.keeper.bridges) if vm.active.nic else ()
+        vm.active = config = replace(vm.active, nic=on_bridges(vm.active.nic, bridges))
         if missing := list(build.not_built_yet(config)):
             raise NotSupported(f"{', '.join(missing)}: not built yet")
-        if mistakes := list(build.mistakes(config, is_readable)):
+        if mistakes := [*build.mistakes(config, is_readable), *await self._device_mistakes(bridges)]:
             raise InvalidConfig("; ".join(mistakes))
         host = await self.host.xen(self.host.hypervisor.physinfo)
         if lacking := build.missing_capabilities(config, host):
@@ -92,11 +95,15 @@ class Lifecycle:
         if not config.no_mem_check:
             await self._wait_for_memory(memory.required_to_boot_kib(config))
 
+    async def _device_mistakes(self, bridges: Sequence[str]) -> list[str]:
+        found = checks.HostDevices(self.host.keeper.disk_problem, bridges)
+        return await self.host.xen(lambda: list(checks.mistakes(self.vm.active, found)))
+
     async def _refuse_second_domain(self) -> None:
         domains = await self.host.xen(self.host.hypervisor.domains)
         if any(info.uuid == self.vm.uuid and not info.dying for info in domains):
             raise VmIsAlreadyCreated
-        if self.vm.domid is not None:
+        if self.vm.domid is not None or self.vm.loops:
             await self._stop()
 
     async def _wait_for_memory(self, needed_kib: int) -> None:
@@ -274,7 +281,7 @@ class Lifecycle:
     async def _stop_site(self, site: Site) -> None:
         await self.watch.forget()
         try:
-            if site.domid is not None:
+            if site.domid is not None or site.loops:
                 await executor.stop(site)
         except DomainStuckDying:
             self.vm.forget_domain()  # nothing is left of it that we could still do something about
@@ -292,7 +299,16 @@ class Lifecycle:
 
     def _site(self) -> Site:
         vm = self.vm
-        return Site(self.host, vm.uuid, vm.move, vm.learn_domid, vm.domid, backends=vm.backends)
+        return Site(
+            self.host,
+            vm.uuid,
+            vm.move,
+            vm.learn_domid,
+            vm.domid,
+            backends=vm.backends,
+            loops=vm.loops,
+            save=vm.save,
+        )
 
 
 def is_readable(path: str) -> bool:

@@ -3,9 +3,10 @@
 
 from collections.abc import Iterable
 
-from openxt_xenvm.config.model import DomainConfig, Nic, PciDevice
+from openxt_xenvm.config.model import Disk, DomainConfig, Nic, PciDevice
 
 NIC_HEADER = " id |         network         |       mac         | model"
+DISK_HEADER = "physpath | type | virtpath | mode | devtype | snapshot"
 PCI_HEADER = "pci-dom | bus | slot | func | bind | msi-trans | power-mgmt | guest-slot"
 
 
@@ -15,6 +16,29 @@ def nics(config: DomainConfig) -> str:
 
 def _nic(nic: Nic) -> str:
     return f"{nic.id:>3} |{nic.network:>24} |{nic.mac:>18} |{nic.model:>30}"
+
+
+def disks(config: DomainConfig) -> str:
+    """As many words a line as the config file has, in its order."""
+    return "\n".join([DISK_HEADER, *(" | ".join(_disk_words(disk)) for disk in config.disk)])
+
+
+def _disk_words(disk: Disk) -> tuple[str, ...]:
+    mode, devtype = "w" if disk.writable else "r", "cdrom" if disk.is_cdrom else "disk"
+    return (disk.path, disk.type, disk.virtpath, mode, devtype, disk.snapshot or "none")
+
+
+def device_disks(config: DomainConfig) -> str:
+    """As the task `device` tells them.  Source: OpenXT xenvm, 2015."""
+    names = ("physpath", "type", "virtpath", "mode", "devtype")
+    return "\n".join(
+        ", ".join(f"{name}: {word}" for name, word in zip(names, _disk_words(disk), strict=False))
+        for disk in config.disk
+    )
+
+
+def device_nics(config: DomainConfig) -> str:
+    return "\n".join(f"id: {nic.id}, network:{nic.network}, mac:{nic.mac}" for nic in config.nic)
 
 
 def pci_devices(devices: Iterable[PciDevice]) -> str:

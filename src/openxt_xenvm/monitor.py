@@ -23,6 +23,7 @@ from openxt_xenvm.errors import DomainStuckDying, InvalidConfig, TaskRefused, Vm
 from openxt_xenvm.fate import Fate, action_for
 from openxt_xenvm.lifecycle import Lifecycle
 from openxt_xenvm.notify import CRASHED
+from openxt_xenvm.plan.closing import loops_of
 from openxt_xenvm.record import Operation
 from openxt_xenvm.site import Host
 from openxt_xenvm.state import Event, may
@@ -123,6 +124,10 @@ class Monitor:
         log.info("%s: domain %s", decision.course.value, ", ".join(map(str, decision.domids)))
         if left is not None:
             self.vm.backends |= set(left.backends)
+            self.vm.loops |= set(left.loops)
+        else:
+            for info in ours:
+                self.vm.loops |= await loops_of(self.host, info.domid)
         if decision.course is Course.CLEAN_UP:
             await self._clean_up(decision)
         else:
@@ -135,6 +140,8 @@ class Monitor:
         try:
             for domid in decision.domids:
                 self.vm.learn_domid(domid)
+                await self.life.stop()
+            if self.vm.loops:  # left by a domain that nobody remembers
                 await self.life.stop()
             self.vm.conclude(decision.found or Event.DESTROYED)
         except DomainStuckDying as error:

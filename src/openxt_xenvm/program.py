@@ -19,6 +19,7 @@ from openxt_core.places import Places
 from openxt_xen.open import open_hypervisor
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm import notify
+from openxt_xenvm.dom0.keeper import open_keeper
 from openxt_xenvm.events import DomainWatch
 from openxt_xenvm.json_rpc import JsonServer, socket_path
 from openxt_xenvm.lifecycle import Lifecycle
@@ -133,7 +134,8 @@ class _Process:
         hypervisor = open_hypervisor(os.environ)
         store = await XenStore.connect()
         store.closed = self.store_lost.set
-        return Host(hypervisor, store, self.places.at("/var/lock/xen-buildvm-lock"), self.settings)
+        build_lock = self.places.at("/var/lock/xen-buildvm-lock")
+        return Host(hypervisor, store, build_lock, open_keeper(os.environ), self.settings)
 
     async def _serve(self, monitor: Monitor) -> None:
         """Answer before the name is there: nobody finds us silent."""

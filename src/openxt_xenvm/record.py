@@ -18,7 +18,7 @@ from openxt_xenvm.state import VmState
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,15 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop device that stands, or may stand, before a disk's file."""
+
+    devid: int  # of the disk
+    device: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     uuid: Uuid
     pid: int  # of the monitor that wrote it
@@ -42,6 +51,7 @@ class Record:
     domid: Domid | None = None
     backends: tuple[Domid, ...] = (DOM0,)  # domains that hold backends of ours
     operation: Operation | None = None
+    loops: tuple[Loop, ...] = ()  # ours, to be given back
 
 
 def as_json(record: Record) -> str:
@@ -69,6 +79,7 @@ def _from_mapping(found: Mapping[str, Any]) -> Record:
         None if domid is None else Domid(int(domid)),
         tuple(Domid(int(backend)) for backend in found["backends"]),
         None if operation is None else Operation(**operation),
+        tuple(Loop(int(loop["devid"]), str(loop["device"]), str(loop["file"])) for loop in found["loops"]),
     )
 
 

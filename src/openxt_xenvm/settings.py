@@ -13,6 +13,9 @@ class Settings:
     shutdown_s: float = 1800.0  # until it has shut down
     free_memory_s: float = 64.0  # while Xen still scrubs memory
     free_memory_poll_s: float = 1.0
+    backend_s: float = 30.0  # until a backend is ready for the guest
+    backend_poll_s: float = 0.05  # what the kernel does not tell of
+    closed_s: float = 10.0  # until a backend has let go of a guest
     gone_s: float = 30.0  # until a destroyed domain has left Xen's list
 
     @classmethod

@@ -19,7 +19,9 @@ from openxt_core.ids import Domid, Uuid
 from openxt_xen.hypervisor import Hypervisor, Rings
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm.devices.base import Guest
+from openxt_xenvm.dom0.keeper import Keeper
 from openxt_xenvm.domain.nodes import Node
+from openxt_xenvm.record import Loop
 from openxt_xenvm.settings import Settings
 from openxt_xenvm.state import Event
 
@@ -34,6 +36,7 @@ class Host:
     hypervisor: Hypervisor
     store: XenStore
     build_lock: Path
+    keeper: Keeper
     settings: Settings = field(default_factory=Settings)
     _worker: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="xen")
@@ -107,6 +110,17 @@ class Site:
     console_port: int = 0
     rings: Rings | None = None
     backends: frozenset[Domid] = frozenset({Domid(0)})
+    loops: set[Loop] = field(default_factory=set)
+    save: Callable[[], None] = lambda: None
+
+    def remember(self, loop: Loop) -> None:
+        """Before it is attached: one that is written down and does not exist does no harm."""
+        self.loops.add(loop)
+        self.save()
+
+    def forget(self, loop: Loop) -> None:
+        self.loops.discard(loop)
+        self.save()
 
     @property
     def created(self) -> Domid:

@@ -10,7 +10,7 @@ from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xenvm import record
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.notify import Notice, state_is
-from openxt_xenvm.record import Operation, Record
+from openxt_xenvm.record import Loop, Operation, Record
 from openxt_xenvm.state import Event, VmState, next_state
 
 
@@ -26,6 +26,7 @@ class Vm:
     domid: Domid | None = None
     backends: frozenset[Domid] = field(default_factory=lambda: frozenset({DOM0}))
     operation: Operation | None = None
+    loops: set[Loop] = field(default_factory=set)  # in front of the domain's disks
 
     @property
     def next_config(self) -> DomainConfig:
@@ -69,7 +70,7 @@ class Vm:
         self.save()
 
     def save(self) -> None:
-        if self.domid is None and self.operation is None:
+        if self.domid is None and self.operation is None and not self.loops:
             record.remove(self.record_path)
         else:
             record.save(self.record_path, self._record())
@@ -83,4 +84,5 @@ class Vm:
             self.domid,
             tuple(sorted(self.backends)),
             self.operation,
+            tuple(sorted(self.loops, key=lambda loop: loop.devid)),
         )

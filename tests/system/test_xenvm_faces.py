@@ -73,7 +73,16 @@ WRONG_CALLS: list[tuple[str, str, Sequence[Any], str, str]] = [
     ("trigger", "a{ss}", ({"params": "s3resume"},), "Failed", "needs a running hvm domain"),
     ("suspend", "a{ss}", ({"file": "/f"},), "NotSupported", "^exception: suspend is not built yet$"),
     ("checkpoint", "a{ss}", ({"file": "/f"},), "NotSupported", "not built yet"),
-    ("disk_list", "a{ss}", ({},), "Failed", "^not implemented$"),
+    ("disk_del", "a{ss}", ({},), "Failed", "^not implemented$"),
+    (
+        "device",
+        "a{ss}",
+        ({"type": "disk", "cmd": "add"},),
+        "NotSupported",
+        "device disk add is not built yet",
+    ),
+    ("device", "a{ss}", ({"type": "vif", "cmd": "rm"},), "Failed", "^unimplemented command$"),
+    ("device", "a{ss}", ({"type": "cow", "cmd": "list"},), "Failed", "^cow list: exception$"),
 ]
 
 

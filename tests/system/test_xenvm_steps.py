@@ -15,7 +15,7 @@ from openxt_core.errors import RemoteError, Unavailable
 from openxt_core.ids import Uuid
 from openxt_xen.hypervisor import Kind
 from openxt_xenvm import executor
-from openxt_xenvm.config.model import DomainConfig
+from openxt_xenvm.config.model import Disk, DomainConfig, Nic
 from openxt_xenvm.plan.start import plan_start
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.site import Host, Site
@@ -54,7 +54,15 @@ class Broken(Step):
 
 def plan(kind: Kind, uuid: Uuid, kernel: Path) -> tuple[Step, ...]:
     config = DomainConfig(
-        virt_type=kind, memory_kib=65536, kernel=str(kernel), vkbd=True, vfb=True, vsnd=True, v4v=True
+        virt_type=kind,
+        memory_kib=65536,
+        kernel=str(kernel),
+        disk=(Disk(str(kernel), "file", "xvda", True, False), Disk(str(kernel), "phy", "xvdb", False, True)),
+        nic=(Nic(0, bridge="br0", mac="00:16:3e:00:00:01"),),
+        vkbd=True,
+        vfb=True,
+        vsnd=True,
+        v4v=True,
     )
     return plan_start(config, uuid)
 
@@ -69,7 +77,8 @@ async def test_whatever_step_breaks_nothing_is_left(house: House, kind: Kind, by
     kernel.write_bytes(b"a kernel")
     steps = plan(kind, UUID, kernel)
     before, domains = await house.nodes(), house.xen.domains()
-    host = Host(house.xen, house.store, house.root / "lock")
+    house.bridge("br0")
+    host = Host(house.xen, house.store, house.root / "lock", house.keeper)
     for at in STEPS:
         for does_first in (False, True):
             broken = Broken(steps[at], does_first, by_cancelling)
@@ -81,6 +90,8 @@ async def test_whatever_step_breaks_nothing_is_left(house: House, kind: Kind, by
             assert start.cancelled() if by_cancelling else isinstance(start.exception(), Unavailable)
             assert house.xen.domains() == domains, broken
             assert await house.nodes() == before, broken
+            assert house.loops() == {}, broken
+            assert site.loops == set(), broken
 
 
 CALLS = [

@@ -17,6 +17,7 @@ from openxt_core.ids import Domid, Uuid, xenvm_name, xenvm_path
 from openxt_core.places import Places
 from openxt_xen.simulated import SimulatedHypervisor
 from openxt_xen.xenstore.client import XenStore
+from openxt_xenvm.dom0.simulated import SimulatedKeeper
 
 UUID = Uuid("00000000-0000-0000-0000-0000000000a1")
 OTHER = Uuid("00000000-0000-0000-0000-0000000000b2")
@@ -108,6 +109,27 @@ class House:
         for name in await self.store.list(path):
             found |= await self.nodes(f"{path.rstrip('/')}/{name}")
         return found
+
+    @property
+    def keeper(self) -> SimulatedKeeper:
+        """The same dom0 that the monitors see."""
+        return SimulatedKeeper(self.root / "var/run/xenvm/dom0")
+
+    def bridge(self, name: str) -> Path:
+        """A bridge of dom0, new if need be: a folder of its interfaces."""
+        folder = self.keeper.folder / "bridges" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def loops(self) -> dict[str, str]:
+        """What stands behind the loop devices that are in use."""
+        return {loop.name: loop.read_text() for loop in self.keeper.loops.glob("*")}
+
+    def file(self, name: str) -> Path:
+        """An image for a disk."""
+        path = self.root / name
+        path.write_bytes(bytes(4096))
+        return path
 
     def record(self, uuid: Uuid = UUID) -> Path:
         return Places(self.root).xenvm_record(uuid)

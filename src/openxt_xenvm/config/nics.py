@@ -55,6 +55,11 @@ def sanitised(nics: Sequence[Nic], uuid: str, host: HostNet) -> tuple[Nic, ...]:
     return tuple(_placed(_addressed(nic, uuid, host), host) for nic in ordered)
 
 
+def on_bridges(nics: Sequence[Nic], bridges: Sequence[str]) -> tuple[Nic, ...]:
+    """Complete cards, on the host's first bridge where they name no place."""
+    return tuple(_placed(nic, HostNet(bridges)) for nic in nics)
+
+
 def _check(count: int, taken: Sequence[int]) -> None:
     if count > MAX_NICS:
         raise NicClash(f"{count} network cards, at most {MAX_NICS} are possible")

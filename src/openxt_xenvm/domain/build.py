@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from openxt_core.ids import Uuid
 from openxt_xen.hypervisor import DomainSpec, HvmParam, ImageSpec, Kind, PhysInfo
 from openxt_xenvm.config.model import DomainConfig
+from openxt_xenvm.devices import checks
 from openxt_xenvm.domain import memory
 
 NO_DELAY_FOR_MISSED_TICKS = 1  # libxl's default timer mode
@@ -105,15 +106,14 @@ def not_built_yet(config: DomainConfig) -> Iterator[str]:
         "hvm": config.kind is Kind.HVM,
         "qemu-dm-path": config.wants_device_model,
         "stubdom": config.stubdom is not None,
-        "disk": bool(config.disk),
-        "nic": bool(config.nic),
         "pci": bool(config.pci),
         "vtpm-instance": config.vtpm_instance is not None,
         "passthrough-io": bool(config.passthrough_io),
         "passthrough-mmio": bool(config.passthrough_mmio),
         "memory-max": config.kind is Kind.PVH and config.static_max_kib != config.memory_kib,
     }
-    return (key for key, wanted in asked.items() if wanted)
+    yield from (key for key, wanted in asked.items() if wanted)
+    yield from checks.not_built_yet(config)
 
 
 def without_effect(config: DomainConfig) -> Iterator[str]:

@@ -12,6 +12,7 @@ from openxt_xenvm.devices.vfb import Vfb
 from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.devices.vsnd import Vsnd
 from openxt_xenvm.domain import build
+from openxt_xenvm.plan.plugging import AttachLoop, PlugDisk, PlugNic
 from openxt_xenvm.plan.steps import (
     Announce,
     ApplyCpuid,
@@ -40,6 +41,13 @@ def devices(config: DomainConfig) -> Iterator[Device]:
         yield V4v()
 
 
+def disks(config: DomainConfig) -> Iterator[Step]:
+    for disk in config.disk:
+        if disk.type == "file":
+            yield AttachLoop(disk)
+        yield PlugDisk(disk)
+
+
 def plan_start(config: DomainConfig, uuid: Uuid) -> tuple[Step, ...]:
     """PV and PVH.  On failure the executor undoes the done ones backwards.
 
@@ -57,6 +65,8 @@ def plan_start(config: DomainConfig, uuid: Uuid) -> tuple[Step, ...]:
         Introduce(),
         PlugDevice(Console()),
         Announce(Event.DOMAIN_BUILT),
+        *disks(config),
+        *map(PlugNic, config.nic),
         *map(PlugDevice, devices(config)),
         Announce(Event.DEVICES_READY),
     )

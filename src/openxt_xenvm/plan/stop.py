@@ -6,13 +6,54 @@ domid in another VM's hands leaves it alone.
 """
 
 import asyncio
+import errno
 from dataclasses import dataclass
 
 from openxt_core.ids import Domid
+from openxt_xen.hypervisor import XenError
 from openxt_xen.xenstore import paths
 from openxt_xenvm.errors import DomainStuckDying
+from openxt_xenvm.plan.closing import close, detach, plugged
 from openxt_xenvm.plan.steps import Step, destroy, remove_home
 from openxt_xenvm.site import Site
+
+
+@dataclass(frozen=True)
+class PauseDomain(Step):
+    """It must not write to disks that are about to go.  One without disks and cards just ends."""
+
+    async def do(self, site: Site) -> None:
+        if site.domid is None or not await plugged(site) or not await _is_running(site, site.domid):
+            return
+        try:
+            await site.host.xen(site.host.hypervisor.pause, site.domid)
+        except XenError as error:
+            if error.errno != errno.ESRCH:
+                raise
+
+
+@dataclass(frozen=True)
+class CloseDevices(Step):
+    """Before the domain goes: Xen keeps a domain whose pages a backend still maps."""
+
+    async def do(self, site: Site) -> None:
+        if site.domid is None or await _is_of_others(site, site.domid):
+            return
+        closings = [close(site, *device) for device in await plugged(site)]
+        for failure in await asyncio.gather(*closings, return_exceptions=True):
+            if failure is not None:
+                raise failure
+
+
+@dataclass(frozen=True)
+class DetachLoops(Step):
+    """Unless the domain lives on, and may still use them."""
+
+    async def do(self, site: Site) -> None:
+        if site.domid is not None and await _lives(site, site.domid):
+            return
+        for loop in tuple(site.loops):
+            await detach(site, loop)
 
 
 @dataclass(frozen=True)
@@ -69,6 +110,21 @@ async def _is_free(site: Site, domid: Domid) -> bool:
     return info is None or (info.uuid == site.uuid and info.dying)
 
 
+async def _lives(site: Site, domid: Domid) -> bool:
+    return await is_ours(site, domid) and not await _is_dying(site, domid)
+
+
+async def _is_running(site: Site, domid: Domid) -> bool:
+    info = await site.host.xen(site.host.hypervisor.info, domid)
+    ours = info is not None and info.uuid == site.uuid
+    return ours and info is not None and not (info.paused or info.dying or info.shutdown is not None)
+
+
+async def _is_of_others(site: Site, domid: Domid) -> bool:
+    info = await site.host.xen(site.host.hypervisor.info, domid)
+    return info is not None and info.uuid != site.uuid
+
+
 async def is_ours(site: Site, domid: Domid) -> bool:
     """Whether the domain that has this number now is the VM's.  Numbers are used again."""
     info = await site.host.xen(site.host.hypervisor.info, domid)
@@ -76,4 +132,4 @@ async def is_ours(site: Site, domid: Domid) -> bool:
 
 
 def plan_stop() -> tuple[Step, ...]:
-    return (DestroyDomain(), RemoveNodes(), WaitGone())
+    return (PauseDomain(), CloseDevices(), DestroyDomain(), DetachLoops(), RemoveNodes(), WaitGone())

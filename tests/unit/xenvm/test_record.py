@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from openxt_core.ids import Domid, Uuid
 from openxt_xenvm import record
-from openxt_xenvm.record import Operation, Record
+from openxt_xenvm.record import Loop, Operation, Record
 from openxt_xenvm.state import VmState
 
 UUID = Uuid("00000000-0000-0000-0000-000000000001")
@@ -25,6 +25,7 @@ RECORDS = st.builds(
     st.none() | DOMIDS,
     st.lists(DOMIDS).map(tuple),
     st.none() | OPERATIONS,
+    st.lists(st.builds(Loop, st.integers(0), st.text(), st.text())).map(tuple),
 )
 
 

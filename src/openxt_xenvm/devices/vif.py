@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A network card behind Linux's netback.  Pure.
+
+No `script` is named: who plugs the card puts its interface on the bridge, not a script of the host.
+Keys: xen/include/public/io/netif.h; OpenXT xenops, 2015.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from openxt_core.ids import Domid
+from openxt_xenvm.config.model import Nic
+from openxt_xenvm.devices.base import PROTOCOL, Device, Guest, XenbusState
+
+STARTING = str(XenbusState.INITIALISING)
+
+
+@dataclass(frozen=True)
+class Vif(Device):
+    kind: ClassVar[str] = "vif"
+
+    mac: str = ""
+    bridge: str = ""
+
+    def frontend_keys(self, guest: Guest) -> dict[str, str]:
+        keys = {"handle": str(self.devid), "mac": self.mac, "protocol": PROTOCOL}
+        return {**keys, "state": STARTING}
+
+    def backend_keys(self, guest: Guest) -> dict[str, str]:
+        keys = {"online": "1", "handle": str(self.devid), "mac": self.mac, "bridge": self.bridge}
+        return {**keys, "state": STARTING}
+
+    def interface(self, guest: Guest) -> str:
+        """What netback calls its end.  Source: Linux, drivers/net/xen-netback."""
+        return interface_of(guest.domid, self.devid)
+
+
+def interface_of(domid: Domid, devid: int) -> str:
+    return f"vif{domid}.{devid}"
+
+
+def vif(nic: Nic) -> Vif:
+    """The device of a card that has its id, address and bridge."""
+    assert nic.id is not None
+    return Vif(nic.id, mac=nic.mac, bridge=nic.bridge)

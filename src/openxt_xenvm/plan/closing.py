@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How disks and network cards are taken from a domain that will not use them again.
+
+The hard way: the guest's end goes first, so that its backend lets go without asking it.  A backend that
+does not is given up, for a domain must be able to end.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from openxt_core.ids import DOM0, Domid
+from openxt_xen.xenstore import paths
+from openxt_xenvm.devices.base import XenbusState
+from openxt_xenvm.record import Loop
+from openxt_xenvm.site import Host, Site
+
+log = logging.getLogger(__name__)
+
+KINDS = ("vbd", "vif")
+"""Those whose backends hold pages of the guest; all others end with their nodes."""
+
+CLOSING, CLOSED = str(XenbusState.CLOSING), str(XenbusState.CLOSED)
+UNTAKEN = frozenset({None, str(XenbusState.UNKNOWN), str(XenbusState.INITIALISING), CLOSED})
+"""States of a backend that nobody serves (yet, or any more)."""
+
+Plugged: TypeAlias = tuple[Domid, str, int]
+"""Backend domain, kind, devid."""
+
+
+async def plugged(site: Site) -> tuple[Plugged, ...]:
+    """What XenStore says the domain has."""
+    found: list[Plugged] = []
+    for backend in sorted(site.backends) if site.domid is not None else ():
+        for kind in KINDS:
+            names = await site.host.store.list(f"{paths.backends(backend)}/{kind}/{site.domid}")
+            found += ((backend, kind, devid) for devid in _numbers(names))
+    return tuple(found)
+
+
+def _numbers(names: list[str]) -> Iterator[int]:
+    yield from (int(name) for name in names if name.isascii() and name.isdecimal())
+
+
+async def close(site: Site, backend: Domid, kind: str, devid: int) -> None:
+    """Nothing of the device is left afterwards; doing it twice does no harm."""
+    store, back = site.host.store, paths.backend(backend, kind, site.created, devid)
+
+    async def begin(tx: int) -> bool:
+        state = await store.read(paths.state(back), tx)
+        if state not in UNTAKEN:
+            await store.write(f"{back}/online", "0", tx)
+            await store.write(paths.state(back), CLOSING, tx)
+        await store.rm(paths.frontend(site.created, kind, devid), tx)
+        return state not in UNTAKEN
+
+    if await store.transact(begin):
+        await _until_closed(site, back)
+    await site.host.remove(back, up_to=paths.domain(backend))
+
+
+async def _until_closed(site: Site, back: str) -> None:
+    limit_s = site.host.settings.closed_s
+    try:
+        await site.host.store.wait_until(paths.state(back), lambda state: state in (None, CLOSED), limit_s)
+    except TimeoutError:
+        log.warning("%s did not close within %.0f s", back, limit_s)
+
+
+async def detach(site: Site, loop: Loop) -> None:
+    await site.host.xen(site.host.keeper.detach_loop, loop.device, loop.file)
+    site.forget(loop)
+
+
+async def loops_of(host: Host, domid: Domid) -> frozenset[Loop]:
+    """The loop devices of a domain whose record is lost, as dom0's own nodes tell."""
+    folder, found = f"{paths.backends(DOM0)}/vbd/{domid}", set()
+    for devid in _numbers(await host.store.list(folder)):
+        device = await host.store.read(f"{folder}/{devid}/loop-device")
+        file = await host.store.read(f"{folder}/{devid}/params")
+        if device and file:
+            found.add(Loop(devid, device, await host.xen(host.keeper.real_path, file)))
+    return frozenset(found)

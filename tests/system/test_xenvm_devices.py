@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Disks and network cards of a VM, from its config to its end, on the simulated host."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from xenvm_house import START, House, builds_held, open_house
+
+from openxt_core.errors import OpenxtError, RemoteError
+from openxt_core.ids import Domid
+
+MAC = "00:16:3e:01:02:03"
+XVDA, HDC = 51712, 5632
+
+
+@pytest.fixture
+async def house(bus_address: str) -> AsyncIterator[House]:
+    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
+        async with open_house(Path(folder), bus_address) as opened:
+            opened.bridge("br0")
+            yield opened
+
+
+@pytest.fixture(params=["pvh", "pv"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return f"virt-type = {request.param}"
+
+
+def lines(house: House) -> tuple[str, ...]:
+    """A disk of each type and a card."""
+    return (
+        f"disk = {house.file('disk')}:file:xvda:w:disk:",
+        f"disk = {house.file('cd')}:phy:hdc:r:cdrom:none",
+        f"vif = bridge=br0,mac={MAC}",
+    )
+
+
+async def connected(house: House, domid: Domid, *devices: str) -> None:
+    """The guest has taken them up."""
+    for device in devices:
+        state = f"/local/domain/0/backend/{device.replace('/', f'/{domid}/')}/state"
+        await house.store.wait_until(state, lambda value: value == "4", 10)
+
+
+async def nothing_is_left(house: House, before: dict[str, str | None]) -> None:
+    assert await house.nodes() == before
+    assert house.loops() == {}
+    assert house.domids() == []
+    assert not house.record().exists()
+
+
+async def test_the_guest_gets_what_the_config_says_and_nothing_is_left(house: House, kind: str) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config(kind, *lines(house)))
+    await house.call("start")
+    await house.hear(*START)
+    (domid,) = house.domids()
+    await connected(house, domid, f"vbd/{XVDA}", f"vbd/{HDC}", "vif/0")
+    assert house.loops() == {"0": str(house.root / "disk")}
+    assert [file.name for file in house.bridge("br0").iterdir()] == [f"vif{domid}.0"]
+    await house.guest_is_up(domid)
+    await house.call("halt")
+    await nothing_is_left(house, before)
+
+
+async def test_backends_are_told_what_to_open(house: House) -> None:
+    await house.monitor(house.config(*lines(house)))
+    await house.call("start")
+    (domid,) = house.domids()
+    disk = await house.nodes(f"/local/domain/0/backend/vbd/{domid}/{XVDA}")
+    told = {path.rpartition("/")[2]: value for path, value in disk.items()}
+    assert told["physical-device"] == "7:0"
+    assert told["params"] == str(house.root / "disk")
+    assert (told["type"], told["mode"], told["hotplug-status"]) == ("file", "w", "connected")
+    card = f"/local/domain/0/backend/vif/{domid}/0"
+    assert await house.store.read(f"{card}/mac") == MAC
+    assert await house.store.read(f"{card}/hotplug-status") == "connected"
+
+
+async def test_the_guest_cannot_write_its_backends(house: House) -> None:
+    await house.monitor(house.config(*lines(house)))
+    await house.call("start")
+    (domid,) = house.domids()
+    for device in (f"vbd/{domid}/{XVDA}", f"vif/{domid}/0"):
+        owner, guest = await house.store.get_permissions(f"/local/domain/0/backend/{device}/online")
+        assert (owner.domid, guest.domid, guest.access) == (0, domid, "r")
+
+
+async def test_a_read_only_disk_has_a_read_only_loop_device(house: House) -> None:
+    await house.monitor(house.config(f"disk = {house.file('disk')}:file:xvda:r:disk:"))
+    await house.call("start")
+    assert house.loops() == {"0": f"r {house.root / 'disk'}"}
+
+
+async def test_a_card_without_a_place_is_on_the_first_bridge_with_an_address_of_its_own(house: House) -> None:
+    house.bridge("abr")
+    await house.monitor(house.config("vif ="))
+    await house.call("start")
+    (domid,) = house.domids()
+    assert (house.bridge("abr") / f"vif{domid}.0").exists()
+    mac = await house.store.read(f"/local/domain/{domid}/device/vif/0/mac")
+    assert mac is not None
+    assert mac in str(await house.call("nic_list"))
+
+
+async def test_loop_devices_of_others_are_not_touched(house: House) -> None:
+    other = house.file("other")
+    assert house.keeper.attach_loop("/dev/loop0", str(other), writable=True)
+    await house.monitor(house.config(*lines(house)))
+    await house.call("start")
+    assert house.loops() == {"0": str(other), "1": str(house.root / "disk")}
+    await house.call("destroy")
+    assert house.loops() == {"0": str(other)}
+
+
+@pytest.mark.parametrize(
+    ("extra", "texts"),
+    [
+        ("disk = {disk}:file:xvda:w:disk:", ["disk xvda: has the number of disk xvda"]),
+        ("disk = {disk}:file:sdq:w:disk:", ["disk sdq: "]),
+        ("vif = bridge=br0,mac={mac}", ["nic 1: has the mac of nic 0"]),
+        ("vif = bridge=br0,mac=01:00:00:00:00:01", ["nic 1: mac 01:00:00:00:00:01 is a multicast address"]),
+        ("vif = bridge=br9,mac=x", ["nic 1: 'x' is not a mac", "nic 1: the host has no bridge br9"]),
+    ],
+)
+async def test_all_that_is_wrong_is_told_before_anything_is_built(
+    house: House, extra: str, texts: list[str]
+) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config(*lines(house), extra.format(disk=house.root / "disk", mac=MAC)))
+    with pytest.raises(RemoteError, match="exception: InvalidConfig") as caught:
+        await house.call("start")
+    for text in texts:
+        assert text in str(caught.value)
+    assert house.silence() == []
+    await nothing_is_left(house, before)
+
+
+async def test_a_bridge_that_goes_meanwhile_fails_the_start_and_leaves_nothing(house: House) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config(*lines(house)))
+    with builds_held(house):
+        starting = asyncio.create_task(house.call("start"))
+        await house.until(house.domids)
+        house.bridge("br0").rmdir()
+    with pytest.raises(RemoteError, match=r"exception: Device_error.*there is no bridge br0"):
+        await starting
+    await nothing_is_left(house, before)
+
+
+async def test_devices_are_found_again_by_the_next_monitor(house: House) -> None:
+    before = await house.nodes()
+    first = await house.monitor(house.config(*lines(house)))
+    await house.call("start")
+    (domid,) = house.domids()
+    await connected(house, domid, f"vbd/{XVDA}", "vif/0")
+    await house.kill(first)
+    house.silence()
+    await house.monitor(house.config())  # the file has no disks any more
+    await house.hear("running")
+    await connected(house, domid, f"vbd/{XVDA}", "vif/0")
+    await house.call("destroy")
+    await nothing_is_left(house, before)
+
+
+async def test_a_lost_record_does_not_lose_the_loop_devices(house: House) -> None:
+    before = await house.nodes()
+    first = await house.monitor(house.config(*lines(house)))
+    await house.call("start")
+    await house.kill(first)
+    house.record().unlink()
+    house.silence()
+    await house.monitor(house.config())
+    await house.call("destroy")
+    await nothing_is_left(house, before)
+
+
+async def test_loop_devices_of_a_domain_that_vanished_are_given_back(house: House) -> None:
+    before = await house.nodes()
+    first = await house.monitor(house.config(*lines(house)))
+    await house.call("start")
+    await house.kill(first)
+    house.xen.destroy_domain(house.domids()[0])
+    house.silence()
+    await house.monitor(house.config())
+    await house.hear("shutdown")
+    await nothing_is_left(house, before)
+
+
+async def test_a_start_killed_half_way_gives_its_devices_back(house: House) -> None:
+    before = await house.nodes()
+    first = await house.monitor(house.config(*lines(house)))
+    starting = asyncio.create_task(house.call("start"))
+    await house.until(house.loops)
+    await house.kill(first)
+    with pytest.raises(OpenxtError):
+        await starting
+    house.silence()
+    await house.monitor(house.config(*lines(house)))
+    await house.until(lambda: house.call("get_status"))
+    await house.call("destroy")
+    await nothing_is_left(house, before)
+
+
+async def test_lists_of_devices(house: House) -> None:
+    await house.monitor(house.config(*lines(house)))
+    disk, cd = house.root / "disk", house.root / "cd"
+    listed = await house.call("disk_list")
+    assert listed is not None
+    assert listed.splitlines()[1:] == [
+        f"{disk} | file | xvda | w | disk | none",
+        f"{cd} | phy | hdc | r | cdrom | none",
+    ]
+    assert await house.call("device", type="vbd", cmd="list") == (
+        f"physpath: {disk}, type: file, virtpath: xvda, mode: w, devtype: disk\n"
+        f"physpath: {cd}, type: phy, virtpath: hdc, mode: r, devtype: cdrom"
+    )
+    assert await house.call("device", type="nic", cmd="list") == f"id: 0, network:, mac:{MAC}"
+    assert await house.call("device", type="pci", cmd="list") == ""
+
+
+async def test_fifty_starts_and_stops_leave_no_loop_device_and_no_file(house: House) -> None:
+    before = await house.nodes()
+    monitor = await house.monitor(house.config(*lines(house)))
+    opened = []
+    for _ in range(50):
+        await house.call("start")
+        await house.call("destroy")
+        opened.append(len(list(Path(f"/proc/{monitor.pid}/fd").iterdir())))
+    assert opened[-1] == opened[0]
+    await nothing_is_left(house, before)
