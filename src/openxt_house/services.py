@@ -39,14 +39,24 @@ def services(layout: Layout, memory_mib: int = 4096) -> tuple[ServiceSpec, ...]:
             restart=False,
         ),
     )
-    bus = layout.bus_address.replace("unix:path=", "unix:")
+    proxy = (
+        "rpc-proxy",
+        "-o",
+        layout.bus_address.replace("unix:path=", "unix:"),
+        "-r",
+        str(layout.places.rpc_rules),
+    )
     ours = (
         ServiceSpec("dbd", ("dbd",)),
         ServiceSpec("xenvm-zygote", ("xenvm-zygote",)),
         ServiceSpec("xenmgr", ("xenmgr", "--no-daemonize", "--no-autostart")),
-        ServiceSpec(
-            "rpc-proxy",
-            ("rpc-proxy", "-s", "-i", f"v4v:{V4V_PORT}", "-o", bus, "-r", str(layout.places.rpc_rules)),
-        ),
+        ServiceSpec("rpc-proxy", (*proxy, "-s", "-i", f"v4v:{V4V_PORT}")),
+        ServiceSpec("rpc-proxy-guest", (*proxy, "-i", "v4v:5556", *_ONE_NAME, "--translate-anonymous-dests")),
+        ServiceSpec("rpc-proxy-websockets", (*proxy, "-i", "v4v:8080", *_BROWSER, *_ONE_NAME, "--auto-auth")),
     )
     return (*below, *ours) if layout.simulated else ours
+
+
+# What a guest may export: one service, under a name that says which guest it is.
+_ONE_NAME = ("-n", "com.citrix.xenclient.guest.uuid_$UUID")
+_BROWSER = ("--json-in", "--websockets-in")

@@ -14,7 +14,7 @@ from pathlib import Path
 from openxt_core.ids import DOM0, Domid
 from openxt_core.places import Places
 
-PORTS = (5555, 5556)
+PORTS = (5555, 5556, 8080)
 MAGIC = 0x76347631
 FIRST_SOURCE_PORT = 0x80000000
 _HEADER = struct.Struct("<III")

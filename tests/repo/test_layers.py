@@ -45,7 +45,6 @@ ONLY_IN = {
         "openxt_xenvm",
     },
     "websockets": {"openxt_rpcproxy.websocket"},
-    "jsonschema": {"openxt_xenmgr", "openxt_dbd"},
 }
 
 # Pure modules touch no file, socket, clock or log.
