@@ -7,10 +7,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import START, House, builds_held, open_house
+from xenvm_house import START, UUID, House, builds_held, open_house
 
 from openxt_core.errors import OpenxtError, RemoteError
-from openxt_core.ids import Domid
+from openxt_core.ids import DOM0, Domid
+from openxt_xen.hypervisor import DomainSpec, Kind, Rings
+from openxt_xen.xenstore import paths
+from openxt_xenvm.devices.vkbd import Vkbd
+from openxt_xenvm.errors import DeviceError, DeviceTimeout
+from openxt_xenvm.plan.closing import close
+from openxt_xenvm.plan.plugging import plug
+from openxt_xenvm.settings import Settings
+from openxt_xenvm.site import Host, Site
 
 MAC = "00:16:3e:01:02:03"
 XVDA, HDC = 51712, 5632
@@ -203,6 +211,38 @@ async def test_a_start_killed_half_way_gives_its_devices_back(house: House) -> N
     await house.until(lambda: house.call("get_status"))
     await house.call("destroy")
     await nothing_is_left(house, before)
+
+
+def site(house: House, limit_s: float = 0.05) -> Site:
+    """An empty domain, on a host that does not wait long."""
+    domid = house.xen.create_domain(DomainSpec(UUID, Kind.PVH, 1))
+    settings = Settings(backend_s=limit_s, closed_s=0.05)
+    host = Host(house.xen, house.store, house.root / "lock", house.keeper, settings)
+    return Site(host, UUID, lambda _: None, lambda _: None, domid, rings=Rings(1, 2))
+
+
+async def test_a_backend_that_never_answers_is_not_waited_for_long(house: House) -> None:
+    with pytest.raises(DeviceTimeout, match="no backend for vkbd 0"):
+        await plug(site(house), Vkbd(0))  # nobody plays its backend
+
+
+async def test_a_backend_that_refuses_is_an_error_at_once(house: House) -> None:
+    here = site(house, 10)
+    plugging = asyncio.create_task(plug(here, Vkbd(0)))
+    state = paths.state(Vkbd(0).backend_path(here.guest))
+    await house.store.wait_until(state, lambda value: value == "1", 10)
+    await house.store.write(state, "6")
+    with pytest.raises(DeviceError, match="refuses"):
+        await plugging
+
+
+async def test_a_backend_that_never_closes_does_not_keep_a_domain_from_ending(house: House) -> None:
+    before, here = await house.nodes(), site(house)
+    back = Vkbd(0).backend_path(here.guest)
+    await house.store.write(f"{back}/state", "4")
+    await close(here, DOM0, "vkbd", 0)
+    await close(here, DOM0, "vkbd", 0)
+    assert await house.nodes() == before
 
 
 async def test_lists_of_devices(house: House) -> None:
