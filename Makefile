@@ -12,6 +12,7 @@ TESTS ?= tests
 
 RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
+TEST_PACKAGES := iproute2 mount
 BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config
 
 help: ## this list
@@ -23,7 +24,8 @@ run: .venv/run ## a VM's life on the simulated host; KEEP=1: the host stays up u
 run-xen: .venv/run native ## the same on the real Xen hypervisor, in QEMU
 	@$(BIN)/python scripts/xenbed/bed run scripts/xenbed/life.sh
 
-test: .venv/test ## unit, contract, system and browser tests
+test: .venv/check native ## unit, contract, system and browser tests
+	@scripts/need $(TEST_PACKAGES)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
 
 xen: .venv/test native ## the tests that need the real hypervisor, in QEMU
