@@ -15,7 +15,7 @@ from openxt_xen.hypervisor import DomainSpec, Kind, Rings
 from openxt_xen.xenstore import paths
 from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.errors import DeviceError, DeviceTimeout
-from openxt_xenvm.plan.closing import close
+from openxt_xenvm.plan.closing import close, error_path
 from openxt_xenvm.plan.plugging import plug
 from openxt_xenvm.settings import Settings
 from openxt_xenvm.site import Host, Site
@@ -231,9 +231,13 @@ async def test_a_backend_that_refuses_is_an_error_at_once(house: House) -> None:
     plugging = asyncio.create_task(plug(here, Vkbd(0)))
     state = paths.state(Vkbd(0).backend_path(here.guest))
     await house.store.wait_until(state, lambda value: value == "1", 10)
+    back = state.removesuffix("/state")
+    await house.store.write(f"{error_path(back)}/error", "22 no such thing")
     await house.store.write(state, "6")
-    with pytest.raises(DeviceError, match="refuses"):
+    with pytest.raises(DeviceError, match="refuses it: 22 no such thing"):
         await plugging
+    await close(here, DOM0, "vkbd", 0)
+    assert await house.store.list("/local/domain/0/error") == []
 
 
 async def test_a_backend_that_never_closes_does_not_keep_a_domain_from_ending(house: House) -> None:

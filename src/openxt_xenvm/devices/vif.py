@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A network card behind Linux's netback.  Pure.
 
-No `script` is named: who plugs the card puts its interface on the bridge, not a script of the host.
+Who plugs the card puts its interface on the bridge; netback only insists that a script is named.
 Keys: xen/include/public/io/netif.h; OpenXT xenops, 2015.
 """
 
@@ -13,6 +13,8 @@ from openxt_xenvm.config.model import Nic
 from openxt_xenvm.devices.base import PROTOCOL, Device, Guest, XenbusState
 
 STARTING = str(XenbusState.INITIALISING)
+SCRIPT = "/etc/xensource/scripts/vif"
+"""Told to the host's udev rules, where it has any.  Source: OpenXT xenops, 2015."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Vif(Device):
 
     def backend_keys(self, guest: Guest) -> dict[str, str]:
         keys = {"online": "1", "handle": str(self.devid), "mac": self.mac, "bridge": self.bridge}
-        return {**keys, "state": STARTING}
+        return {**keys, "script": SCRIPT, "state": STARTING}
 
     def interface(self, guest: Guest) -> str:
         """What netback calls its end.  Source: Linux, drivers/net/xen-netback."""

@@ -57,6 +57,13 @@ async def close(site: Site, backend: Domid, kind: str, devid: int) -> None:
     if await store.transact(begin):
         await _until_closed(site, back)
     await site.host.remove(back, up_to=paths.domain(backend))
+    await site.host.remove(error_path(back), up_to=paths.domain(backend))
+
+
+def error_path(back: str) -> str:
+    """Where a backend complains.  Source: Linux, xenbus_dev_error."""
+    home, _, device = back.partition("/backend/")
+    return f"{home}/error/backend/{device}"
 
 
 async def _until_closed(site: Site, back: str) -> None:

@@ -16,7 +16,7 @@ from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.devices.vbd import vbd
 from openxt_xenvm.devices.vif import vif
 from openxt_xenvm.errors import DeviceError, DeviceTimeout
-from openxt_xenvm.plan.closing import close, detach
+from openxt_xenvm.plan.closing import close, detach, error_path
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.record import Loop
 from openxt_xenvm.site import Site
@@ -96,17 +96,25 @@ async def plug(site: Site, device: Device) -> None:
     """Write both ends and wait for the backend.  Raises DeviceTimeout, DeviceError."""
     front, back = device.frontend_path(site.guest), device.backend_path(site.guest)
     await site.host.write(nodes(device, site.guest), first_remove=(front, back))
-    limit_s = site.host.settings.backend_s
+    name, limit_s = f"{device.kind} {device.devid}", site.host.settings.backend_s
     try:
         state = await site.host.store.wait_until(paths.state(back), _has_answered, limit_s)
     except TimeoutError:
-        raise DeviceTimeout(f"no backend for {device.kind} {device.devid} after {limit_s:.0f} s") from None
+        why = await _reason(site, back)
+        raise DeviceTimeout(f"no backend for {name} after {limit_s:.0f} s{why}") from None
     if state not in READY:
-        raise DeviceError(f"the backend of {device.kind} {device.devid} refuses it")
+        why = await _reason(site, back)
+        raise DeviceError(f"the backend of {name} refuses it{why}")
 
 
 def _has_answered(state: str | None) -> bool:
     return state is None or state in READY or state in FAILED
+
+
+async def _reason(site: Site, back: str) -> str:
+    """What the backend says of its failure.  Source: Linux, xenbus_dev_error."""
+    text = await site.host.store.read(f"{error_path(back)}/error")
+    return f": {text}" if text else ""
 
 
 async def tell_connected(site: Site, device: Device) -> None:
