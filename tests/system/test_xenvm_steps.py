@@ -175,7 +175,7 @@ async def test_a_domain_that_dies_while_it_is_made_is_told_and_cleaned_up(house:
         await house.until(house.domids)
         house.xen.destroy_domain(house.domids()[0])
     # Xen says ESRCH; XenStore, where the nodes were not all written yet, ENOENT
-    with pytest.raises(RemoteError, match="ESRCH|ENOENT"):
+    with pytest.raises(RemoteError, match=r"ESRCH|ENOENT"):
         await starting
     await house.hear("creating-domain", "shutdown")
     assert await house.nodes() == before
