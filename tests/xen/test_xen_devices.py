@@ -112,7 +112,7 @@ def vifs() -> list[str]:
 
 
 def nodes() -> list[str]:
-    """All of XenStore but the line of `/vm` itself, which any toolstack makes and the last VM may take along."""
+    """All of XenStore but the line of `/vm` itself: any toolstack makes it, the last VM may take it along."""
     lines = run("xenstore-ls", "-f", "-p").splitlines()
     return [line for line in lines if not line.startswith("/vm = ")]
 
