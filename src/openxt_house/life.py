@@ -133,7 +133,7 @@ class Life:
         await self.shell.run("xec-vm")
         await self.shell.run("busctl", "--system", "get-property", XENMGR, path, VM, "state")
         domid = await self.shell.run("xec-vm", "-n", guest.name, "get", "domid")
-        await self._console(domid)
+        await self._console(guest, domid)
         if self.layout.simulated:
             await self._as_guest(domid)
         else:
@@ -142,18 +142,20 @@ class Life:
         await self.shell.run("xec-vm", "-n", guest.name, "get", "state")
         await self.shell.run("xec-vm", "-n", guest.name, "unpause")
 
-    async def _console(self, domid: str) -> None:
+    async def _console(self, guest: Guest, domid: str) -> None:
         """Wait for the guest's own word that it is up, and show it."""
-        console = self.layout.consoles / f"guest-Domain-{domid}.log"
+        # xenconsoled names its log when it first looks: before or after the VM's name replaced the default
+        consoles = [self.layout.consoles / f"guest-{name}.log" for name in (f"Domain-{domid}", guest.name)]
         for _ in range(600):
-            text = console.read_text(errors="replace") if console.exists() else ""
-            if "GUEST READY" in text:
+            texts = {one: one.read_text(errors="replace") for one in consoles if one.exists()}
+            console = next((one for one, text in texts.items() if "GUEST READY" in text), None)
+            if console is not None:
                 break
             await asyncio.sleep(0.1)
         else:
-            raise LifeFailed(f"the guest did not come up; its console: {text[-2000:]!r}")
+            raise LifeFailed(f"the guest did not come up; its console: {''.join(texts.values())[-2000:]!r}")
         self.say(f"# its console, {console}")
-        for line in re.findall(r"GUEST [A-Z]+.*", text):
+        for line in re.findall(r"GUEST [A-Z]+.*", texts[console]):
             self.say(f"    | {line.strip()}")
 
     async def _as_guest(self, domid: str) -> None:
