@@ -28,6 +28,10 @@ test: .venv/check native ## unit, contract, system and browser tests
 	@scripts/need $(TEST_PACKAGES)
 	@$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
 
+proof: .venv/check native ## the tests of unlimited size (fuzzing, kills, faults) with their full numbers: an hour or more
+	@scripts/need $(TEST_PACKAGES)
+	@OPENXT_PROOF=1 $(BIN)/pytest -q -s -m "proof and not xen" --timeout 3600 $(TESTS)
+
 xen: .venv/test native ## the tests that need the real hypervisor, in QEMU
 	@$(BIN)/python scripts/xenbed/bed test
 
@@ -71,4 +75,4 @@ clean: ## remove what the other words made, but no caches outside this folder
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[check]'
 	@touch $@
 
-.PHONY: help run run-xen test xen check bench idl native clean
+.PHONY: help run run-xen test proof xen check bench idl native clean
