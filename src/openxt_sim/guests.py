@@ -5,12 +5,13 @@ Words on the kernel's command line choose the behaviour:
 `sim.boot=ok|hang|crash|reboot`   `sim.boot_s=0.05`       what happens so long after the first unpause
 `sim.shutdown=obey|ignore|hang|crash`   `sim.shutdown_s=0.05`   ignore: no answer; hang: answers, stays
 `sim.ready="text"`                printed on the console after `GUEST READY`
+`sim.ticks_s=0.05`                so often it counts on, and says `GUEST TICK n`; 0: never
 A paused guest does nothing; what became due meanwhile happens when it goes on.
 """
 
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from openxt_core.ids import Domid
@@ -29,7 +30,9 @@ REASONS = {
     "reboot": ShutdownReason.REBOOT,
     "suspend": ShutdownReason.SUSPEND,
     "crash": ShutdownReason.CRASH,
+    "hibernate": ShutdownReason.POWEROFF,  # it has written its memory to its own disk
 }
+SLEEP, ASLEEP = "s3", 3  # HVM with its own drivers: the word, and the ACPI state that follows
 FEATURES = ("feature-poweroff", "feature-reboot", "feature-suspend")
 BOOT_ENDS = {"crash": ShutdownReason.CRASH, "reboot": ShutdownReason.REBOOT}
 WATCHED = ("control/shutdown", "control/sysrq", "memory/target", "device")
@@ -50,6 +53,7 @@ _READ: dict[str, Callable[[str], object]] = {
     "shutdown": _one_of("obey", "ignore", "hang", "crash"),
     "shutdown_s": float,
     "ready": str,
+    "ticks_s": float,
 }
 
 
@@ -60,6 +64,7 @@ class Behaviour:
     shutdown: str = "obey"
     shutdown_s: float = 0.05
     ready: str = ""
+    ticks_s: float = 0.0
 
     def told(self, words: str) -> "Behaviour":
         """Changed by the `sim.…` words of a text; the rest of the text is ignored.
@@ -109,8 +114,20 @@ class Guest:
         self._has_started = False
         self._is_due = False  # booted as far as it can without XenStore
         self._is_up = False
+        self._was_saved = False
         self._frontends: Frontends | None = None
         self._due: list[Callable[[], None]] = []
+        self._ticks = 0
+        self._clock = 0  # which chain of ticks goes on
+
+    def saved(self) -> dict[str, Any]:
+        """What its memory holds."""
+        return {"cmdline": self.cmdline, "behaviour": asdict(self.behaviour), "ticks": self._ticks}
+
+    def wake_up_as(self, saved: Mapping[str, Any]) -> None:
+        """Instead of booting it goes on from here, once it runs and XenStore listens."""
+        self._ticks = int(saved["ticks"])
+        self._has_started = self._is_due = self._was_saved = True
 
     # What happens to it
 
@@ -133,7 +150,11 @@ class Guest:
 
     def resumed(self) -> None:
         self.is_over = False
-        self._act(lambda: self._around.print("GUEST RESUMED"))
+        self._act(self._go_on_counting)
+
+    def _go_on_counting(self) -> None:
+        self._around.print("GUEST RESUMED")
+        self._start_clock()
 
     def event(self, path: str, token: str) -> None:
         """A watch fired."""
@@ -170,9 +191,26 @@ class Guest:
         for path in WATCHED:
             watch = self._around.store.watch(self.peer, path, b"")
             self.peer.send_event(watch, watch.path)
+        if self._was_saved:
+            self._go_on_counting()
+            return
         self._around.print(f"GUEST READY domid={self._read('domid')}")
         if self.behaviour.ready:
             self._around.print(self.behaviour.ready)
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self._clock += 1
+        if self.behaviour.ticks_s:
+            chain = self._clock
+            self._later(self.behaviour.ticks_s, lambda: self._tick(chain))
+
+    def _tick(self, chain: int) -> None:
+        if chain != self._clock:
+            return
+        self._ticks += 1
+        self._around.print(f"GUEST TICK {self._ticks}")
+        self._later(self.behaviour.ticks_s, lambda: self._tick(chain))
 
     def _answer(self, path: str, token: str) -> None:
         if token or path.startswith("device"):
@@ -190,6 +228,10 @@ class Guest:
 
     def _stop(self, word: str) -> None:
         self._around.print(f"GUEST shutdown {word}")
+        if word == SLEEP and self.kind != "pv":
+            self._write("control/shutdown", "")
+            self._around.set_param(HvmParam.ACPI_S_STATE, ASLEEP)
+            return
         reason = REASONS.get(word)
         if reason is None or self.behaviour.shutdown == "ignore":
             return

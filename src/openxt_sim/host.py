@@ -6,8 +6,9 @@
 
 import errno
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from openxt_core.ids import DOM0, Domid
 from openxt_sim import refusals
@@ -129,6 +130,19 @@ class Host:
         if domid in self.guests:
             self.guests[domid].resumed()
         self.pump()
+
+    def save(self, domid: Domid) -> dict[str, Any]:
+        document = self.machine.save(domid)
+        return document | {"guest": self.guests[domid].saved()}
+
+    def restore(self, domid: Domid, saved: Mapping[str, Any], store_port: int, console_port: int) -> Rings:
+        rings = self.machine.restore(domid, saved, store_port, console_port)
+        memory, kind = saved["guest"], str(saved["kind"])
+        behaviour = Behaviour(**memory["behaviour"])
+        guest = Guest(domid, kind, memory["cmdline"], behaviour, self._around(domid))
+        guest.wake_up_as(memory)
+        self.guests[domid] = guest
+        return rings
 
     def destroy_domain(self, domid: Domid) -> None:
         self.machine.destroy_domain(domid)

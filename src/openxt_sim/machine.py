@@ -7,7 +7,8 @@ What a guest does with its life is the business of `guests`.
 
 import errno
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from openxt_core.ids import DOM0, DOM0_UUID, Domid, Uuid
 from openxt_sim import refusals
@@ -168,6 +169,27 @@ class Machine:
             raise XenError("resume", errno.ENODATA if fast else errno.EPERM)
         domain.shutdown = None
 
+    def save(self, domid: Domid) -> dict[str, Any]:
+        """What `restore` needs.  EINVAL unless it is suspended."""
+        domain = self._other("save", domid)
+        if domain.image is None or domain.shutdown is not ShutdownReason.SUSPEND:
+            raise XenError("save", errno.EINVAL, "the domain is not suspended")
+        image, params = asdict(domain.image), {str(param): value for param, value in domain.params.items()}
+        return {"kind": domain.kind, "memory_kib": domain.memory_kib, "image": image, "params": params}
+
+    def restore(self, domid: Domid, saved: Mapping[str, Any], store_port: int, console_port: int) -> Rings:
+        """Rings and memory as they were, ports as they are now."""
+        domain = self._other("restore", domid)
+        if domain.image is not None or domain.kind != saved["kind"]:
+            raise XenError("restore", errno.EINVAL)
+        if saved["memory_kib"] > min(domain.max_memory_kib, self.free_kib):
+            raise XenError("restore", errno.ENOMEM)
+        domain.memory_kib = saved["memory_kib"]
+        image = ImageSpec(**saved["image"])
+        domain.image = replace(image, store_port=store_port, console_port=console_port)
+        domain.params |= {int(param): value for param, value in saved["params"].items()}
+        return self._lay_out(domain)
+
     # Memory
 
     def set_max_memory(self, domid: Domid, kib: int) -> None:
@@ -252,8 +274,13 @@ class Machine:
             raise XenError(call, errno.EINVAL)
         self._take_memory(call, domain, image.memory_kib)
         domain.image = image
-        if pv:
-            frame = 0x100000 + domid * 0x10000  # machine frames: any numbers will do
+        return self._lay_out(domain)
+
+    def _lay_out(self, domain: Domain) -> Rings:
+        image = domain.image
+        assert image is not None
+        if not domain.is_hvm:
+            frame = 0x100000 + domain.domid * 0x10000  # machine frames: any numbers will do
             return Rings(store=frame + 1, console=frame + 2)
         rings = Rings(store=SPECIAL_PFN + 4, console=SPECIAL_PFN + 7)
         domain.params[HvmParam.STORE_PFN], domain.params[HvmParam.STORE_EVTCHN] = (

@@ -138,6 +138,16 @@ class Rings:
     console: int
 
 
+class SaveTalk(Protocol):
+    """What `save` asks of its caller, from the thread that saves."""
+
+    def suspend(self) -> bool:
+        """Have the guest suspend.  True once Xen says that it has; False, or an exception, ends the save."""
+
+    def log_dirty(self, enable: bool) -> None:
+        """HVM, live: the device model shall (not) tell which pages it writes."""
+
+
 class Hypervisor(Protocol):
     """Blocking calls.  Memory in KiB, times in ns.  Raises XenError."""
 
@@ -206,7 +216,18 @@ class Hypervisor(Protocol):
         ...
 
     def resume(self, domid: Domid, *, fast: bool) -> None:
-        """Go on after a suspend that was not saved."""
+        """Go on after a suspend, in the same domain.  `fast`: the guest is told that it was not moved."""
+        ...
+
+    def save(self, domid: Domid, descriptor: int, talk: SaveTalk, *, live: bool) -> None:
+        """Write memory and vcpus to an open file.  The domain stays suspended in the end.
+
+        `live`: most of it is written while the guest still runs.  Takes long: in a thread of its own.
+        """
+        ...
+
+    def restore(self, domid: Domid, descriptor: int, store_port: int, console_port: int) -> Rings:
+        """Read what `save` wrote into a new, empty domain of the same kind, which is paused then."""
         ...
 
     def read_console_ring(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from openxt_core.errors import Unavailable
 from openxt_core.ids import DOM0, Domid
+from openxt_xen import libxc_migration as migration
 from openxt_xen.hypervisor import (
     DomainInfo,
     DomainSpec,
@@ -21,6 +22,7 @@ from openxt_xen.hypervisor import (
     Kind,
     PhysInfo,
     Rings,
+    SaveTalk,
     ShutdownReason,
     Version,
     XenError,
@@ -199,6 +201,14 @@ class LibXc:
 
     def resume(self, domid: Domid, *, fast: bool) -> None:
         self._on(domid, "xc_domain_resume", fast)
+
+    def save(self, domid: Domid, descriptor: int, talk: SaveTalk, *, live: bool) -> None:
+        self._require("xc_domain_save", domid)
+        migration.save(self._calls, domid, descriptor, talk, live=live)
+
+    def restore(self, domid: Domid, descriptor: int, store_port: int, console_port: int) -> Rings:
+        self._require("xc_domain_restore", domid)
+        return migration.restore(self._calls, domid, descriptor, store_port, console_port)
 
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
         self._on(domid, "xc_domain_send_trigger", trigger, vcpu)

@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -202,6 +204,8 @@ ON_A_DOMAIN: list[Callable[[Hypervisor], object]] = [
     lambda keeper: keeper.set_hvm_param(ABSENT, HvmParam.TIMER_MODE, 1),
     lambda keeper: keeper.set_tsc_default(ABSENT),
     lambda keeper: keeper.send_trigger(ABSENT, 0),
+    lambda keeper: keeper.save(ABSENT, 0, Talk(keeper, ABSENT), live=False),
+    lambda keeper: keeper.restore(ABSENT, 0, 1, 2),
 ]
 
 
@@ -283,6 +287,105 @@ def test_a_resumed_domain_may_stop_again_for_another_reason(
     assert not look(hypervisor, domid).is_dead
     hypervisor.shutdown(domid, ShutdownReason.REBOOT)
     assert look(hypervisor, domid).shutdown is ShutdownReason.REBOOT
+
+
+# Saving and restoring
+
+
+@dataclass
+class Talk:
+    """Stops the domain by force, as an HVM domain without drivers of its own has to be."""
+
+    hypervisor: Hypervisor
+    domid: Domid
+    answer: bool = True
+    failure: Exception | None = None
+
+    def suspend(self) -> bool:
+        if self.failure is not None:
+            raise self.failure
+        if self.answer:
+            self.hypervisor.shutdown(self.domid, ShutdownReason.SUSPEND)
+        return self.answer
+
+    def log_dirty(self, enable: bool) -> None:
+        """There is no device model."""
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Iterator[BinaryIO]:
+    with (tmp_path / "stream").open("w+b") as file:
+        yield file
+
+
+def built(hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid]) -> Domid:
+    domid = create(Kind.PVH)
+    prepare(hypervisor, domid, Kind.PVH)
+    build(hypervisor, domid, Kind.PVH, image(hypervisor, environ, domid, Kind.PVH))
+    return domid
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_saved_domain_is_restored_with_its_memory_and_rings(
+    hypervisor: Hypervisor,
+    environ: dict[str, str],
+    create: Callable[..., Domid],
+    stream: BinaryIO,
+    live: bool,
+) -> None:
+    first = built(hypervisor, environ, create)
+    hypervisor.save(first, stream.fileno(), Talk(hypervisor, first), live=live)
+    assert look(hypervisor, first).shutdown is ShutdownReason.SUSPEND
+    store = hypervisor.get_hvm_param(first, HvmParam.STORE_PFN)
+    second = create(Kind.PVH)
+    hypervisor.set_max_memory(second, MEMORY_KIB + SLACK_KIB)
+    hypervisor.set_paging_pool(second, 2048)
+    ports = [hypervisor.alloc_unbound_port(second, DOM0) for _ in range(2)]
+    stream.seek(0)
+    rings = hypervisor.restore(second, stream.fileno(), *ports)
+    info = look(hypervisor, second)
+    assert info.paused
+    assert not info.is_dead
+    assert info.memory_kib == look(hypervisor, first).memory_kib
+    assert rings.store == store == hypervisor.get_hvm_param(second, HvmParam.STORE_PFN)
+    assert hypervisor.get_hvm_param(second, HvmParam.STORE_EVTCHN) == ports[0]
+
+
+def test_a_guest_that_does_not_suspend_is_not_saved(
+    hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid], stream: BinaryIO
+) -> None:
+    domid = built(hypervisor, environ, create)
+    with pytest.raises(XenError):
+        hypervisor.save(domid, stream.fileno(), Talk(hypervisor, domid, answer=False), live=False)
+    assert not look(hypervisor, domid).is_dead
+
+
+def test_what_the_callers_part_raises_comes_through(
+    hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid], stream: BinaryIO
+) -> None:
+    domid = built(hypervisor, environ, create)
+    talk = Talk(hypervisor, domid, failure=TimeoutError("too slow"))
+    with pytest.raises(TimeoutError, match="too slow"):
+        hypervisor.save(domid, stream.fileno(), talk, live=False)
+
+
+def test_a_save_to_a_full_disk_fails(
+    hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid]
+) -> None:
+    domid = built(hypervisor, environ, create)
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        call = partial(hypervisor.save, domid, full.fileno(), Talk(hypervisor, domid), live=False)
+        assert errno_of(call) == errno.ENOSPC
+
+
+@pytest.mark.parametrize("content", [b"", b"no such stream at all", bytes(64)])
+def test_what_is_no_stream_is_not_restored(
+    hypervisor: Hypervisor, create: Callable[..., Domid], stream: BinaryIO, content: bytes
+) -> None:
+    domid = create(Kind.PVH)
+    stream.write(content)
+    stream.seek(0)
+    assert errno_of(partial(hypervisor.restore, domid, stream.fileno(), 1, 2)) != 0
 
 
 # Memory
