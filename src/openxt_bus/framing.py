@@ -142,13 +142,24 @@ def _text(message: bytes, at: int, size: int) -> tuple[str, int]:
 
 def first_string(message: bytes, header: Header) -> str | None:
     """The first body argument if it is a string, else None."""
-    if not header.signature.startswith("s"):
-        return None
-    try:
-        size = struct.unpack_from(header.order + "I", message, header.body_at)[0]
-        return _text(message, header.body_at + 4, size)[0]
-    except (struct.error, IndexError, UnicodeDecodeError, FramingError):
-        return None
+    return next(iter(leading_strings(message, header, 1, "s")), None)
+
+
+def leading_strings(message: bytes, header: Header, count: int, kinds: str = "so") -> list[str]:
+    """The first body arguments as long as they are strings (or object paths), at most `count`."""
+    found: list[str] = []
+    at = header.body_at
+    for code in header.signature[:count]:
+        if code not in kinds:
+            break
+        try:
+            size = struct.unpack_from(header.order + "I", message, at)[0]
+            text, at = _text(message, at + 4, size)
+        except (struct.error, IndexError, UnicodeDecodeError, FramingError):
+            break
+        found.append(text)
+        at = (at + 3) & ~3
+    return found
 
 
 def error_reply(to: Header, serial: int, name: str, text: str) -> bytes:

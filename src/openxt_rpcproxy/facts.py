@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A message's header and its source → the facts that rules are asked about.  Pure."""
 
-from openxt_bus.framing import Header, MessageType, first_string
+from openxt_bus.framing import Header, MessageType, leading_strings
 from openxt_rpcproxy.rules.model import Direction, Facts, Kind, Source
 
 _KINDS = {
@@ -15,27 +15,31 @@ _PROPERTY_CALLS = frozenset({"Get", "Set", "GetAll"})
 
 
 def facts_of(message: bytes, header: Header, direction: Direction, source: Source) -> Facts:
-    fields = (
+    """A call of Get, Set or GetAll without an interface may be taken for one of a property."""
+    property_call = (
+        header.type == MessageType.METHOD_CALL
+        and header.member in _PROPERTY_CALLS
+        and header.interface in ("", _PROPERTIES)
+    )
+    texts = leading_strings(message, header, 2 if property_call else 1)
+    known = {name: value for name, value in _fields(header) if value}
+    if texts:
+        known["arg0"] = texts[0]
+    is_named = property_call and header.interface == _PROPERTIES and header.signature.startswith("s")
+    if is_named and len(texts) == 2 and header.member != "GetAll":
+        known["property"] = texts[1]
+    kind = _KINDS.get(header.type, Kind.OTHER)  # type: ignore[call-overload]  # an int compares equal
+    return Facts(direction, kind, source, known, property_call, texts[0] if is_named and texts else "")
+
+
+def _fields(header: Header) -> tuple[tuple[str, str], ...]:
+    return (
         ("destination", header.destination),
         ("interface", header.interface),
         ("member", header.member),
         ("sender", header.sender),
+        ("path", header.path),
     )
-    return Facts(
-        direction,
-        _KINDS.get(header.type, Kind.OTHER),  # type: ignore[call-overload]  # an int compares equal
-        source,
-        {name: value for name, value in fields if value},
-        _property_interface(message, header),
-    )
-
-
-def _property_interface(message: bytes, header: Header) -> str:
-    if header.type != MessageType.METHOD_CALL or header.interface != _PROPERTIES:
-        return ""
-    if header.member not in _PROPERTY_CALLS:
-        return ""
-    return first_string(message, header) or ""
 
 
 def subject(header: Header) -> str:

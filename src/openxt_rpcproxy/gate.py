@@ -2,7 +2,8 @@
 """One message of one conversation → may it pass?  Collects what the pure decision needs.
 
 The rules of a conversation are kept until any source of them changes, its verdicts until any VM changes as
-well.  A verdict is kept by everything that `decide` looks at, so that it is the one it would give again.
+well.  A verdict is kept by everything that `decide` looks at, which the rules in force say, so that it is the
+one it would give again.  Not all of it is in the header: `arg0` and `property` are arguments.
 """
 
 import logging
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 ALLOW = Decision(Verdict.ALLOW)
 MAX_VERDICTS = 1024  # kept per conversation: a guest may make up as many names as it likes
+MAX_KEPT = 2048  # characters of what a verdict is kept by; a longer one is found anew each time
 
 
 class Properties(Protocol):
@@ -43,6 +45,7 @@ class Gate:
         self._vms = vms
         self._verbose = verbose
         self._rules: tuple[Rule, ...] = ()
+        self._asked: frozenset[str] = frozenset()  # names of facts that any rule looks at
         self._revision = -1
         self._changes = -1
         self._verdicts: dict[tuple[object, ...], Decision] = {}
@@ -60,10 +63,10 @@ class Gate:
 
     async def ask(self, facts: Facts) -> Decision:
         """The verdict on facts, whoever gathered them."""
-        key = (facts.direction, facts.kind, facts.property_interface, *facts.known.items())
         while True:
             if self._revision != self._sources.revision or self._changes != self._vms.changes:
                 await self._refresh()
+            key = self._key(facts)
             decision = self._verdicts.get(key)
             if decision is not None:
                 return decision
@@ -73,7 +76,14 @@ class Gate:
             assert self._source.uuid is not None
             await self._vms.learn(self._source.uuid, answer.property)
 
+    def _key(self, facts: Facts) -> tuple[object, ...]:
+        """Everything of these facts that the rules look at."""
+        asked = (item for item in facts.known.items() if item[0] in self._asked)
+        return (facts.direction, facts.kind, facts.property_call, facts.property_interface, *asked)
+
     def _keep(self, key: tuple[object, ...], decision: Decision) -> Decision:
+        if len(repr(key)) > MAX_KEPT:
+            return decision
         if len(self._verdicts) >= MAX_VERDICTS:
             self._verdicts.clear()
         self._verdicts[key] = decision
@@ -83,6 +93,7 @@ class Gate:
         """What changes while the rules are read is seen when the next message comes."""
         revision, changes = self._sources.revision, self._vms.changes
         self._rules = await self._sources.rules_for(self._source.uuid)
+        self._asked = frozenset(name for rule in self._rules for name in rule.wanted)
         self._verdicts.clear()
         self._revision, self._changes = revision, changes
 

@@ -7,14 +7,16 @@ A text with an error is refused whole, naming line and word: half a policy is no
 import re
 from collections.abc import Iterator
 
+from openxt_bus.names import is_object_path
 from openxt_core.errors import BadRequest
 from openxt_core.ids import Domid, parse_uuid
-from openxt_rpcproxy.rules.model import Direction, Kind, Rule, Verdict
+from openxt_rpcproxy.rules.model import BELOW, Direction, Kind, Rule, Verdict
 
 MAX_RULE_LENGTH = 4096
 
 _WORD = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*\Z")
-_PLAIN = ("destination", "interface", "member", "sender")
+_TEXT = re.compile(r"[!-~]+\Z")  # of paths and arguments; `#` has begun a comment before
+_PLAIN = ("destination", "interface", "member", "sender", "property")
 _SUBJECTS: dict[str, tuple[Direction, Kind | None]] = {
     f"{direction}-{kind}": (direction, kind)
     for direction in Direction
@@ -43,9 +45,6 @@ def parse_rule(text: str, origin: str) -> Rule:
         raise RuleError(f"{origin}: not one line of at most {MAX_RULE_LENGTH} characters")
     words = text.replace("\r", " ").replace("\t", " ").split(" ")
     words = [word for word in words if word]
-    for word in words:
-        if not _WORD.match(word):
-            raise RuleError(f"{origin}: {word!r:.80} is not a word of the rule language")
     try:
         return _Reader(iter(words), origin, " ".join(words)).read()
     except StopIteration:
@@ -64,7 +63,7 @@ class _Reader:
         self._properties: list[tuple[str, str | bool]] = []
 
     def read(self) -> Rule:
-        verdict = self._verdict(next(self._words))
+        verdict = self._verdict(self._word())
         subject = _SUBJECTS["inc-any"]
         first = next(self._words, None)
         if first in _SUBJECTS:
@@ -84,6 +83,12 @@ class _Reader:
             **self._single,  # type: ignore[arg-type]  # filled by _specifier, each with its own type
         )
 
+    def _word(self) -> str:
+        word = next(self._words)
+        if not _WORD.match(word):
+            raise self._error(f"{word!r:.80} is not a word of the rule language")
+        return word
+
     def _verdict(self, word: str) -> Verdict:
         try:
             return Verdict(word)
@@ -102,19 +107,33 @@ class _Reader:
 
     def _specifier(self, word: str) -> None:
         if word in _PLAIN:
-            self._wanted[word] = next(self._words)
+            self._wanted[word] = self._word()
+        elif word == "path":
+            self._wanted[word] = self._path(next(self._words))
+        elif word == "arg0":
+            self._wanted[word] = self._argument(next(self._words))
         elif word == "dom-uuid":
-            self._single["dom_uuid"] = parse_uuid(next(self._words))
+            self._single["dom_uuid"] = parse_uuid(self._word())
         elif word == "dom-id":
-            self._single["dom_id"] = Domid(self._number(next(self._words)))
+            self._single["dom_id"] = Domid(self._number(self._word()))
         elif word in ("dom-type", "dom-name"):
-            self._properties.append((word.removeprefix("dom-"), next(self._words)))
+            self._properties.append((word.removeprefix("dom-"), self._word()))
         elif word == "if-boolean":
-            self._properties.append((next(self._words), self._bool(next(self._words))))
+            self._properties.append((self._word(), self._bool(self._word())))
         elif word == "stubdom":
-            self._single["stubdom"] = self._bool(next(self._words))
+            self._single["stubdom"] = self._bool(self._word())
         else:
-            raise self._error(f"unknown word {word!r}")
+            raise self._error(f"unknown word {word!r:.80}")
+
+    def _path(self, word: str) -> str:
+        if not is_object_path(word.removesuffix(BELOW) or "/"):
+            raise self._error(f"{word!r:.80} is not an object path, nor one that ends in {BELOW}")
+        return word
+
+    def _argument(self, word: str) -> str:
+        if not _TEXT.match(word):
+            raise self._error(f"{word!r:.80} has characters that no rule can hold")
+        return word
 
     def _number(self, word: str) -> int:
         if not word.isdecimal() or int(word) > 0x7FFF:

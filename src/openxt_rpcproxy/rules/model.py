@@ -28,12 +28,16 @@ class Kind(enum.StrEnum):
 
 # What a message of each kind can have at all; a specifier of anything else is not compared.
 POSSIBLE: Mapping[Kind, frozenset[str]] = {
-    Kind.CALL: frozenset({"destination", "interface", "member", "sender"}),
-    Kind.SIGNAL: frozenset({"interface", "member", "sender"}),
-    Kind.RETURN: frozenset({"destination", "sender"}),
-    Kind.ERROR: frozenset({"destination", "sender"}),
-    Kind.OTHER: frozenset(),
+    Kind.CALL: frozenset({"destination", "interface", "member", "sender", "path", "property", "arg0"}),
+    Kind.SIGNAL: frozenset({"interface", "member", "sender", "path", "property", "arg0"}),
+    Kind.RETURN: frozenset({"destination", "sender", "property", "arg0"}),
+    Kind.ERROR: frozenset({"destination", "sender", "property", "arg0"}),
+    Kind.OTHER: frozenset({"destination", "interface", "member", "sender", "path", "property", "arg0"}),
 }
+
+
+BELOW = "/*"
+"""How a `path` or `arg0` of a rule ends that stands for everything below it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Rule:
     verdict: Verdict
     direction: Direction = Direction.INCOMING
     kind: Kind | None = None  # None: any
-    wanted: Mapping[str, str] = field(default_factory=dict)  # destination, interface, member, sender
+    wanted: Mapping[str, str] = field(default_factory=dict)  # destination … arg0: the names in POSSIBLE
     stubdom: bool | None = None  # None: the word is absent
     dom_uuid: Uuid | None = None
     dom_id: Domid | None = None
@@ -68,8 +72,9 @@ class Facts:
     direction: Direction
     kind: Kind
     source: Source
-    known: Mapping[str, str] = field(default_factory=dict)  # destination, interface, member, sender
-    property_interface: str = ""  # first argument of Properties.Get/Set/GetAll
+    known: Mapping[str, str] = field(default_factory=dict)  # what it has of the names in POSSIBLE
+    property_call: bool = False  # Properties.Get, Set or GetAll, or a call that may be taken for one
+    property_interface: str = ""  # the first argument of such a call
 
 
 @dataclass(frozen=True)

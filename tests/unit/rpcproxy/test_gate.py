@@ -41,6 +41,10 @@ class Vm:
 
 
 RULES = (
+    "allow path /a/*",
+    "deny path /a/b",
+    "allow property p",
+    "deny arg0 m",
     "allow destination A",
     "deny destination A member m",
     "allow interface I if-boolean flag true",
@@ -51,23 +55,24 @@ RULES = (
     "allow stubdom true",
     "allow dom-uuid " + UUID,
 )
+NAMES = ("destination", "interface", "member", "sender", "path", "property", "arg0")
 names = st.sampled_from(["", "A", "B", "I", "J", "m", "n"])
 facts = st.builds(
     lambda direction, kind, about, *values: Facts(
         direction,
         kind,
         SOURCE,
-        {
-            name: value
-            for name, value in zip(("destination", "interface", "member", "sender"), values, strict=True)
-            if value
-        },
+        {name: value for name, value in zip(NAMES, values, strict=True) if value},
+        bool(about),
         about,
     ),
     st.sampled_from(Direction),
     st.sampled_from(Kind),
     names,
     *[names] * 4,
+    st.sampled_from(["", "/a", "/a/b", "/a/c"]),
+    st.sampled_from(["", "p", "q"]),
+    names,
 )
 steps = st.one_of(
     facts,

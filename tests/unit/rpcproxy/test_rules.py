@@ -32,7 +32,7 @@ deny destination A interface K member Set""",
 def call(destination: str, interface: str, member: str, about: str = "", source: Source = GUEST) -> Facts:
     fields = {"destination": destination, "interface": interface, "member": member}
     known = {name: value for name, value in fields.items() if value}
-    return Facts(Direction.INCOMING, Kind.CALL, source, known, about)
+    return Facts(Direction.INCOMING, Kind.CALL, source, known, about != "", about)
 
 
 def signal(interface: str, member: str, direction: Direction = Direction.INCOMING) -> Facts:
@@ -223,3 +223,77 @@ def test_the_default_policy_allows_what_guests_need_and_no_more(
     decision = decide(default_rules, facts, known)
     assert isinstance(decision, Decision)
     assert decision.verdict == verdict
+
+
+def get(name: str = "", about: str = "K", member: str = "Get") -> Facts:
+    known = {"destination": "A", "interface": PROPERTIES, "member": member, "arg0": about, "property": name}
+    known = {key: value for key, value in known.items() if value}
+    return Facts(Direction.INCOMING, Kind.CALL, GUEST, known, True, about)
+
+
+@pytest.mark.parametrize(
+    ("rules", "facts", "verdict"),
+    [
+        ("allow property memory", get("memory"), "allow"),
+        ("allow interface K property memory member Get", get("memory"), "allow"),
+        ("allow property memory", get("vcpus"), "deny"),
+        ("allow property memory", get(), "deny"),
+        ("allow property memory", call("A", "I", "m"), "deny"),
+        ("allow property memory", signal("J", "n"), "deny"),
+        ("allow all\ndeny property memory", call("A", "I", "m"), "allow"),
+        ("allow all\ndeny property memory", get("memory"), "deny"),
+        ("allow all\ndeny property memory", get("vcpus"), "allow"),
+        ("allow all\ndeny property memory", get(member="GetAll"), "deny"),
+        ("allow all\ndeny interface K", get("memory", ""), "deny"),
+        ("allow interface " + PROPERTIES, get("memory", ""), "allow"),
+    ],
+)
+def test_a_property_rule_is_about_properties_and_an_unnamed_one_may_be_any(
+    rules: str, facts: Facts, verdict: str
+) -> None:
+    decision = decide(parse_rules(rules, "here"), facts, {})
+    assert isinstance(decision, Decision)
+    assert decision.verdict == verdict
+
+
+@pytest.mark.parametrize("word", ["path", "arg0"])
+@pytest.mark.parametrize(
+    ("wanted", "value", "verdict"),
+    [
+        ("/vm/a", "/vm/a", "allow"),
+        ("/vm/a", "/vm/ab", "deny"),
+        ("/vm/a", "/vm/a/b", "deny"),
+        ("/vm/*", "/vm/a/b", "allow"),
+        ("/vm/*", "/vm", "deny"),
+        ("/vm/*", "/vmx", "deny"),
+        ("/vm/*", None, "deny"),
+    ],
+)
+def test_paths_and_first_arguments_are_equal_or_below(
+    word: str, wanted: str, value: str | None, verdict: str
+) -> None:
+    facts = Facts(Direction.INCOMING, Kind.CALL, GUEST, {} if value is None else {word: value})
+    for kind in ("", "inc-method-call "):
+        decision = decide(parse_rules(f"allow {kind}{word} {wanted}", "here"), facts, {})
+        assert isinstance(decision, Decision)
+        assert decision.verdict == verdict
+    missing = decide(parse_rules(f"allow all\ndeny {word} {wanted}", "here"), facts, {})
+    assert isinstance(missing, Decision)
+    assert missing.verdict == ("deny" if value is None or verdict == "allow" else "allow")
+
+
+@pytest.mark.parametrize("text", ["allow path vm", "allow path /a//b", "allow path /a/", "allow arg0 \x7f"])
+def test_a_path_or_argument_that_none_can_be_is_refused(text: str) -> None:
+    with pytest.raises(RuleError, match=r"path|characters"):
+        parse_rule(text, "here")
+
+
+def test_the_root_and_everything_below_it_can_be_named() -> None:
+    assert parse_rule("allow path /", "here").wanted == {"path": "/"}
+    assert parse_rule("allow path /*", "here").wanted == {"path": "/*"}
+
+
+def test_a_message_of_an_unknown_type_satisfies_no_allow_that_names_anything() -> None:
+    facts = Facts(Direction.INCOMING, Kind.OTHER, GUEST)
+    for rule in ("allow destination A", "allow interface I", "allow member m", "allow path /a"):
+        assert decide(parse_rules(rule, "here"), facts, {}) == Decision(Verdict.DENY)
