@@ -85,6 +85,10 @@ class Disk:
     def sync(self, fd: int) -> None:
         os.fsync(fd)
 
+    def sync_file(self, path: str) -> None:
+        """`sync` of a file that is not open here."""
+        self._sync(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
     def close(self, fd: int) -> None:
         os.close(fd)
 
@@ -97,7 +101,10 @@ class Disk:
 
     def sync_folder(self, path: str) -> None:
         """Until then, a crash may undo what was renamed or removed in it."""
-        fd = os.open(self.at(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._sync(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def _sync(self, path: str, flags: int) -> None:
+        fd = os.open(self.at(path), flags)
         try:
             os.fsync(fd)
         finally:

@@ -41,6 +41,7 @@ class Files:
     def __init__(self, disk: Disk, now: Callable[[], float] = time.time) -> None:
         self._disk = disk
         self._now = now
+        self._ready_folders: set[str] = set()
 
     # Reading
 
@@ -183,8 +184,15 @@ class Files:
 
     def save(self, unit: Unit, content: bytes) -> None:
         """The unit's file gets this content.  Durable once the folder is synced too."""
-        self._disk.make_folder(_folder(unit.file))
+        self._prepare(_folder(unit.file))
         self._put(unit.file, content)
+
+    def _prepare(self, folder: str) -> None:
+        """A folder must not be lost with all that is saved in it."""
+        if folder not in self._ready_folders:
+            self._disk.make_folder(folder)
+            self._disk.sync_folder(_folder(folder))
+            self._ready_folders.add(folder)
 
     def remove(self, unit: Unit) -> None:
         self._disk.remove(unit.file)
@@ -194,6 +202,21 @@ class Files:
 
     def _put(self, file: str, content: bytes) -> None:
         temporary = file + TEMPORARY
+        try:
+            self._write(temporary, content)
+            self._disk.rename(temporary, file)
+        except OSError:
+            self._drop(temporary)
+            raise
+
+    def _drop(self, temporary: str) -> None:
+        """The next start would take it for the file, once the file's entry has been removed."""
+        try:
+            self._disk.remove(temporary)
+        except OSError as error:
+            log.warning("%s stays: %s", temporary, error)
+
+    def _write(self, temporary: str, content: bytes) -> None:
         fd = self._disk.open_new(temporary)
         try:
             rest = memoryview(content)
@@ -203,7 +226,6 @@ class Files:
             self._disk.sync(fd)
         finally:
             self._disk.close(fd)
-        self._disk.rename(temporary, file)
 
 
 _BAD = FilePtr("")

@@ -5,6 +5,11 @@
 while a power cut may cost what the last save did not cover.  A save starts a new generation
 and removes the older ones when all files are durable.  A new process never goes on with an old file.
 
+After a power cut each part is as the last save left it, or as it was at a later moment, never a mix: before
+a file is touched the closed generations are synced, so that a replay over old and new files ends in the new
+state; a generation begins when the name of the one before is durable, so that none is missing in between;
+and the removal of those that a save made superfluous is durable before the next save begins.
+
 A record is a line: checksum, space, JSON array, newline.  The first broken line ends a file.
 
     ["s", number, path, text]      the entry became a string leaf
@@ -100,10 +105,13 @@ class Journal:
         self._lock = threading.Lock()  # changes come from the loop, notes of saves from the saving thread
         self._file: RecordFile | None = None
         self._oldest = 1
+        self._unsynced: set[int] = set()  # generations whose content a power cut may take
+        self._is_settled = True  # what was made and removed in the folder is durable
         self.generation = 0
         """Number of the file that is written now."""
         self.number = 0
         """Of the last change."""
+        self._is_rotated = False  # the current generation holds nothing of the save that is under way
 
     def replay(self) -> Replay:
         """What was left behind; writing goes on behind it.  Raises OSError."""
@@ -112,6 +120,8 @@ class Journal:
             for record in decode(self._disk.read(f"{PREFIX}{generation}")):
                 replay.add(record)
             self.generation = generation
+            self._unsynced.add(generation)
+            self._is_settled = False
         self.number = replay.last
         return replay
 
@@ -142,15 +152,31 @@ class Journal:
         with self._lock:
             try:
                 self._open_next()
+                self._is_rotated = True
             except OSError as error:
                 log.warning("no new journal, the old one goes on: %s", error)
+                self._is_rotated = False
         return self.generation - 1
+
+    def make_durable(self) -> None:
+        """To be called after `rotate`, before the first file is touched.  Raises OSError."""
+        for generation in sorted(self._unsynced - ({self.generation} if self._is_rotated else set())):
+            self._disk.sync_file(f"{PREFIX}{generation}")
+            self._unsynced.discard(generation)
 
     def drop(self, generation: int) -> None:
         """Everything up to this generation is durable in the files.  Raises OSError."""
         while self._oldest <= generation:
+            self._is_settled = False
             self._disk.remove(f"{PREFIX}{self._oldest}")
+            self._unsynced.discard(self._oldest)
             self._oldest += 1
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._is_settled:
+            self._disk.sync_folder("")
+            self._is_settled = True
 
     def close(self) -> None:
         """Nothing that was appended depends on it."""
@@ -176,8 +202,11 @@ class Journal:
                 raise Unavailable(f"cannot write {self._disk.at(name)}: {error.strerror}") from error
 
     def _open_next(self) -> RecordFile:
+        self._settle()
+        self._is_settled = False
         new = RecordFile(self._disk, f"{PREFIX}{self.generation + 1}")
         self.close()
         self._file = new
         self.generation += 1
+        self._unsynced.add(self.generation)
         return new

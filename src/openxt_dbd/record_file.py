@@ -28,33 +28,33 @@ class RecordFile:
         self._end = 0  # of the records in the window
         self._limit = 0  # of the room in the window
         try:
-            self._make_room(b"")
+            self._make_room(0)
         except OSError:
             disk.close(self._fd)
             raise
 
     def append(self, record: bytes) -> None:
         """Raises OSError, and then the file counts as before."""
+        if self._end + len(record) > self._limit:
+            self._make_room(len(record))
         end = self._end + len(record)
-        if end > self._limit:
-            self._make_room(record)
-        else:
-            self._window[self._end : end] = record
-            self._end = end
+        self._window[self._end : end] = record
+        self._end = end
 
     def close(self) -> None:
         self._window.close()
         self._disk.close(self._fd)
 
-    def _make_room(self, record: bytes) -> None:
-        """Write the record with room behind it, and look at that room from now on."""
-        content = record + bytes(ROOM_BYTES)
-        start = self._base + self._end
-        if self._disk.write_at(self._fd, content, start) < len(content):
+    def _make_room(self, needed: int) -> None:
+        """Lengthen the file by so much and more, and look at that from now on.
+
+        The record itself comes later: of one that is refused nothing may be found.
+        """
+        start, room = self._base + self._end, bytes(needed + ROOM_BYTES)
+        if self._disk.write_at(self._fd, room, start) < len(room):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        end = start + len(record)
-        base = end - end % mmap.PAGESIZE
-        window = self._disk.map(self._fd, base, start + len(content) - base)
+        base = start - start % mmap.PAGESIZE
+        window = self._disk.map(self._fd, base, start + len(room) - base)
         self._window.close()
-        self._window, self._base, self._end = window, base, end - base
+        self._window, self._base, self._end = window, base, start - base
         self._limit = len(window)

@@ -39,6 +39,7 @@ class Save:
     def run(self) -> "Save":
         """Save each unit; one that fails does not stop the others."""
         fresh: list[Unit] = []
+        self._guard(self.journal.make_durable)
         for unit in self.units:
             try:
                 if self._save(unit):
@@ -47,7 +48,17 @@ class Save:
                 self.failed[unit] = error
         self.written = len(fresh)
         self._sync_folders(fresh)
+        if not self.failed:
+            self._guard(lambda: self.journal.drop(self.generation))
         return self
+
+    @staticmethod
+    def _guard(step: Callable[[], None]) -> None:
+        """What the journal cannot do now leaves it longer than needed, or less than a power cut needs."""
+        try:
+            step()
+        except OSError as error:
+            log.warning("the journal: %s", error)
 
     def _save(self, unit: Unit) -> bool:
         """Whether the file had to be touched."""
@@ -219,13 +230,10 @@ class Database:
         """Nothing is done with the database after this; a journal that nobody needs goes."""
         self._journal.close()
         if not self.dirty:
-            self._drop_journal(self._journal.generation)
-
-    def _drop_journal(self, generation: int) -> None:
-        try:
-            self._journal.drop(generation)
-        except OSError as error:
-            log.warning("an old journal stays: %s", error)
+            try:
+                self._journal.drop(self._journal.generation)
+            except OSError as error:
+                log.warning("an old journal stays: %s", error)
 
     def start_save(self) -> Save:
         """Freeze what is dirty for a save, and begin a new journal."""
@@ -241,9 +249,7 @@ class Database:
         )
 
     def end_save(self, save: Save) -> None:
-        """Take note of how a save went: what failed is dirty still, and the journal stays for it."""
+        """Take note of how a save went: what failed is dirty still, and the journal has stayed for it."""
         self._saving = ()
         for unit in save.failed:
             self._dirty.setdefault(unit)
-        if not save.failed:
-            self._drop_journal(save.generation)
