@@ -33,6 +33,7 @@ class Match:
     path_namespace: str = ""
     sender: str = ""
     arg0: str = ""
+    arg0path: str = ""  # with a slash at the end: the first argument is that, above or below it
 
     @property
     def key(self) -> Key:
@@ -49,6 +50,7 @@ class Match:
             "path": self.path,
             "path_namespace": self.path_namespace,
             "arg0": self.arg0,
+            "arg0path": self.arg0path,
         }
         parts = [f"{key}={_quoted(value)}" for key, value in wanted.items() if value]
         return ",".join(["type='signal'", *parts])
@@ -67,6 +69,7 @@ class Match:
             and (not self.sender or signal.sender == sender)
             and (not self.path_namespace or _is_below(signal.path, self.path_namespace))
             and (not self.arg0 or (len(signal.body) > 0 and signal.body[0] == self.arg0))
+            and (not self.arg0path or (len(signal.body) > 0 and _is_related(signal.body[0], self.arg0path)))
         )
 
 
@@ -82,6 +85,14 @@ def keys_of(signal: Signal) -> Iterator[Key]:
 
 def _is_below(path: str, namespace: str) -> bool:
     return path == namespace or path.startswith(namespace.rstrip("/") + "/")
+
+
+def _is_related(value: Value, wanted: str) -> bool:
+    """Source: D-Bus specification, match rules, arg0path."""
+    if not isinstance(value, str):
+        return False
+    above = value.endswith("/") and wanted.startswith(value)
+    return value == wanted or above or (wanted.endswith("/") and value.startswith(wanted))
 
 
 def _quoted(value: str) -> str:

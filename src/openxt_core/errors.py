@@ -67,6 +67,12 @@ class NotSupported(Refused):
     dbus_name = _DBUS + "NotSupported"
 
 
+class Conflict(Refused):
+    """The database was changed meanwhile, and nothing was done: read again and try again."""
+
+    dbus_name = "com.citrix.xenclient.db.Error.Conflict"
+
+
 class Unavailable(OpenxtError):
     """Something below does not answer: a daemon, a guest, Xen, the disk.  May be retried."""
 

@@ -51,10 +51,9 @@ async def serve(lifetime: Lifetime, options: argparse.Namespace, background: Bac
     guests = GuestUuids()
     lifetime.on_hangup(flusher.reread)
     bus = await lifetime.connect()
-    from openxt_bus.identity import Identity
-    from openxt_dbd.objects import Desk
+    from openxt_dbd.faces import serve_all
 
-    bus.serve(Desk(database, Identity(bus, guests.of)).objects())
+    await serve_all(bus, database, flusher, guests)
     await lifetime.own(bus, DBD_NAME)
     options.pidfile.parent.mkdir(parents=True, exist_ok=True)
     options.pidfile.write_text(f"{os.getpid()}\n")

@@ -42,6 +42,7 @@ class Files:
         self._disk = disk
         self._now = now
         self._ready_folders: set[str] = set()
+        self._bad: dict[str, str] = {}
 
     # Reading
 
@@ -52,6 +53,9 @@ class Files:
         loaded.root = self._as_root(main, loaded)
         for top, folder in FOLDERS.items():
             self._load_folder(top, folder, loaded)
+        for file, why in self.bad_files():
+            if not why:
+                log.warning("set aside by a former process, for you to look at: %s", file)
         return loaded
 
     def _as_root(self, main: Node, loaded: Loaded) -> Nodes | Repeated:
@@ -169,7 +173,27 @@ class Files:
         aside = self._aside_name(file)
         self._disk.rename(file, aside)
         self._disk.sync_folder(_folder(file))
+        self._bad[aside] = why
         log.error("%s is damaged (%s): set aside as %s, the rest is served", file, why, aside)
+
+    def bad_files(self) -> list[tuple[str, str]]:
+        """The files that were set aside, with what was wrong with those that this process found."""
+        found = [name for folder in ("", *FOLDERS.values()) for name in self._aside_in(folder)]
+        return [(str(self._disk.at(name)), self._bad.get(name, "")) for name in found]
+
+    def _aside_in(self, folder: str) -> list[str]:
+        try:
+            entries = self._disk.entries(folder)
+        except OSError:
+            return []
+        found: list[str] = []
+        for name, is_folder in entries:
+            path = f"{folder}/{name}" if folder else name
+            if is_folder and folder:
+                found += self._aside_in(path)
+            elif ASIDE in name and not is_folder:
+                found.append(path)
+        return found
 
     def _keep_copy(self, file: str) -> None:
         self._put(self._aside_name(file), self._disk.read(file))

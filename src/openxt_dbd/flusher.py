@@ -26,6 +26,8 @@ class Flusher:
         self._database = database
         self._delay_s = delay_s
         self._failures = 0
+        self.failure = ""
+        """Why the last save failed; empty if it did not."""
         self._woken = asyncio.Event()
         self._hurried = asyncio.Event()  # no pause before the next save
         self._is_stopping = False
@@ -85,6 +87,11 @@ class Flusher:
             self._report(save)
             return not save.failed
 
+    async def sync(self) -> None:
+        """Returns when every change made before the call is durable.  Raises Unavailable."""
+        if not await self.flush():
+            raise Unavailable(f"changes are kept, but not on disk yet: {self.failure}")
+
     async def _pause(self) -> None:
         delay_s = min(self._delay_s * 2**self._failures, MAX_DELAY_S)
         try:
@@ -97,10 +104,11 @@ class Flusher:
     def _report(self, save: Save) -> None:
         if not save.failed:
             log.info("saved %d files", save.written)
-            self._failures = 0
+            self._failures, self.failure = 0, ""
             return
         unit, error = next(iter(save.failed.items()))
+        self.failure = f"{unit.file}: {error}"
         report = log.error if not self._failures else log.warning
-        report("%d files not saved, will try again; %s: %s", len(save.failed), unit.file, error)
+        report("%d files not saved, will try again; %s", len(save.failed), self.failure)
         self._failures = min(self._failures + 1, 10)
         self.wake()

@@ -15,14 +15,13 @@ A record is a line: checksum, space, JSON array, newline.  The first broken line
     ["s", number, path, text]      the entry became a string leaf
     ["j", number, path, JSON]      the entry became this value
     ["d", number, path]            the entry went away
-    ["m", number, [record…]]       changes that were one operation: all of them or none
+    ["m", number, [record…]]       changes that were one operation, all of this number: all of them or none
     ["f", number, top, name, digest]   a file with this content holds everything up to that number
 
 Changes are unconditional, so that a replay over files of any age in between ends in the same values.  The
 "f" records make it exact, order of names included: what a file holds already is not replayed over it.
 """
 
-import itertools
 import logging
 import threading
 import zlib
@@ -110,7 +109,7 @@ class Journal:
         self.generation = 0
         """Number of the file that is written now."""
         self.number = 0
-        """Of the last change."""
+        """Of the last change: the database's revision.  What was one operation has one number."""
         self._is_rotated = False  # the current generation holds nothing of the save that is under way
 
     def replay(self) -> Replay:
@@ -122,16 +121,16 @@ class Journal:
             self.generation = generation
             self._unsynced.add(generation)
             self._is_settled = False
-        self.number = replay.last
+        self.number = max(self.number, replay.last)
         return replay
 
     def append(self, changes: Sequence[Change]) -> None:
         """The changes are safe from now on.  Raises Unavailable, and then none of them ever was there."""
-        records = list(map(change_record, itertools.count(self.number + 1), changes))
-        last = self.number + len(records)
+        number = self.number + 1
+        records = [change_record(number, change) for change in changes]
         # One line, even for several: what is left of a line that could not be written is no line.
-        self._append(encode(records[0] if len(records) == 1 else ("m", last, records)))
-        self.number = last
+        self._append(encode(records[0] if len(records) == 1 else ("m", number, records)))
+        self.number = number
 
     def append_string(self, path: Path, value: str) -> None:
         """`append` of the usual change: a string leaf."""

@@ -10,13 +10,14 @@ import builtins
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from openxt_api.db import DB, Db
 from openxt_bus.export import Face, ObjectTree
 from openxt_bus.identity import Caller
 from openxt_core.spec import Call, MaybeAwaitable
 from openxt_dbd import path as paths
+from openxt_dbd.draft import Draft
 from openxt_dbd.files import read_binary
 from openxt_dbd.path import Path
 from openxt_dbd.store import Database
@@ -44,14 +45,25 @@ class Desk:
         self.waiting: dict[str, asyncio.Future[None]] = {}
         self._callers = callers
 
-    def objects(self) -> ObjectTree:
+    def objects(self, *beside: Face) -> ObjectTree:
+        """The database at `/`, and other faces beside it."""
         tree = ObjectTree()
         face = LoggedDbObject if log.isEnabledFor(logging.DEBUG) else DbObject
-        tree.route("/", Face(DB, partial(face, self)))
+        tree.route("/", Face(DB, partial(face, self)), *beside)
         return tree
 
+    def run(
+        self, sender: str, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: Any
+    ) -> MaybeAwaitable[T]:
+        """Carry out an operation on a path as the sender means it."""
+        caller = self.cached(sender)
+        steps = paths.parse(path)
+        if caller is None or sender in self.waiting:
+            return self.in_turn(sender, operation, steps, values)
+        return operation(place_of(caller) + steps, *values)
+
     async def in_turn(
-        self, sender: str, operation: Callable[..., MaybeAwaitable[T]], steps: Path, values: tuple[str, ...]
+        self, sender: str, operation: Callable[..., MaybeAwaitable[T]], steps: Path, values: tuple[Any, ...]
     ) -> T:
         """Find out who the sender is and run its call behind its earlier ones."""
         before, mine = self.waiting.get(sender), asyncio.get_running_loop().create_future()
@@ -73,48 +85,43 @@ class DbObject(Db):
     def __init__(self, desk: Desk, call: Call) -> None:
         self.call = call
         self._desk = desk
+        self._store: Database | Draft = desk.database
 
     def read(self, path: str) -> MaybeAwaitable[str]:
-        return self._run(self._desk.database.read, path)
+        return self._run(self._store.read, path)
 
     def read_binary(self, path: str) -> MaybeAwaitable[bytes]:
         return self._run(self._read_binary, path)
 
     def write(self, path: str, value: str) -> MaybeAwaitable[None]:
-        return self._run(self._desk.database.write, path, value)
+        return self._run(self._store.write, path, value, self.call.sender)
 
     def dump(self, path: str) -> MaybeAwaitable[str]:
-        return self._run(self._desk.database.dump, path)
+        return self._run(self._store.dump, path)
 
     def inject(self, path: str, value: str) -> MaybeAwaitable[None]:
-        return self._run(self._desk.database.inject, path, value)
+        return self._run(self._store.inject, path, value, self.call.sender)
 
     def list(self, path: str) -> MaybeAwaitable[builtins.list[str]]:
-        return self._run(self._desk.database.names, path)
+        return self._run(self._store.names, path)
 
     def rm(self, path: str) -> MaybeAwaitable[None]:
-        return self._run(self._desk.database.rm, path)
+        return self._run(self._store.rm, path, self.call.sender)
 
     def exists(self, path: str) -> MaybeAwaitable[bool]:
-        return self._run(self._desk.database.exists, path)
+        return self._run(self._store.exists, path)
 
     def _run(self, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: str) -> MaybeAwaitable[T]:
-        desk, sender = self._desk, self.call.sender
-        caller = desk.cached(sender)
-        steps = paths.parse(path)
-        if caller is None or sender in desk.waiting:
-            return desk.in_turn(sender, operation, steps, values)
-        return operation(place_of(caller) + steps, *values)
+        return self._desk.run(self.call.sender, operation, path, *values)
 
     async def _read_binary(self, path: Path) -> bytes:
-        node = self._desk.database.binary(path)
-        return await asyncio.to_thread(read_binary, node)
+        return await asyncio.to_thread(read_binary, self._store.binary(path))
 
 
 class LoggedDbObject(DbObject):
     """Writes down each call, but never a value: it may be a secret."""
 
     def _run(self, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: str) -> MaybeAwaitable[T]:
-        size = sum(map(len, values))
+        size = sum(map(len, values[:1]))
         log.debug("%s %r by %s, %d characters", self.call.member, path, self.call.sender, size)
         return super()._run(operation, path, *values)

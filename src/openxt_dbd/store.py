@@ -5,21 +5,20 @@ Everything but `Save.run` is called on one thread.  When to save is not decided 
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from openxt_core.errors import BadRequest
 from openxt_dbd import json_text, placement, tree
+from openxt_dbd.draft import Draft, decide
 from openxt_dbd.files import NO_FILE, Files, Loaded, digest
 from openxt_dbd.journal import Journal, Replay
 from openxt_dbd.path import Path
 from openxt_dbd.path import text as text_of
 from openxt_dbd.placement import Unit
-from openxt_dbd.tree import ABSENT, Change, FilePtr, Node, Nodes, Repeated
+from openxt_dbd.recent import Made, Recent, Seen
+from openxt_dbd.tree import ABSENT, Absent, Change, FilePtr, Node, Nodes, Repeated
 
 log = logging.getLogger(__name__)
-
-UNREADABLE = "exception occured"  # sic: what the original says of JSON that is none
 
 
 @dataclass
@@ -94,6 +93,11 @@ class Database:
         self._journal = journal
         self.on_change: Callable[[], None] = lambda: None
         """Called when something is dirty after nothing was."""
+        self.on_news: Callable[[], None] = lambda: None
+        """Called when something has changed since the last `news`."""
+        self.recent = Recent()
+        self._has_news = False
+        self._told = 0
         self._root: Node = Nodes()
         self._owner = object()
         self._digests: dict[Unit, bytes] = {}
@@ -104,6 +108,11 @@ class Database:
     def root(self) -> Node:
         """The tree as it is now.  Changes when an operation changes it: `freeze` gives one to keep."""
         return self._root
+
+    @property
+    def revision(self) -> int:
+        """Of the last change; grows for ever."""
+        return self._journal.number
 
     @property
     def dirty(self) -> frozenset[Unit]:
@@ -122,10 +131,7 @@ class Database:
 
     def binary(self, path: Path) -> FilePtr:
         """The binary node at `path`.  Raises BadRequest."""
-        node = tree.find(self._root, path)
-        if not isinstance(node, FilePtr):
-            raise BadRequest("not a binary node")
-        return node
+        return tree.binary(self._root, path)
 
     def exists(self, path: Path) -> bool:
         return tree.exists(self._root, path)
@@ -137,49 +143,71 @@ class Database:
         node = tree.find(self._root, path)
         return json_text.dumps(None if node is ABSENT else node).decode()
 
-    def write(self, path: Path, value: str) -> None:
+    def write(self, path: Path, value: str, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
         holder = tree.find(self._root, path[:-1]) if len(path) > 2 else None
         # A node of our own was made since the last save, by a change of the same part: that is dirty already.
-        if type(holder) is Nodes and holder.owner is self._owner and type(holder.get(path[-1])) is str:
-            if holder[path[-1]] != value:
+        if type(holder) is Nodes and holder.owner is self._owner and type(old := holder.get(path[-1])) is str:
+            if old != value:
                 self._journal.append_string(path, value)
                 holder[path[-1]] = value
+                self._note(path, old, value, writer)
         else:
-            self._write_anywhere(path, value)
+            self._write_anywhere(path, value, writer)
 
-    def _write_anywhere(self, path: Path, value: str) -> None:
-        changes = tree.write(self._root, path, value)
+    def _write_anywhere(self, path: Path, value: str, writer: str) -> None:
+        changes = decide(self._root, "write", path, value)
         if not changes and tree.names(self._root, path):
             log.debug("a write over the entries of %r is ignored", text_of(path))
-        self._make(changes)
+        self._make(changes, writer)
 
-    def inject(self, path: Path, text: str) -> None:
+    def inject(self, path: Path, text: str, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
-        try:
-            node = json_text.loads(text, tree.MAX_DEPTH - len(path))
-        except json_text.BadText as error:
-            log.debug("inject refused: %s", error)
-            raise BadRequest(UNREADABLE) from error
-        self._make(tree.inject(self._root, path, node))
+        self._make(decide(self._root, "inject", path, text), writer)
 
-    def rm(self, path: Path) -> None:
+    def rm(self, path: Path, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
-        self._make(tree.rm(self._root, path))
+        self._make(decide(self._root, "rm", path, ""), writer)
 
-    def _make(self, changes: Sequence[Change]) -> None:
+    def commit(self, draft: Draft, unchanged: Iterable[Seen] = (), writer: str = "") -> int:
+        """Carry out a draft as one operation; the revision after it.
+
+        Raises Conflict if something that it rests on has changed, BadRequest, Refused, Unavailable; the tree
+        is then as before.
+        """
+        self.recent.need_unchanged(unchanged)
+        self._make(draft.rebased(self._root).changes, writer)
+        return self.revision
+
+    def _make(self, changes: Sequence[Change], writer: str) -> None:
         if not changes:
             return
-        for change in changes:
-            placement.check(change)
         self._journal.append(changes)
         for change in changes:
             unit = placement.unit_of(change.path)
-            if unit is not None:
-                self._apply(unit, change)
-                continue
-            for part, one in tuple(placement.split(self._root, change)):
+            parts = ((unit, change),) if unit is not None else tuple(placement.split(self._root, change))
+            for part, one in parts:
+                if part is not None:
+                    self._note(*tree.step(self._root, one, len(part.path)), writer)
                 self._apply(part, one)
+
+    def _note(self, path: Path, old: Node | Absent, new: Node | Absent, writer: str) -> None:
+        is_tree = isinstance(old, Nodes | Repeated) or isinstance(new, Nodes | Repeated)
+        self.recent.add(Made(self._journal.number, path, is_tree, writer))
+        if not self._has_news:
+            self._has_news = True
+            self.on_news()
+
+    def bad_files(self) -> list[tuple[str, str]]:
+        """Files that were set aside, and why if this process did it."""
+        return self._files.bad_files()
+
+    def news(self) -> Sequence[Made] | None:
+        """What was made since the last question; None if that is not known in detail."""
+        self._has_news = False
+        made = self.recent.since(self._told)
+        self._told = self.revision
+        return made
 
     def _apply(self, unit: Unit | None, change: Change) -> None:
         if unit is None:
@@ -209,10 +237,18 @@ class Database:
         self._root, self._owner, self._digests = loaded.root, object(), loaded.digests
         self._dirty = {}
         self._replay(self._journal.replay(), loaded)
+        self._forget_the_past()
         for unit in loaded.strays:
             self._dirty[unit] = None
         if self._dirty:
             self.on_change()
+
+    def _forget_the_past(self) -> None:
+        """The files may say anything: nothing that was seen before them counts as unchanged."""
+        self._journal.number += 1
+        self.recent = Recent(self.revision)
+        self._has_news = True
+        self.on_news()
 
     def _replay(self, replay: Replay, loaded: Loaded) -> None:
         base = {}

@@ -165,6 +165,14 @@ def exists(root: Node, path: Path) -> bool:
     return not path or find(root, path) is not ABSENT
 
 
+def binary(root: Node, path: Path) -> FilePtr:
+    """The binary node at `path`.  Raises BadRequest."""
+    node = find(root, path)
+    if not isinstance(node, FilePtr):
+        raise BadRequest("not a binary node")
+    return node
+
+
 def names(root: Node, path: Path) -> list[str]:
     """Child names in stored order."""
     return [name for name, _ in pairs(find(root, path))]
@@ -214,6 +222,32 @@ def _target(root: Node, path: Path, refusal: str) -> Node | Absent:
         node = node.get(name, ABSENT) if type(node) is Nodes else child(node, name)
     if type(node) is FilePtr:
         raise BadRequest(refusal)
+    return node
+
+
+class Step(NamedTuple):
+    """What a change does to the one entry where the tree stops being the same."""
+
+    path: Path
+    old: Node | Absent
+    new: Node | Absent
+
+
+def step(root: Node, change: Change, least: int = 1) -> Step:
+    """Where a leaf or nothing is on the way, `least` levels down or more, the entry is that one."""
+    node: Node | Absent = root
+    path = change.path
+    for level, name in enumerate(path[:-1], 1):
+        node = child(node, name)
+        if level >= least and type(node) is not Nodes and type(node) is not Repeated:
+            return Step(path[:level], node, nested(path[level:], change.node))
+    return Step(path, find(root, path), change.node)
+
+
+def nested(path: Path, node: Node | Absent) -> Node | Absent:
+    """The inner node in which `node` is at `path`."""
+    for name in reversed(path):
+        node = Nodes() if node is ABSENT else Nodes({name: node})
     return node
 
 

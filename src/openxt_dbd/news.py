@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""com.citrix.xenclient.db.watch: who listens is told what has changed, and never more often than is good.
+
+Changes are told a moment after they are made, together with what was made in the meantime.  Many in one part
+of the tree are told as one at the path above them all: whoever writes without end costs no more than that.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Final, NamedTuple
+
+from openxt_api.db_watch import DbWatchSignals
+from openxt_core.spec import Emitter
+from openxt_dbd.path import Path
+from openxt_dbd.recent import Made
+from openxt_dbd.store import Database
+
+PAUSE_S: Final = 0.02
+MAX_SIGNALS: Final = 16
+"""At one time."""
+MAX_ALONE: Final = 4
+"""Paths of one part of the tree that are told each by itself."""
+
+
+class Item(NamedTuple):
+    """What one signal says."""
+
+    path: str
+    revision: int
+    writer: str
+
+
+class Told:
+    """Changes that may be told together."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[Path, bool], list[Made]] = {}
+
+    def add(self, made: Made) -> None:
+        self.made.setdefault((made.path, made.is_tree), []).append(made)
+
+    def items(self) -> Iterable[Item]:
+        """One a path, or one for all if there are many."""
+        if len(self.made) <= MAX_ALONE:
+            return [item(path, is_tree, made) for (path, is_tree), made in self.made.items()]
+        return [self.item()]
+
+    def item(self) -> Item:
+        return item(common(path for path, _ in self.made), True, list(chain(*self.made.values())))
+
+
+def item(path: Path, is_tree: bool, made: Sequence[Made]) -> Item:
+    writers = {one.writer for one in made}
+    text = "".join(f"/{name}" for name in path) + ("/" if is_tree or not path else "")
+    return Item(text, max(one.revision for one in made), writers.pop() if len(writers) == 1 else "")
+
+
+def common(paths: Iterable[Path]) -> Path:
+    """The path above all of them."""
+    least, most = min(found := list(paths)), max(found)
+    return least[: next((at for at, name in enumerate(least) if most[at : at + 1] != (name,)), len(least))]
+
+
+def summary(made: Sequence[Made]) -> list[Item]:
+    """What to tell of these changes."""
+    for levels in (2, 1, 0):
+        groups: dict[Path, Told] = {}
+        for one in made:
+            groups.setdefault(one.path[:levels], Told()).add(one)
+        items = [item for told in groups.values() for item in told.items()]
+        if len(items) <= MAX_SIGNALS:
+            return items
+    return [groups[()].item()]
+
+
+class News:
+    """Tells of a database's changes on the bus."""
+
+    def __init__(self, database: Database, emitter: Emitter) -> None:
+        self._database = database
+        self._signals = DbWatchSignals(emitter, "/")
+        database.news()  # what the files said is known to who begins to listen now
+        database.on_news = self._tell_soon
+
+    def _tell_soon(self) -> None:
+        asyncio.get_running_loop().call_later(PAUSE_S, self._tell)
+
+    def _tell(self) -> None:
+        made = self._database.news()
+        items = [Item("/", self._database.revision, "")] if made is None else summary(made)
+        for path, revision, writer in items:
+            self._signals.changed(path, revision, writer)
