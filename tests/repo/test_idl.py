@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Our interface files describe the interfaces of OpenXT as they were in 2015, and five more.
+"""Our interface files describe the interfaces of OpenXT as they were in 2015, and six more.
 
 `tests/golden/interfaces.json` holds those as facts: names, types, access, order, enumerations.
 """
@@ -23,6 +23,7 @@ EXTRA = {
     "rpc_proxy_identity.xml",
     "status_tool.xml",
     "xenvm_notify.xml",
+    "xenvm_task_list.xml",
     "xenvm_tasks.xml",
     "xui_menu.xml",
 }
