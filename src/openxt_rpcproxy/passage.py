@@ -94,6 +94,8 @@ class Passage:
         except (AccessDenied, TooManyCalls) as error:
             if self._limit.may_log():
                 log.warning("DENY domain %d %s: %s", self._source.domid, subject(header), error)
+            if self._gate is not None:
+                self._gate.note_refusal(message, header, error.text)
             return Passed(back=_error_for(header, error))
         await self._await_name(header)
         return Passed(on=on)

@@ -15,6 +15,7 @@ from openxt_bus.transport.unix import UnixTransport
 from openxt_core.errors import OpenxtError, Refused
 from openxt_core.ids import DOM0, Domid
 from openxt_core.places import Places
+from openxt_rpcproxy.audit import AuditLog
 from openxt_rpcproxy.auth import AuthError, ClientAuth
 from openxt_rpcproxy.conversation import Conversation
 from openxt_rpcproxy.dialect import Dialect
@@ -49,6 +50,7 @@ class Server:
         self._places = places
         self._sources = sources
         self._vms = vms
+        self.audit: AuditLog | None = None
         self._xenstore: XenStore | None = None
         self._open: dict[Domid, int] = {}
         self.names: dict[str, Domid] = {}  # unique names of our clients' connections
@@ -97,7 +99,7 @@ class Server:
 
     def gate(self, source: Source) -> Gate:
         """The policy for messages of that domain."""
-        return Gate(source, self._sources, self._vms, verbose=self._settings.verbose)
+        return Gate(source, self._sources, self._vms, verbose=self._settings.verbose, audit=self.audit)
 
     async def _connected(self) -> XenStore:
         if self._xenstore is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from openxt_bus.names import is_bus_name
 from openxt_core.ids import Domid
 from openxt_core.places import Places
+from openxt_rpcproxy.audit import AuditSettings
 
 DEFAULT_LISTEN = "v4v:5555"
 DEFAULT_FORWARD = "unix:/var/run/dbus/system_bus_socket"
@@ -44,6 +45,7 @@ class Settings:
     websockets_in: bool = False
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    audit: AuditSettings | None = None
 
 
 # Scheme → how many words follow, and whether they are numbers.
@@ -75,6 +77,20 @@ def parse_channel(text: str, schemes: Mapping[str, tuple[bool, ...]]) -> Channel
 
 _ORIGIN_HELP = "pages that may open a WebSocket, `*` for any; default: those of the host they connect to"
 _HOST_HELP = "host names (without port) that a WebSocket may be opened to; default: any"
+
+
+_LIMIT_HELP = "lines of one domain in 10 s (100); 0: no limit"
+
+
+def _audit(args: argparse.Namespace) -> AuditSettings | None:
+    """Raises ValueError."""
+    if args.audit is None:
+        if args.audit_all or args.audit_chain:
+            raise ValueError("--audit-all and --audit-chain need --audit FILE")
+        return None
+    if args.audit_limit < 0:
+        raise ValueError(f"--audit-limit {args.audit_limit}: less than none")
+    return AuditSettings(args.audit, args.audit_all, args.audit_chain, args.audit_limit)
 
 
 def _check_combination(args: argparse.Namespace) -> None:
@@ -115,6 +131,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--websockets-in", action="store_true", help="… in a WebSocket; needs --json-in")
     add("--allow-origin", action="append", default=[], metavar="ORIGIN", help=_ORIGIN_HELP)
     add("--allow-host", action="append", default=[], metavar="HOST", help=_HOST_HELP)
+    add("--audit", type=Path, metavar="FILE", help="write denied messages to FILE, one a line")
+    add("--audit-all", action="store_true", help="… and allowed ones")
+    add("--audit-chain", action="store_true", help="each line names the hash of the one before")
+    add("--audit-limit", type=int, default=100, metavar="N", help=_LIMIT_HELP)
     add("--json-out", dest="_not_built", action=_NotBuilt, nargs=0)
     return parser
 
@@ -133,6 +153,7 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
     try:
         _check_combination(args)
         _check_name(args.request_name)
+        audit = _audit(args)
         listen = parse_channel(args.incoming_channel, _LISTEN_SCHEMES)
         forward = parse_channel(args.outgoing_channel, _FORWARD_SCHEMES)
     except ValueError as error:
@@ -155,4 +176,5 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
         websockets_in=args.websockets_in,
         origins=tuple(args.allow_origin),
         hosts=tuple(args.allow_host),
+        audit=audit,
     )

@@ -21,6 +21,7 @@ FACTS.pop("_about")
 EXTRA = {
     *("db_admin.xml", "db_transaction.xml", "db_transactions.xml", "db_watch.xml"),
     "rpc_proxy_identity.xml",
+    "rpc_proxy_rules.xml",
     "status_tool.xml",
     "xenvm_notify.xml",
     "xenvm_task_list.xml",
