@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""An event loop that serves one favourite descriptor, the bus, without a turn of the loop for each message.
+"""An event loop that serves favourites, such as the bus, without a turn of the loop for each message.
 
-A turn costs as much as answering a plain method call.  While nothing but the favourite has something to
-say, its callback is run straight from the wait for input; as soon as that schedules anything, or anything
-else is ready or due, the loop takes its usual turn.  On any other loop everything works as well, slower.
+A turn costs as much as answering a plain method call.  While nothing but favourites have something to say,
+their callbacks are run straight from the wait for input; as soon as one schedules anything, or anything else
+is ready or due, the loop takes its usual turn.  On any other loop everything works as well, slower.
 """
 
 import asyncio
@@ -17,32 +17,30 @@ from typing import Any, TypeVarTuple
 
 Ts = TypeVarTuple("Ts")
 Ready = list[tuple[selectors.SelectorKey, int]]
+AT_A_TIME = 64  # descriptors
 
 
 class _Selector(selectors.EpollSelector):
-    """Waits; meanwhile runs `callback` whenever `fd` alone is readable and nothing was `stirred`."""
+    """Waits; meanwhile runs the callbacks of favoured descriptors until something is `stirred`."""
 
-    fd = -1
-    callback: Callable[[], None]
     report: Callable[[dict[str, Any]], None]
     stirred = False
 
     def __init__(self) -> None:
         super().__init__()
+        self.favoured: dict[int, Callable[[], None]] = {}
         # The same set of descriptors, without what the class above does around each wait.
         self._epoll = select.epoll.fromfd(os.dup(self.fileno()))
 
     def select(self, timeout: float | None = None) -> Ready:
-        if self.fd < 0 or (timeout is not None and timeout <= 0):
+        if not self.favoured or (timeout is not None and timeout <= 0):
             return super().select(timeout)
-        poll, favourite, callback = self._epoll.poll, [(self.fd, select.EPOLLIN)], self.callback
+        poll = self._epoll.poll
         deadline = None if timeout is None else monotonic() + timeout
-        while poll(timeout, 2) == favourite:
+        while ready := poll(timeout, AT_A_TIME):
             self.stirred = False
-            try:
-                callback()
-            except Exception as error:  # noqa: BLE001  (as the loop does for any other callback)
-                self.report({"message": "the favoured callback failed", "exception": error})
+            if not self._serve(ready):
+                break
             if self.stirred:
                 return []
             if deadline is not None:
@@ -50,6 +48,20 @@ class _Selector(selectors.EpollSelector):
                 if timeout <= 0:
                     break
         return super().select(0)
+
+    def _serve(self, ready: list[tuple[int, int]]) -> bool:
+        """Run callbacks until something is stirred; False when anything else than a favourite is ready."""
+        for fd, event in ready:
+            callback = self.favoured.get(fd)
+            if callback is None or event != select.EPOLLIN:
+                return False
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001  (as the loop does for any other callback)
+                self.report({"message": "a favoured callback failed", "exception": error})
+            if self.stirred:
+                break
+        return True
 
     def close(self) -> None:
         self._epoll.close()
@@ -65,15 +77,13 @@ class BusLoop(asyncio.SelectorEventLoop):
         self._bus_selector.report = self.call_exception_handler
 
     def favour(self, fd: int, callback: Callable[[], None]) -> None:
-        """Serve `fd`, which has a reader already, first; the first one favoured stays it."""
-        if self._bus_selector.fd < 0:
-            self._bus_selector.callback = callback
-            self._bus_selector.fd = fd
+        """Serve `fd`, which has a reader already, without turns of the loop."""
+        self._bus_selector.favoured[fd] = callback
+        self._bus_selector.stirred = True
 
     def forget(self, fd: int) -> None:
-        """`fd` is about to be closed."""
-        if self._bus_selector.fd == fd:
-            self._bus_selector.fd = -1
+        """`fd` is about to lose its reader."""
+        if self._bus_selector.favoured.pop(fd, None):
             self._bus_selector.stirred = True
 
     def call_soon(
