@@ -107,6 +107,17 @@ def scan(message: bytes) -> Header:
     return Header(order, message[1], message[2], serial, _padded(end), **found)  # type: ignore[arg-type]
 
 
+def field_places(message: bytes) -> dict[int, int]:
+    """Where the value of each header field begins, by the field's code.  `scan` has taken the message."""
+    order = _order(message[0])
+    end = FIXED_HEADER + struct.unpack_from(order + "I", message, 12)[0]
+    places, at = {}, FIXED_HEADER
+    while at < end:
+        places[message[at]] = at + 4
+        at = _field(message, order, at, end, {})
+    return places
+
+
 def _field(message: bytes, order: str, at: int, end: int, found: dict[str, str | int]) -> int:
     """Read one (code, variant) struct; returns where the next one begins."""
     code, signature = message[at], message[at + 1 : at + 4]
@@ -160,6 +171,13 @@ def leading_strings(message: bytes, header: Header, count: int, kinds: str = "so
         found.append(text)
         at = (at + 3) & ~3
     return found
+
+
+def first_number(message: bytes, header: Header) -> int | None:
+    """The first body argument if it is a `u`, else None."""
+    if not header.signature.startswith("u") or len(message) < header.body_at + 4:
+        return None
+    return int(struct.unpack_from(header.order + "I", message, header.body_at)[0])
 
 
 def error_reply(to: Header, serial: int, name: str, text: str) -> bytes:

@@ -32,6 +32,10 @@ class Listener(Protocol):
         """Take no further streams; those that are open go on."""
         ...
 
+    async def wait_served(self) -> None:
+        """Returns when no stream can come any more: never, where many may."""
+        ...
+
 
 class Transport(Protocol):
     async def listen(self, port: int, on_stream: OnStream) -> Listener:

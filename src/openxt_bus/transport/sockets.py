@@ -37,6 +37,10 @@ class SocketListener:
         finally:
             await close(writer)
 
+    async def wait_served(self) -> None:
+        """There may always be another one."""
+        await asyncio.Event().wait()
+
     async def close(self) -> None:
         if self.server is not None:
             self.server.close()

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A connected stream's bytes by callback: for programs that pass messages on, and must not wait for a task.
+
+What a peer does not take is queued, and counted: whoever sends looks at `queued` and stops feeding a pipe
+that is full.  Knows nothing of messages.
+"""
+
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from openxt_bus.loop import BusLoop
+from openxt_bus.transport.base import Stream
+
+READ_SIZE = 64 * 1024  # larger ones would be mapped and unmapped by malloc at each read
+CLOSE_TIMEOUT_S = 5.0
+
+
+class Pipe(Protocol):
+    queued: int
+    """Bytes that the peer has not taken yet."""
+
+    def start(
+        self, receive: Callable[[bytes], None], drained: Callable[[], None], ended: Callable[[str], None]
+    ) -> None:
+        """Read from now on.  `drained`: everything queued was taken.  `ended` is called once or twice."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Send now, or queue."""
+        ...
+
+    def pause(self) -> None:
+        """Read nothing until `resume`; either may be called twice."""
+        ...
+
+    def resume(self) -> None: ...
+
+    async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Send what is queued, for so long; then close."""
+        ...
+
+
+class SocketPipe:
+    """A non-blocking socket, read straight from the loop's wait for input."""
+
+    def __init__(self, sock: socket.socket, early: bytes = b"") -> None:
+        """`early`: what was read from the socket before."""
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._loop = asyncio.get_running_loop()
+        self._early = early
+        self._out: deque[bytes | memoryview] = deque()
+        self._is_reading = self._is_writing = False
+        self._is_open = True
+        self.queued = 0
+
+    def start(
+        self, receive: Callable[[bytes], None], drained: Callable[[], None], ended: Callable[[str], None]
+    ) -> None:
+        self._receive, self._drained, self._ended = receive, drained, ended
+        self.resume()
+        if self._early:
+            receive(self._early)
+            self._early = b""
+
+    def send(self, data: bytes) -> None:
+        if not self._is_open:
+            return None
+        sent = 0
+        if not self._out:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                return self._ended(f"it is gone: {error.strerror}")
+        if sent < len(data):
+            self._out.append(memoryview(data)[sent:] if sent else data)
+            self.queued += len(data) - sent
+            self._wait_until_writable()
+        return None
+
+    def pause(self) -> None:
+        if self._is_reading:
+            self._is_reading = False
+            if isinstance(self._loop, BusLoop):
+                self._loop.forget(self._fd)
+            self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        if not self._is_reading and self._is_open:
+            self._is_reading = True
+            self._loop.add_reader(self._fd, self._readable)
+            if isinstance(self._loop, BusLoop):
+                self._loop.favour(self._fd, self._readable)
+
+    async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        self.pause()
+        if self._out:
+            taken = asyncio.Event()
+            self._drained, self._ended = taken.set, lambda _: taken.set()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await taken.wait()
+            except TimeoutError:
+                pass  # a peer that reads nothing any more is cut off
+        self._is_open = False
+        self._loop.remove_writer(self._fd)
+        self._sock.close()
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(READ_SIZE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.pause()
+            self._ended(f"it is gone: {error.strerror}")
+            return
+        if data:
+            self._receive(data)
+        else:
+            self.pause()
+            self._ended("")
+
+    def _writable(self) -> None:
+        out = self._out
+        while out:
+            try:
+                sent = self._sock.send(out[0])
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._stop_writing()
+                self._ended(f"it is gone: {error.strerror}")
+                return
+            self.queued -= sent
+            if sent < len(out[0]):
+                out[0] = memoryview(out[0])[sent:]
+                return
+            out.popleft()
+        self._stop_writing()
+        self._drained()
+
+    def _wait_until_writable(self) -> None:
+        if not self._is_writing:
+            self._is_writing = True
+            self._loop.add_writer(self._fd, self._writable)
+
+    def _stop_writing(self) -> None:
+        self._is_writing = False
+        self._loop.remove_writer(self._fd)
+
+
+class StreamPipe:
+    """Any other stream, by two tasks of its own."""
+
+    def __init__(self, stream: Stream, early: bytes = b"") -> None:
+        self._stream = stream
+        self._early = early
+        self._may_read = asyncio.Event()
+        self._to_send = asyncio.Event()
+        self._out: deque[bytes] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.queued = 0
+
+    def start(
+        self, receive: Callable[[bytes], None], drained: Callable[[], None], ended: Callable[[str], None]
+    ) -> None:
+        self._drained = drained
+        self._tasks = [
+            asyncio.create_task(self._guarded(self._read(receive), ended)),
+            asyncio.create_task(self._guarded(self._write(), ended)),
+        ]
+        self.resume()
+        if self._early:
+            receive(self._early)
+            self._early = b""
+
+    def send(self, data: bytes) -> None:
+        self._out.append(data)
+        self.queued += len(data)
+        self._to_send.set()
+
+    def pause(self) -> None:
+        self._may_read.clear()
+
+    def resume(self) -> None:
+        self._may_read.set()
+
+    async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        self.pause()
+        if self._out:
+            taken = asyncio.Event()
+            self._drained = taken.set
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await taken.wait()
+            except TimeoutError:
+                pass
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stream.writer.close()
+
+    async def _guarded(self, work: Coroutine[Any, Any, None], ended: Callable[[str], None]) -> None:
+        try:
+            await work
+            ended("")
+        except OSError as error:
+            ended(f"it is gone: {error}")
+
+    async def _read(self, receive: Callable[[bytes], None]) -> None:
+        while data := await self._stream.reader.read(READ_SIZE):
+            await self._may_read.wait()
+            receive(data)
+
+    async def _write(self) -> None:
+        while True:
+            await self._to_send.wait()
+            while self._out:
+                self._stream.writer.write(self._out[0])
+                await self._stream.writer.drain()
+                self.queued -= len(self._out.popleft())
+            self._to_send.clear()
+            self._drained()
+
+
+async def pipe_of(stream: Stream, early: bytes = b"") -> SocketPipe | StreamPipe:
+    """The same stream as a pipe; the stream itself is not to be used any more.
+
+    `early`: what was read from the stream and is to come first.
+    """
+    sock = stream.writer.get_extra_info("socket")
+    if sock is None:
+        return StreamPipe(stream, early)
+    await stream.writer.drain()
+    transport = stream.writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
+    own = socket.socket(fileno=os.dup(sock.fileno()))
+    own.setblocking(False)
+    transport.abort()  # the stream's own descriptor only
+    return SocketPipe(own, early + await stream.reader.read())
