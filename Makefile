@@ -12,8 +12,7 @@ TESTS ?= tests
 
 RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
-# gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on
-TEST_PACKAGES := iproute2 mount gcc libc6-dev libsystemd-dev nodejs node-typescript
+TEST_PACKAGES := iproute2 mount
 BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config
 
 help: ## this list
@@ -46,10 +45,8 @@ bench: .venv/run ## every speed promise against its reference: NAME RATIO FLOOR 
 	@scripts/need $(BENCH_PACKAGES)
 	@$(BIN)/python bench/run.py
 
-idl: .venv/run ## write src/openxt_api and the golden messages from idl/*.xml
+idl: .venv/run ## write src/openxt_api from idl/*.xml
 	@$(BIN)/xc-rpcgen -o src/openxt_api idl/*.xml
-	@scripts/need python3-gi
-	@/usr/bin/python3 tests/golden/messages/make.py idl tests/golden/messages
 
 native: .venv/run ## the binding to libxenctrl and libxenguest
 	@scripts/need $(NATIVE_PACKAGES)

@@ -4,35 +4,59 @@
 A reply passes only to an open call, and closes it: whoever makes up a reply reaches nobody.
 """
 
-from openxt_core.errors import Refused
+import enum
+from dataclasses import dataclass
 
-MAX_OPEN = 2048  # each way
+from openxt_rpcproxy.budget import LimitsExceeded, Share
+
+MAX_ASKED = 1024  # by others of the client, per conversation
 
 
-class TooManyCalls(Refused):
-    dbus_name = "org.freedesktop.DBus.Error.LimitsExceeded"
+class About(enum.Enum):
+    """What an answer will change."""
+
+    OWNER = enum.auto()
+    MATCH = enum.auto()
+    UNMATCH = enum.auto()
+    NAME = enum.auto()
+    UNNAME = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Kept with a call until its answer comes."""
+
+    about: About
+    name: str = ""
 
 
 class OpenCalls:
-    def __init__(self) -> None:
-        self._clients: dict[int, str] = {}
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._clients: dict[int, Note | None] = {}
         self._buses: dict[tuple[str, int], None] = {}
 
-    def client_asks(self, serial: int, note: str = "") -> None:
-        """`note` comes back with the answer.  Raises TooManyCalls, and for a serial that is in use."""
+    def client_asks(self, serial: int, note: Note | None = None) -> None:
+        """`note` comes back with the answer.  Raises LimitsExceeded, and for a serial that is in use."""
         if serial in self._clients:
-            raise TooManyCalls(f"a call with serial {serial} is open already")
-        if len(self._clients) >= MAX_OPEN:
-            raise TooManyCalls(f"{MAX_OPEN} calls are open already")
+            raise LimitsExceeded(f"a call with serial {serial} is open already")
+        self._share.open_call()
         self._clients[serial] = note
 
-    def bus_answers(self, reply_serial: int) -> str | None:
-        """The note of the client's call that this answers; None when it answers none."""
-        return self._clients.pop(reply_serial, None)
+    def bus_answers(self, reply_serial: int) -> tuple[bool, Note | None]:
+        """Whether the client awaits this answer, and what was noted."""
+        if reply_serial not in self._clients:
+            return False, None
+        self._share.close_call()
+        return True, self._clients.pop(reply_serial)
+
+    def has_note(self, reply_serial: int) -> bool:
+        """Also for a call that is not open."""
+        return self._clients.get(reply_serial, self) is not None
 
     def bus_asks(self, sender: str, serial: int) -> None:
         """Of too many the oldest is given up: a guest that never answers must not bar others from asking."""
-        if len(self._buses) >= MAX_OPEN:
+        if len(self._buses) >= MAX_ASKED:
             del self._buses[next(iter(self._buses))]
         self._buses[sender, serial] = None
 

@@ -1,126 +1,103 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One client's conversation with the bus: authentication, then two pumps.
+"""One client's conversation with the bus: authentication on both sides, then a relay between two pipes.
 
-What becomes of a message is `passage`'s business, how the client speaks `dialect`'s.  When one direction
-ends, so does the other.  A reader that stops stalls only its own conversation.
+What becomes of a message is `passage`'s business, how a peer speaks `dialect`'s.
 """
 
 import asyncio
 import os
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
-from openxt_bus.framing import cut
 from openxt_bus.transport.base import Stream
-from openxt_bus.transport.sockets import close
+from openxt_bus.transport.pipe import pipe_of
+from openxt_core.errors import Unavailable
 from openxt_core.ids import Domid
 from openxt_rpcproxy.auth import MAX_LINE, AuthError, BusAuth, ClientAuth
-from openxt_rpcproxy.dialect import CHUNK, Dialect
+from openxt_rpcproxy.budget import Share
+from openxt_rpcproxy.dialect import Dialect
 from openxt_rpcproxy.passage import Passage
+from openxt_rpcproxy.relay import Relay
 
 AUTH_TIMEOUT_S = 30.0
-MAX_BUS_MESSAGE = 128 * 1024 * 1024  # the protocol's own limit
+READ_SIZE = 4096
+
+Connect = Callable[[], Awaitable[Stream]]
 
 
 class Conversation:
-    def __init__(self, stream: Stream, dialect: Dialect, passage: Passage, domid: Domid) -> None:
-        self._client = stream
-        self._dialect = dialect
-        self._passage = passage
+    def __init__(self, client: Stream, dialects: tuple[Dialect, Dialect], domid: Domid) -> None:
+        """`dialects`: of the client, and of the bus."""
+        self._client = client
+        self._dialect, self._bus_dialect = dialects
         self._domid = domid
 
-    async def run(self, bus_socket: Path, auth: ClientAuth | None) -> None:
-        """Returns when either side is gone, or the client broke a rule of the protocol.
+    async def run(
+        self, connect: Connect, auth: ClientAuth | None, passage: Passage, share: Share, *, enters: bool
+    ) -> None:
+        """Returns when either side is gone; raises AuthError, FramingError, LimitsExceeded or TimeoutError
+        when the client broke a rule, Unavailable when there is no bus.
 
-        `auth`: None when the client does not authenticate and sends messages at once.
+        `auth`: None when the client does not authenticate and sends messages at once.  `enters`: whether we
+        authenticate to the bus.
         """
         async with asyncio.timeout(AUTH_TIMEOUT_S):
             if auth is None:
-                await self._dialect.begin(b"")
+                await self._dialect.begin(self._client)
             else:
                 await self._until_guid_wanted(auth)
-            reader, writer = await asyncio.open_unix_connection(bus_socket, limit=CHUNK * 4)
+            try:
+                bus = await connect()
+            except OSError as error:
+                raise Unavailable(f"the bus does not answer: {error}") from None
         try:
             async with asyncio.timeout(AUTH_TIMEOUT_S):
-                guid = await self._enter_bus(reader, writer)
-                if auth is not None:
-                    await self._finish_auth(auth, guid)
-            await self._pump(reader, writer)
+                guid = await self._enter_bus(bus) if enters else ""
+                early = await self._finish_auth(auth, guid) if auth is not None else b""
+            await self._relay(bus, early, passage, share)
         finally:
-            self._dialect.end()
-            await close(writer)
+            bus.writer.close()
+
+    async def _relay(self, bus: Stream, early: bytes, passage: Passage, share: Share) -> None:
+        client_pipe, bus_pipe = await pipe_of(self._client, early), await pipe_of(bus)
+        relay = Relay((client_pipe, self._dialect), (bus_pipe, self._bus_dialect), passage, share)
+        try:
+            await relay.run()
+        finally:
+            farewell = self._dialect.end()
+            if farewell:
+                client_pipe.send(farewell)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(bus_pipe.close())
+                group.create_task(client_pipe.close())
 
     async def _until_guid_wanted(self, auth: ClientAuth) -> None:
         while not auth.wants_guid:
             await self._say(auth.feed(await self._read_client()))
 
-    async def _finish_auth(self, auth: ClientAuth, guid: str) -> None:
+    async def _finish_auth(self, auth: ClientAuth, guid: str) -> bytes:
+        """What came after the client's BEGIN."""
         await self._say(auth.accept(guid) + auth.proceed())
         while not auth.done:
             await self._say(auth.feed(await self._read_client()))
-        await self._dialect.begin(auth.rest())
+        return auth.rest()
 
     async def _say(self, answer: bytes) -> None:
         self._client.writer.write(answer)
         await self._client.writer.drain()
 
     async def _read_client(self) -> bytes:
-        data = await self._client.reader.read(CHUNK)
+        data = await self._client.reader.read(READ_SIZE)
         if not data:
             raise AuthError("the client left while it authenticated")
         return data
 
-    async def _enter_bus(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+    async def _enter_bus(self, bus: Stream) -> str:
         """Authenticate to the bus as the client's domain, or as ourselves; the bus's guid."""
         auth = BusAuth(self._domid, os.getuid())
-        writer.write(auth.first())
+        bus.writer.write(auth.first())
         while True:
-            raw = await reader.readuntil(b"\r\n")
+            raw = await bus.reader.readuntil(b"\r\n")
             line, guid = auth.answer(raw[: MAX_LINE * 4].decode("ascii", "replace").strip())
-            writer.write(line)
+            bus.writer.write(line)
             if guid is not None:
                 return guid
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        both = (
-            asyncio.create_task(self._incoming(writer)),
-            asyncio.create_task(self._outgoing(reader, writer)),
-        )
-        try:
-            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in both:
-                task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
-        for task in done:
-            task.result()
-
-    async def _incoming(self, writer: asyncio.StreamWriter) -> None:
-        async for batch in self._dialect.batches():
-            on: list[bytes] = []
-            for message in batch:
-                passed = await self._passage.from_client(message)
-                if passed.back:
-                    await self._dialect.send((passed.back,))
-                if passed.on:
-                    on.append(passed.on)
-                if not self._passage.is_greeted:  # the next message waits for the answer to this one
-                    await _send(writer, on)
-            await _send(writer, on)
-
-    async def _outgoing(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        buffer = bytearray()
-        while data := await reader.read(CHUNK):
-            buffer += data
-            passed = [await self._passage.from_bus(message) for message in cut(buffer, MAX_BUS_MESSAGE)]
-            await _send(writer, [one.back for one in passed if one.back])
-            on = [one.on for one in passed if one.on]
-            if on:
-                await self._dialect.send(on)
-
-
-async def _send(writer: asyncio.StreamWriter, messages: list[bytes]) -> None:
-    """Send them in one piece, and forget them."""
-    if messages:
-        writer.write(b"".join(messages))
-        messages.clear()
-        await writer.drain()

@@ -1,57 +1,68 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How a client speaks: what comes over its stream ↔ D-Bus messages.  Here: as D-Bus itself does."""
+"""How a peer speaks: what comes over its stream ↔ D-Bus messages.  Here: as D-Bus itself does."""
 
-from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from openxt_bus.framing import cut
 from openxt_bus.transport.base import Stream
-
-CHUNK = 64 * 1024
-MAX_GUEST_MESSAGE = 8 * 1024 * 1024
 
 
 class Dialect(Protocol):
-    async def begin(self, first: bytes) -> None:
-        """Before any message; `first` was read from the stream already.  Raises AuthError."""
+    @property
+    def is_waiting(self) -> bool:
+        """What was fed waits for `settle`."""
         ...
 
-    def batches(self) -> AsyncIterator[Sequence[bytes]]:
-        """What the client says, as it comes, until it leaves.  Raises FramingError for what is no message."""
+    @property
+    def held_bytes(self) -> int:
+        """What is kept of the peer: texts that are not whole, or wait."""
         ...
 
-    async def send(self, messages: Sequence[bytes]) -> None:
-        """Returns when the client's stream takes more."""
+    async def begin(self, stream: Stream) -> None:
+        """Before any message.  Raises AuthError."""
         ...
 
-    def end(self) -> None:
-        """The conversation is over: say so where there is a word for it.  Waits for nothing."""
+    def feed(self, data: bytes) -> bytes:
+        """What came over the stream → the bytes of messages.  Raises FramingError for what is none."""
+        ...
+
+    def take(self) -> bytes:
+        """What is to be sent to the peer without a message."""
+        ...
+
+    def send(self, messages: bytes) -> bytes:
+        """Whole messages for the peer → what is sent over its stream."""
+        ...
+
+    async def settle(self) -> None:
+        """Find out what was missing; then `feed` goes on, if only with nothing."""
+        ...
+
+    def end(self) -> bytes:
+        """The conversation is over: the word for it, where there is one."""
         ...
 
 
 class RawDialect:
     """D-Bus messages as they are."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._buffer = bytearray()
+    is_waiting = False
+    held_bytes = 0
 
-    async def begin(self, first: bytes) -> None:
-        self._buffer += first
+    async def begin(self, stream: Stream) -> None:
+        """Nothing comes before the messages."""
 
-    async def batches(self) -> AsyncIterator[Sequence[bytes]]:
-        while True:
-            messages = list(cut(self._buffer, MAX_GUEST_MESSAGE))
-            if messages:
-                yield messages
-            data = await self._stream.reader.read(CHUNK)
-            if not data:
-                return
-            self._buffer += data
+    def feed(self, data: bytes) -> bytes:
+        return data
 
-    async def send(self, messages: Sequence[bytes]) -> None:
-        self._stream.writer.write(b"".join(messages))
-        await self._stream.writer.drain()
+    def take(self) -> bytes:
+        return b""
 
-    def end(self) -> None:
+    def send(self, messages: bytes) -> bytes:
+        return messages
+
+    async def settle(self) -> None:
+        """It never waits."""
+
+    def end(self) -> bytes:
         """The end of the stream says it."""
+        return b""

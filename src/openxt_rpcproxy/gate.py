@@ -12,20 +12,16 @@ from typing import Protocol
 
 from openxt_bus.framing import Header
 from openxt_core.ids import DOM0, Uuid
-from openxt_rpcproxy.audit import AuditLog
 from openxt_rpcproxy.facts import facts_of, subject
 from openxt_rpcproxy.loglimit import LogLimit
 from openxt_rpcproxy.rules.decide import PropertyValue, decide
-from openxt_rpcproxy.rules.explain import Explanation, explain
 from openxt_rpcproxy.rules.model import Decision, Direction, Facts, Rule, Source, Undecided, Verdict
 from openxt_rpcproxy.rules.sources import RuleSources
 
 log = logging.getLogger(__name__)
 
 ALLOW = Decision(Verdict.ALLOW)
-DENY_DESCRIPTORS = Decision(
-    Verdict.DENY, Rule(Verdict.DENY, text="no file descriptor crosses between domains", origin="always")
-)
+_ARGUMENTS = frozenset({"arg0", "property"})
 MAX_VERDICTS = 1024  # kept per conversation: a guest may make up as many names as it likes
 MAX_KEPT = 2048  # characters of what a verdict is kept by; a longer one is found anew each time
 
@@ -51,54 +47,73 @@ class Gate:
         vms: Properties,
         *,
         verbose: bool,
-        audit: AuditLog | None = None,
+        lines: LogLimit | None = None,
     ) -> None:
+        """`lines`: how many may be logged of this domain."""
         self._source = source
         self._sources = sources
         self._vms = vms
         self._verbose = verbose
-        self._audit = audit
         self._rules: tuple[Rule, ...] = ()
         self._asked: frozenset[str] = frozenset()  # names of facts that any rule looks at
         self._revision = -1
         self._changes = -1
         self._verdicts: dict[tuple[object, ...], Decision] = {}
-        self._limit = LogLimit()
+        self._limit = lines or LogLimit()
+
+    @property
+    def stamp(self) -> int:
+        """Another number whenever a verdict may be another one: both only grow."""
+        return self._sources.revision + self._vms.changes
 
     @property
     def tells_of_allowed(self) -> bool:
         """Somebody wants to know of every message: none may pass unseen."""
-        return self._verbose or (self._audit is not None and self._audit.wants_allowed)
+        return self._verbose
 
-    async def decide(self, message: bytes, header: Header, direction: Direction) -> Decision:
-        """The verdict on one message, whose header is `header`."""
+    @property
+    def looks_at_arguments(self) -> bool:
+        """A rule in force asks for an argument: a header alone decides nothing."""
+        return not self._asked.isdisjoint(_ARGUMENTS)
+
+    def decide(self, message: bytes, header: Header, direction: Direction) -> Decision | None:
+        """The verdict on one message, whose header is `header`; None when something must be read for it."""
+        if header.unix_fds:
+            return Decision(Verdict.DENY)  # no file descriptor crosses between domains
         if self._source.domid == DOM0:
-            return DENY_DESCRIPTORS if header.unix_fds else ALLOW
-        facts = facts_of(message, header, direction, self._source)
-        decision = DENY_DESCRIPTORS if header.unix_fds else await self.ask(facts)
-        self._report(header, facts, decision)
+            return ALLOW
+        decision = self._decide(facts_of(message, header, direction, self._source))
+        if isinstance(decision, Undecided | None):
+            return None
+        self._report(header, decision, direction)
         return decision
 
-    def note_refusal(self, message: bytes, header: Header, why: str) -> None:
-        """A message of the client that no rule denies, but something else does."""
-        facts = facts_of(message, header, Direction.INCOMING, self._source)
-        rule = Rule(Verdict.DENY, text=why, origin="always")
-        self._write_down(facts, Decision(Verdict.DENY, rule))
+    async def prepare(self, message: bytes, header: Header, direction: Direction) -> None:
+        """Read what `decide` needs."""
+        await self.ask(facts_of(message, header, direction, self._source))
 
     async def ask(self, facts: Facts) -> Decision:
         """The verdict on facts, whoever gathered them."""
         while True:
-            if self._revision != self._sources.revision or self._changes != self._vms.changes:
+            answer = self._decide(facts)
+            if isinstance(answer, Decision):
+                return answer
+            if answer is None:
                 await self._refresh()
-            key = self._key(facts)
-            decision = self._verdicts.get(key)
-            if decision is not None:
-                return decision
-            answer = decide(self._rules, facts, self._vms.known(self._source.uuid))
-            if not isinstance(answer, Undecided):
-                return self._keep(key, answer)
-            assert self._source.uuid is not None
-            await self._vms.learn(self._source.uuid, answer.property)
+            else:
+                assert self._source.uuid is not None
+                await self._vms.learn(self._source.uuid, answer.property)
+
+    def _decide(self, facts: Facts) -> Decision | Undecided | None:
+        """None: the rules must be read."""
+        if self._revision != self._sources.revision or self._changes != self._vms.changes:
+            return None
+        key = self._key(facts)
+        decision = self._verdicts.get(key)
+        if decision is not None:
+            return decision
+        answer = decide(self._rules, facts, self._vms.known(self._source.uuid))
+        return answer if isinstance(answer, Undecided) else self._keep(key, answer)
 
     def _key(self, facts: Facts) -> tuple[object, ...]:
         """Everything of these facts that the rules look at."""
@@ -121,26 +136,11 @@ class Gate:
         self._verdicts.clear()
         self._revision, self._changes = revision, changes
 
-    async def explain(self, facts: Facts) -> Explanation:
-        """Why these facts are decided as they are."""
-        rules = await self._sources.rules_for(self._source.uuid)
-        while True:
-            answer = explain(rules, facts, self._vms.known(self._source.uuid))
-            if not isinstance(answer, Undecided):
-                return answer
-            assert self._source.uuid is not None
-            await self._vms.learn(self._source.uuid, answer.property)
-
-    def _report(self, header: Header, facts: Facts, decision: Decision) -> None:
-        self._write_down(facts, decision)
+    def _report(self, header: Header, decision: Decision, direction: Direction) -> None:
         if decision.verdict is Verdict.ALLOW:
             if self._verbose:
-                log.info("ALLOW domain %d %s %s", self._source.domid, facts.direction, subject(header))
+                log.info("ALLOW domain %d %s %s", self._source.domid, direction, subject(header))
         elif self._limit.may_log():
-            about = (self._source.domid, facts.direction, subject(header), decision.reason)
-            log.warning("DENY domain %d %s %s: %s", *about)
-
-    def _write_down(self, facts: Facts, decision: Decision) -> None:
-        if self._audit is not None:
-            known = self._vms.known(self._source.uuid)
-            self._audit.note(facts, decision, known, arg0="arg0" in self._asked)
+            log.warning(
+                "DENY domain %d %s %s: %s", self._source.domid, direction, subject(header), decision.reason
+            )

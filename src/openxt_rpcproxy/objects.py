@@ -42,7 +42,7 @@ class RpcProxyObject(RpcProxy):
         return decision.verdict is Verdict.ALLOW
 
     def list_rules(self) -> list[str]:
-        return [rule.text for rule in self._sources.known()]
+        return self._sources.texts()
 
     def add_rule(self, rule: str) -> None:
         self._sources.add(rule)

@@ -43,6 +43,10 @@ def adds_a_match(header: Header) -> bool:
     return header.member == "AddMatch" and is_for_the_bus(header)
 
 
+def removes_a_match(header: Header) -> bool:
+    return header.member == "RemoveMatch" and is_for_the_bus(header)
+
+
 def name_for(template: str, uuid: Uuid) -> str:
     """The bus name that a client with this uuid gets."""
     return template.replace("$UUID", underscored(uuid))

@@ -2,14 +2,15 @@
 """Command line → Settings.  Reads nothing but its arguments."""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from openxt_bus.names import is_bus_name
-from openxt_core.ids import Domid
+from openxt_core.errors import BadRequest
+from openxt_core.ids import Domid, parse_uuid
 from openxt_core.places import Places
-from openxt_rpcproxy.audit import AuditSettings
+from openxt_rpcproxy.budget import Limits
 
 DEFAULT_LISTEN = "v4v:5555"
 DEFAULT_FORWARD = "unix:/var/run/dbus/system_bus_socket"
@@ -45,60 +46,78 @@ class Settings:
     websockets_in: bool = False
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    audit: AuditSettings | None = None
+    json_out: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def is_raw(self) -> bool:
+        """Both sides speak plain D-Bus."""
+        return not (self.json_in or self.json_out or self.websockets_in)
 
 
-# Scheme → how many words follow, and whether they are numbers.
-_LISTEN_SCHEMES = {"unix": (False,), "v4v": (True,), "tcp": (True,)}
-_FORWARD_SCHEMES = {"unix": (False,)}
-_NOT_BUILT = {
-    "serial": "serial channels",
-    "v4v-domid": "forwarding over v4v",
-    "v4v-uuid": "forwarding over v4v",
+def _number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and int(word) < 2**32
+
+
+def _uuid(word: str) -> bool:
+    try:
+        return bool(parse_uuid(word))
+    except BadRequest:
+        return False
+
+
+def _text(word: str) -> bool:
+    return bool(word)
+
+
+_Shape = tuple[tuple[str, Callable[[str], bool]], ...]
+
+# Scheme → shapes of what follows it.  A single text may hold colons itself.
+_LISTEN_SCHEMES: Mapping[str, tuple[_Shape, ...]] = {
+    "unix": ((("PATH", _text),),),
+    "v4v": ((("PORT", _number),),),
+    "tcp": ((("PORT", _number),), (("ADDRESS", _text), ("PORT", _number))),
+    "serial": ((("DEVICE", _text),),),
 }
+_FORWARD_SCHEMES: Mapping[str, tuple[_Shape, ...]] = {
+    "unix": ((("PATH", _text),),),
+    "v4v-domid": ((("PORT", _number), ("DOMID", _number)),),
+    "v4v-uuid": ((("PORT", _number), ("UUID", _uuid)),),
+    "serial": ((("DEVICE", _text),),),
+}
+_NEWER_NAMES = {"argo": "v4v", "argo-domid": "v4v-domid", "argo-uuid": "v4v-uuid"}
 
 
-def parse_channel(text: str, schemes: Mapping[str, tuple[bool, ...]]) -> Channel:
+def parse_channel(text: str, schemes: Mapping[str, tuple[_Shape, ...]]) -> Channel:
     """Raises ValueError naming what is wrong with the text."""
     scheme, _, rest = text.partition(":")
-    if scheme in _NOT_BUILT:
-        raise ValueError(f"channel {text!r}: {_NOT_BUILT[scheme]} are not built yet")
+    scheme = _NEWER_NAMES.get(scheme, scheme)
     if scheme not in schemes:
         raise ValueError(f"channel {text!r}: unknown kind {scheme!r}; known: {', '.join(schemes)}")
-    # a path may hold colons itself
-    words = (rest,) if len(schemes[scheme]) == 1 else tuple(rest.split(":"))
-    if len(words) != len(schemes[scheme]) or not all(words):
-        raise ValueError(f"channel {text!r}: {len(schemes[scheme])} words expected after {scheme!r}")
-    for word, is_number in zip(words, schemes[scheme], strict=True):
-        if is_number and not (word.isdecimal() and int(word) < 2**32):
-            raise ValueError(f"channel {text!r}: {word!r} is not a port")
-    return Channel(scheme, words)
+    for shape in schemes[scheme]:
+        words = (rest,) if len(shape) == 1 else tuple(rest.rsplit(":", len(shape) - 1))
+        fits = len(words) == len(shape)
+        if fits and all(is_good(word) for word, (_, is_good) in zip(words, shape, strict=True)):
+            return Channel(scheme, words)
+    known = " or ".join(":".join((scheme, *(name for name, _ in shape))) for shape in schemes[scheme])
+    raise ValueError(f"channel {text!r} is not of the form {known}")
 
 
 _ORIGIN_HELP = "pages that may open a WebSocket, `*` for any; default: those of the host they connect to"
 _HOST_HELP = "host names (without port) that a WebSocket may be opened to; default: any"
 
 
-_LIMIT_HELP = "lines of one domain in 10 s (100); 0: no limit"
-
-
-def _audit(args: argparse.Namespace) -> AuditSettings | None:
-    """Raises ValueError."""
-    if args.audit is None:
-        if args.audit_all or args.audit_chain:
-            raise ValueError("--audit-all and --audit-chain need --audit FILE")
-        return None
-    if args.audit_limit < 0:
-        raise ValueError(f"--audit-limit {args.audit_limit}: less than none")
-    return AuditSettings(args.audit, args.audit_all, args.audit_chain, args.audit_limit)
+_LIMIT_HELP = "what one domain may use, such as " + ", ".join(
+    f"{one.name.replace('_', '-')}={one.default}" for one in fields(Limits)
+)
 
 
 def _check_combination(args: argparse.Namespace) -> None:
     """Raises ValueError for options that mean nothing together."""
     if args.json_in and not args.auto_auth:
         raise ValueError("--json-in needs --auto-auth: JSON has no words to authenticate with")
-    if args.websockets_in and not args.json_in:
-        raise ValueError("--websockets-in without --json-in is not built yet")
+    if args.websockets_in and not args.auto_auth:
+        raise ValueError("--websockets-in needs --auto-auth: a page has no words to authenticate with")
 
 
 def _check_name(template: str) -> None:
@@ -128,22 +147,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--translate-anonymous-dests", action="store_true", help="replace :N.M destinations by names")
     add("--auto-auth", action="store_true", help="the client sends messages without authentication")
     add("--json-in", action="store_true", help="the client speaks JSON; needs --auto-auth")
-    add("--websockets-in", action="store_true", help="… in a WebSocket; needs --json-in")
+    add("--websockets-in", action="store_true", help="… in a WebSocket; needs --auto-auth")
     add("--allow-origin", action="append", default=[], metavar="ORIGIN", help=_ORIGIN_HELP)
     add("--allow-host", action="append", default=[], metavar="HOST", help=_HOST_HELP)
-    add("--audit", type=Path, metavar="FILE", help="write denied messages to FILE, one a line")
-    add("--audit-all", action="store_true", help="… and allowed ones")
-    add("--audit-chain", action="store_true", help="each line names the hash of the one before")
-    add("--audit-limit", type=int, default=100, metavar="N", help=_LIMIT_HELP)
-    add("--json-out", dest="_not_built", action=_NotBuilt, nargs=0)
+    add("--json-out", action="store_true", help="the bus's side speaks JSON, and asks for no authentication")
+    add("--limit", action="append", default=[], metavar="NAME=NUMBER", help=_LIMIT_HELP)
     return parser
-
-
-class _NotBuilt(argparse.Action):
-    """An option of the original that does not work yet says so: it must not seem to work."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *args: object, **_kwargs: object) -> None:
-        parser.error(f"{self.option_strings[-1]} is not built yet")
 
 
 def parse(argv: Sequence[str], places: Places) -> Settings:
@@ -153,10 +162,10 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
     try:
         _check_combination(args)
         _check_name(args.request_name)
-        audit = _audit(args)
         listen = parse_channel(args.incoming_channel, _LISTEN_SCHEMES)
         forward = parse_channel(args.outgoing_channel, _FORWARD_SCHEMES)
-    except ValueError as error:
+        limits = Limits().with_words(tuple(args.limit))
+    except (ValueError, BadRequest) as error:
         parser.error(str(error))
     return Settings(
         listen=listen,
@@ -176,5 +185,6 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
         websockets_in=args.websockets_in,
         origins=tuple(args.allow_origin),
         hosts=tuple(args.allow_host),
-        audit=audit,
+        json_out=args.json_out,
+        limits=limits,
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Streams of JSON texts from and to a client: each ended by NUL, or each a message of a WebSocket."""
+"""Texts in a stream of bytes: each ended by NUL, or each a message of a WebSocket."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 from openxt_bus.framing import FramingError
@@ -13,84 +13,98 @@ CHUNK = 64 * 1024
 
 
 class Texts(Protocol):
-    async def begin(self) -> None:
+    @property
+    def held_bytes(self) -> int:
+        """Of a text that is not whole yet."""
+        ...
+
+    async def begin(self, stream: Stream) -> None:
         """Raises AuthError when the client is not let in."""
         ...
 
-    def receive(self) -> AsyncIterator[bytes]:
-        """Each text, until the client leaves.  Raises FramingError when one is too large."""
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what came; the texts that are whole now.  Raises FramingError when one is too large."""
         ...
 
-    async def send(self, texts: Sequence[bytes]) -> None: ...
+    def put(self, texts: Iterable[bytes]) -> None:
+        """Have them sent."""
+        ...
+
+    def take(self) -> bytes:
+        """What is to be sent now."""
+        ...
 
     def end(self) -> None:
-        """No more texts will be sent or read.  Waits for nothing."""
+        """No more texts will be put or fed."""
         ...
 
 
 class NulTexts:
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._out: list[bytes] = []
 
-    async def begin(self) -> None:
+    @property
+    def held_bytes(self) -> int:
+        return len(self._rest)
+
+    async def begin(self, stream: Stream) -> None:
         """There is nothing to agree on."""
 
-    async def receive(self) -> AsyncIterator[bytes]:
-        buffer = bytearray()
-        while data := await self._stream.reader.read(CHUNK):
-            first, *others = data.split(b"\0")
-            buffer += first
-            for other in others:
-                yield bytes(buffer)
-                buffer = bytearray(other)
-            if len(buffer) > MAX_TEXT:
-                raise FramingError(f"text of more than {MAX_TEXT} bytes")
+    def feed(self, data: bytes) -> list[bytes]:
+        *whole, last = data.split(b"\0")
+        if whole and self._rest:
+            whole[0] = bytes(self._rest) + whole[0]
+            self._rest.clear()
+        self._rest += last
+        if len(self._rest) > MAX_TEXT or max(map(len, whole), default=0) > MAX_TEXT:
+            raise FramingError(f"text of more than {MAX_TEXT} bytes")
+        return whole
 
-    async def send(self, texts: Sequence[bytes]) -> None:
-        self._stream.writer.write(b"".join(text + b"\0" for text in texts))
-        await self._stream.writer.drain()
+    def put(self, texts: Iterable[bytes]) -> None:
+        self._out += [text + b"\0" for text in texts]
+
+    def take(self) -> bytes:
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
 
     def end(self) -> None:
         """The end of the stream says it."""
 
 
 class WebSocketTexts:
-    def __init__(self, stream: Stream, admission: Admission) -> None:
-        self._stream = stream
-        self._socket = WebSocket(admission)
+    def __init__(self, admission: Admission, *, is_text: bool = True) -> None:
+        """`is_text`: whether what we send is text, or bytes."""
+        self._socket = WebSocket(admission, is_text=is_text)
         self._early: list[bytes] = []  # came together with the handshake
 
-    async def begin(self) -> None:
+    @property
+    def held_bytes(self) -> int:
+        return self._socket.held_bytes
+
+    async def begin(self, stream: Stream) -> None:
         while not self._socket.is_open:
-            data = await self._stream.reader.read(CHUNK)
+            data = await stream.reader.read(CHUNK)
             self._early += self._socket.feed(data)
-            await self._flush()
+            stream.writer.write(self._socket.take())
+            await stream.writer.drain()
             if self._socket.is_over or not data:
                 raise AuthError("the WebSocket handshake failed")
 
-    async def receive(self) -> AsyncIterator[bytes]:
-        texts = self._early
-        while True:
-            for text in texts:
-                yield text
-            if self._socket.is_over:
-                return
-            data = await self._stream.reader.read(CHUNK)
-            if not data:
-                return
-            texts = self._socket.feed(data)
-            await self._flush()
+    def feed(self, data: bytes) -> list[bytes]:
+        texts = self._socket.feed(data)
+        if self._early:
+            texts = self._early + texts
+            self._early = []
+        return texts
 
-    async def send(self, texts: Sequence[bytes]) -> None:
+    def put(self, texts: Iterable[bytes]) -> None:
         for text in texts:
             self._socket.send(text)
-        await self._flush()
+
+    def take(self) -> bytes:
+        return self._socket.take()
 
     def end(self) -> None:
         self._socket.close()
-        if not self._stream.writer.is_closing():
-            self._stream.writer.write(self._socket.take())
-
-    async def _flush(self) -> None:
-        self._stream.writer.write(self._socket.take())
-        await self._stream.writer.drain()

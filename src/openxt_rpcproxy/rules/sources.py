@@ -89,10 +89,10 @@ class RuleSources:
         self._added = kept
         self.revision += 1
 
-    def known(self) -> tuple[Rule, ...]:
-        """Every rule in force: those of VMs that do not talk are not known."""
+    def texts(self) -> list[str]:
+        """Every rule in force, as text."""
         cached = (rule for rules in self._vms.values() for rule in rules)
-        return (*self.file_rules(), *cached, *self._added)
+        return [rule.text for rule in (*self.file_rules(), *cached, *self._added)]
 
     def reload(self) -> None:
         """Forget what was read; rules added at run time stay."""

@@ -13,7 +13,6 @@ from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.devices.vsnd import Vsnd
 from openxt_xenvm.domain import build
 from openxt_xenvm.plan.plugging import AttachLoop, PlugDisk, PlugNic
-from openxt_xenvm.plan.saving import ReadSaved
 from openxt_xenvm.plan.steps import (
     Announce,
     ApplyCpuid,
@@ -49,16 +48,8 @@ def disks(config: DomainConfig) -> Iterator[Step]:
         yield PlugDisk(disk)
 
 
-def fresh_image(config: DomainConfig) -> tuple[Step, ...]:
-    """A saved guest brings both with it."""
-    return (
-        ApplyCpuid(tuple(build.cpuid_overrides(config).items())),
-        BuildImage(config.kind, build.image_spec(config)),
-    )
-
-
-def plan_start(config: DomainConfig, uuid: Uuid, saved: str = "") -> tuple[Step, ...]:
-    """PV and PVH, fresh or from the file of a suspended VM.  The executor undoes a failed one backwards.
+def plan_start(config: DomainConfig, uuid: Uuid) -> tuple[Step, ...]:
+    """PV and PVH.  On failure the executor undoes the done ones backwards.
 
     The order is libxl's: limits before the image, since they make room for it; the name before the
     console, since xenconsoled names its log after it.
@@ -68,7 +59,8 @@ def plan_start(config: DomainConfig, uuid: Uuid, saved: str = "") -> tuple[Step,
         WriteSkeleton(config),
         SetLimits(build.limits(config)),
         OpenChannels(),
-        *((ReadSaved(saved),) if saved else fresh_image(config)),
+        ApplyCpuid(tuple(build.cpuid_overrides(config).items())),
+        BuildImage(config.kind, build.image_spec(config)),
         WriteBuilt(config),
         Introduce(),
         PlugDevice(Console()),

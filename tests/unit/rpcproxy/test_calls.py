@@ -3,19 +3,27 @@
 
 import pytest
 
-from openxt_rpcproxy.calls import MAX_OPEN, OpenCalls, TooManyCalls
+from openxt_rpcproxy.budget import Budget, Limits, LimitsExceeded, Share
+from openxt_rpcproxy.calls import MAX_ASKED, About, Note, OpenCalls
+
+LIMIT = 100
 
 
-def test_an_answer_passes_once() -> None:
-    calls = OpenCalls()
-    calls.client_asks(5, "note")
-    assert calls.bus_answers(6) is None
-    assert calls.bus_answers(5) == "note"
-    assert calls.bus_answers(5) is None
+@pytest.fixture
+def calls() -> OpenCalls:
+    return OpenCalls(Share(Budget(Limits(open_calls=LIMIT))))
 
 
-def test_a_client_answers_only_who_asked_it_and_once() -> None:
-    calls = OpenCalls()
+def test_an_answer_passes_once(calls: OpenCalls) -> None:
+    note = Note(About.OWNER, "a.service")
+    calls.client_asks(5, note)
+    assert calls.has_note(5)
+    assert calls.bus_answers(6) == (False, None)
+    assert calls.bus_answers(5) == (True, note)
+    assert calls.bus_answers(5) == (False, None)
+
+
+def test_a_client_answers_only_who_asked_it_and_once(calls: OpenCalls) -> None:
     calls.bus_asks(":1.1", 5)
     assert not calls.client_answers(":1.2", 5)
     assert not calls.client_answers(":1.1", 6)
@@ -23,23 +31,29 @@ def test_a_client_answers_only_who_asked_it_and_once() -> None:
     assert not calls.client_answers(":1.1", 5)
 
 
-def test_a_serial_is_not_used_twice_at_a_time() -> None:
-    calls = OpenCalls()
+def test_a_serial_is_not_used_twice_at_a_time(calls: OpenCalls) -> None:
     calls.client_asks(5)
-    with pytest.raises(TooManyCalls, match="serial 5"):
+    with pytest.raises(LimitsExceeded, match="serial 5"):
         calls.client_asks(5)
     calls.bus_answers(5)
     calls.client_asks(5)
 
 
-def test_open_calls_are_bounded_both_ways() -> None:
-    calls = OpenCalls()
-    for serial in range(1, MAX_OPEN + 1):
-        calls.client_asks(serial)
+def test_open_calls_are_bounded_for_the_domain_however_many_conversations_it_has() -> None:
+    budget = Budget(Limits(open_calls=LIMIT))
+    first, second = OpenCalls(Share(budget)), OpenCalls(Share(budget))
+    for serial in range(1, LIMIT // 2 + 1):
+        first.client_asks(serial)
+        second.client_asks(serial)
+    with pytest.raises(LimitsExceeded, match="100 open calls"):
+        second.client_asks(LIMIT)
+    first.bus_answers(1)
+    second.client_asks(LIMIT)
+
+
+def test_of_too_many_questions_to_the_client_the_oldest_is_given_up(calls: OpenCalls) -> None:
+    for serial in range(1, MAX_ASKED + 2):
         calls.bus_asks(":1.1", serial)
-    with pytest.raises(TooManyCalls):
-        calls.client_asks(MAX_OPEN + 1)
-    calls.bus_asks(":1.1", MAX_OPEN + 1)
-    assert not calls.client_answers(":1.1", 1)  # the oldest was given up
+    assert not calls.client_answers(":1.1", 1)
     assert calls.client_answers(":1.1", 2)
-    assert calls.client_answers(":1.1", MAX_OPEN + 1)
+    assert calls.client_answers(":1.1", MAX_ASKED + 1)

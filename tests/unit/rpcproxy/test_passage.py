@@ -9,6 +9,7 @@ from openxt_bus.codec import Message, decode, encode
 from openxt_bus.framing import FramingError
 from openxt_core.ids import Domid, parse_uuid
 from openxt_rpcproxy.passage import Passage, Rewriting
+from openxt_rpcproxy.passed import Passed
 from openxt_rpcproxy.rules.model import Source
 
 BUS = "org.freedesktop.DBus"
@@ -29,75 +30,87 @@ def reply(answers: int, destination: str, *args: Any, kind: int = RETURN) -> byt
     return encode(Message(kind, 900, fields, args))
 
 
+def client(one: Passage, message: bytes) -> Passed:
+    passed = one.from_client(message)
+    assert passed is not None
+    return passed
+
+
+def bus(one: Passage, message: bytes) -> Passed:
+    passed = one.from_bus(message)
+    assert passed is not None
+    return passed
+
+
 async def passage(rewriting: Rewriting = UNCHANGED) -> Passage:
     """A conversation whose client is greeted already."""
     one = Passage(Source(Domid(7), UUID), None, rewriting, lambda name: None)
     hello = call(1, "Hello")
-    assert (await one.from_client(hello)).on == hello
+    assert client(one, hello).on == hello
     greeting = reply(1, OWN, OWN)
-    assert (await one.from_bus(greeting)).on == greeting
+    assert bus(one, greeting).on == greeting
     return one
 
 
 async def test_what_nothing_changes_goes_on_as_the_same_bytes() -> None:
     one = await passage()
     message = call(2, "m", "a.service")
-    assert (await one.from_client(message)).on is message
+    assert client(one, message).on is message
 
 
 async def test_nothing_comes_before_hello() -> None:
     one = Passage(Source(Domid(7)), None, Rewriting(), lambda name: None)
     with pytest.raises(FramingError, match="Hello"):
-        await one.from_client(call(1, "m"))
+        client(one, call(1, "m"))
 
 
 async def test_a_serial_in_use_is_refused_until_its_answer_came() -> None:
     one = await passage()
-    await one.from_client(call(2, "m"))
-    passed = await one.from_client(call(2, "m"))
+    client(one, call(2, "m"))
+    passed = client(one, call(2, "m"))
     assert passed.on == b""
     assert decode(passed.back).fields[4] == LIMITS_EXCEEDED
-    assert (await one.from_bus(reply(2, OWN))).on
-    assert (await one.from_client(call(2, "m"))).on
+    assert bus(one, reply(2, OWN)).on
+    assert client(one, call(2, "m")).on
 
 
 async def test_a_call_that_wants_no_answer_gets_none() -> None:
     one = await passage()
-    await one.from_client(call(2, "m", flags=1))
-    assert (await one.from_bus(reply(2, OWN))).on == b""
+    client(one, call(2, "m", flags=1))
+    assert bus(one, reply(2, OWN)).on == b""
 
 
 @pytest.mark.parametrize("kind", [RETURN, ERROR])
 async def test_answers_that_nobody_awaits_are_dropped_both_ways(kind: int) -> None:
     one = await passage()
-    assert (await one.from_bus(reply(77, OWN, kind=kind))).on == b""
-    passed = await one.from_client(reply(77, ":1.1", kind=kind))
+    assert bus(one, reply(77, OWN, kind=kind)).on == b""
+    passed = client(one, reply(77, ":1.1", kind=kind))
     assert (passed.on, passed.back) == (b"", b"")
 
 
 async def test_a_monitors_copies_of_others_answers_pass() -> None:
     one = await passage()
-    assert (await one.from_bus(reply(77, ":1.99"))).on
+    assert bus(one, reply(77, ":1.99")).on
 
 
 @pytest.mark.parametrize("kind", [RETURN, ERROR])
 async def test_the_owner_that_is_told_is_the_name_that_was_asked_for(kind: int) -> None:
     one = await passage(Rewriting(owner_name=True))
-    await one.from_client(call(2, "GetNameOwner", BUS, "a.service"))
-    answer = await one.from_bus(reply(2, OWN, ":1.3", kind=kind))
+    client(one, call(2, "GetNameOwner", BUS, "a.service"))
+    answer = bus(one, reply(2, OWN, ":1.3", kind=kind))
     assert decode(answer.on).body == ["a.service" if kind == RETURN else ":1.3"]
 
 
 async def test_a_destination_that_has_a_name_gets_it() -> None:
     names = {":1.3": "a.service"}
     one = await passage(Rewriting(well_known=lambda unique: names.get(unique, "")))
-    assert decode((await one.from_client(call(2, "m", ":1.3"))).on).fields[6] == "a.service"
+    assert decode(client(one, call(2, "m", ":1.3")).on).fields[6] == "a.service"
     other = call(3, "m", ":1.4")
-    assert (await one.from_client(other)).on is other
+    assert client(one, other).on is other
 
 
 async def test_a_broken_body_of_a_call_that_must_be_changed_ends_the_conversation() -> None:
     one = await passage(Rewriting(request_name="a.uuid_$UUID"))
     whole = call(2, "RequestName", BUS, "guest")
     with pytest.raises(FramingError):
-        await one.from_client(whole[:-2] + b"\xff\xff")
+        client(one, whole[:-2] + b"\xff\xff")

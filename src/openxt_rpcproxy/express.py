@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages whose like was judged before: the same header bytes, the same verdict.  Pure and bounded.
+
+What is kept stands for a message by everything in its header but its serial, its body's length and, for an
+answer, the four bytes of the serial that it answers, at the place where they were found.  So a message that
+is found here would be read exactly like the one that was judged.  Only verdicts that look at nothing else,
+and only messages that pass unchanged, are kept; all are forgotten when rules, VMs or names change.
+Source: D-Bus specification 1.0, "Message Format".
+"""
+
+import enum
+from dataclasses import dataclass
+from struct import Struct
+
+from openxt_bus.framing import FIXED_HEADER, field_places
+
+MAX_KEPT = 1024
+MAX_PLACES = 4
+_REPLY_SERIAL = 5
+HEADS = {0x6C: Struct("<BBBBIII").unpack_from, 0x42: Struct(">BBBBIII").unpack_from}
+"""Byte order mark → byte order, type, flags, version, size of body, serial, size of fields."""
+
+NUMBERS = {0x6C: Struct("<I").unpack_from, 0x42: Struct(">I").unpack_from}
+
+
+class Manner(enum.IntEnum):
+    """What is left to do for a message that passes."""
+
+    PASSES = 0
+    ASKS = 1  # its serial is noted
+    ANSWERS = 2  # it must answer an open call
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Kept for one header."""
+
+    manner: Manner
+    peer: str = ""  # whom a call or an answer concerns: needed to tell calls of different callers apart
+
+
+class Express:
+    """Of one direction of one conversation."""
+
+    def __init__(self) -> None:
+        self.plain: dict[bytes, Ticket] = {}
+        self.answers: dict[int, dict[bytes, Ticket]] = {}
+        """By where the answered serial is."""
+        self._stamp = -1
+        self._count = 0
+
+    def heed(self, stamp: int) -> None:
+        """Forget everything if the stamp is another one than last time."""
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self.clear()
+
+    def clear(self) -> None:
+        self._count = 0
+        self.plain.clear()
+        self.answers.clear()
+
+    def keep(self, message: bytes, ticket: Ticket) -> None:
+        """`message` was read without error, and its verdict needs nothing else than its header."""
+        if self._count >= MAX_KEPT:
+            self.clear()
+        fields = HEADS[message[0]](message, 0)[6]
+        end = FIXED_HEADER + fields
+        if ticket.manner is not Manner.ANSWERS:
+            self._count += 1
+            self.plain[message[:4] + message[12:end]] = ticket
+            return
+        at = field_places(message)[_REPLY_SERIAL]
+        if at not in self.answers and len(self.answers) >= MAX_PLACES:
+            return
+        self._count += 1
+        self.answers.setdefault(at, {})[message[:4] + message[12:at] + message[at + 4 : end]] = ticket

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One direction of a conversation: bytes are cut into messages, and each is judged.
+
+Messages in a row that pass unchanged are sent on as they came, without being taken apart.  A message that is
+larger than allowed is answered and its bytes are passed over.  No I/O: what goes on is handed to a function.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from openxt_bus.framing import FIXED_HEADER, MAX_FIELDS, FramingError, Header, scan
+from openxt_rpcproxy.express import HEADS, NUMBERS, Express, Ticket
+from openxt_rpcproxy.passed import Passed
+
+MAX_SIZE = 128 * 1024 * 1024 + MAX_FIELDS  # the protocol's own limit
+_NOT_ANSWERS = frozenset({1, 4})  # calls and signals
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What becomes of the messages of one direction."""
+
+    stamp: Callable[[], int]
+    """Gives another number whenever a verdict may be another one."""
+
+    judge: Callable[[bytes], Passed | None]
+    """None: it cannot be told yet."""
+
+    too_large: Callable[[Header, int], Passed]
+    """What follows from a message of so many bytes, which is not read."""
+
+    asks: Callable[[str, int], bool]
+    """Note a call that passes, with a serial, to or from that peer; False: judge it."""
+
+    answers: Callable[[str, int], bool]
+    """Whether that peer awaits the answer to a serial, which it gets now; False: judge it."""
+
+
+class Lane:
+    def __init__(
+        self,
+        judge: Judge,
+        on: Callable[[bytes], None],
+        back: Callable[[bytes], None],
+        max_size: int,
+        *,
+        express: bool = True,
+    ) -> None:
+        """`on` and `back` take whole messages, for the other side and for the one they came from."""
+        self._judge = judge
+        self._on = on
+        self._back = back
+        self._max_size = max_size
+        self._express = Express() if express else None
+        self._rest = bytearray()
+        self._needed = FIXED_HEADER
+        self._skip = 0
+        self.count = 0
+        """Messages seen so far."""
+        self.is_held = False
+        """A message waits for something; call `go_on` when that has come."""
+
+    @property
+    def held_bytes(self) -> int:
+        return len(self._rest)
+
+    @property
+    def waiting(self) -> bytes:
+        """The message that cannot be judged yet."""
+        return bytes(self._rest[: self._needed])
+
+    def feed(self, data: bytes) -> None:
+        """Raises FramingError for what is no message: the stream cannot go on."""
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        if self._rest or self.is_held:
+            self._rest += data
+            if self.is_held or len(self._rest) < self._needed:
+                return
+            data = bytes(self._rest)
+        self._work(data)
+
+    def go_on(self) -> None:
+        """Judge what waits.  Raises FramingError."""
+        self.is_held = False
+        self._work(bytes(self._rest))
+
+    def _work(self, data: bytes) -> None:
+        """The hot path: what is done for each message is written out here."""
+        judge, express = self._judge, self._express
+        plain: dict[bytes, Ticket] = {}
+        answers: dict[int, dict[bytes, Ticket]] = {}
+        if express is not None:
+            express.heed(judge.stamp())
+            plain, answers = express.plain, express.answers
+        pieces: list[bytes] = []
+        at = start = 0
+        end = len(data)
+        needed = FIXED_HEADER
+        while end - at >= FIXED_HEADER:
+            unpack = HEADS.get(data[at])
+            if unpack is None:
+                raise FramingError(f"byte order mark {data[at]:#x}")
+            order, kind, _, version, body, serial, fields = unpack(data, at)
+            stop = at + FIXED_HEADER + (fields + 7 & ~7) + body
+            if version != 1 or fields > MAX_FIELDS or serial == 0 or stop - at > self._max_size:
+                self._check(version, fields, serial, stop - at)
+                head = FIXED_HEADER + (fields + 7 & ~7)
+                if end - at < head:
+                    needed = head
+                    break
+                pieces += (data[start:at], self._pass_over(data[at : at + head], stop - at))
+                self._skip = max(0, stop - end)
+                at = start = min(stop, end)
+                continue
+            if stop > end:
+                needed = stop - at
+                break
+            self.count += 1
+            if kind in _NOT_ANSWERS:
+                ticket = plain.get(data[at : at + 4] + data[at + 12 : at + 16 + fields])
+                if ticket is not None and (not ticket.manner or judge.asks(ticket.peer, serial)):
+                    at = stop
+                    continue
+            else:
+                passes = False
+                for place, known in answers.items():
+                    here = at + place
+                    ticket = known.get(
+                        data[at : at + 4] + data[at + 12 : here] + data[here + 4 : at + 16 + fields]
+                    )
+                    if ticket is not None:
+                        passes = judge.answers(ticket.peer, NUMBERS[order](data, here)[0])
+                        break
+                if passes:
+                    at = stop
+                    continue
+            if start < at:
+                pieces.append(data[start:at])
+            start = at
+            message = data[at:stop]
+            passed = judge.judge(message)
+            if passed is None:
+                self.is_held, needed = True, stop - at
+                self.count -= 1
+                break
+            at = start = stop
+            if passed.back:
+                self._back(passed.back)
+            if passed.on:
+                pieces.append(passed.on)
+            if express is not None and passed.ticket is not None:
+                express.heed(judge.stamp())
+                express.keep(message, passed.ticket)
+        if start < at:
+            pieces.append(data[start:at])
+        self._needed = needed
+        if at < end or self._rest:
+            self._rest = bytearray(data[at:])
+        if pieces:
+            self._on(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def _check(self, version: int, fields: int, serial: int, size: int) -> None:
+        if version != 1:
+            raise FramingError(f"protocol version {version}, not 1")
+        if serial == 0:
+            raise FramingError("serial 0")
+        if fields > MAX_FIELDS or size > MAX_SIZE:
+            raise FramingError(f"message of {size} bytes, more than {self._max_size}")
+
+    def _pass_over(self, head: bytes, size: int) -> bytes:
+        """Answer a message without reading it; what goes on instead of it."""
+        self.count += 1
+        passed = self._judge.too_large(scan(head), size)
+        if passed.back:
+            self._back(passed.back)
+        return passed.on

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two pipes, one lane each way, until either side ends.
+
+Backpressure: who does not read is not read for.  What the client does not fetch stops the reading of its bus
+connection, what the bus does not take stops the reading of the client; nobody else's conversation is touched.
+Messages beyond the domain's rate, and what it has in our memory beyond its budget, are its own loss too.
+"""
+
+import asyncio
+import enum
+import logging
+import time
+from collections.abc import Callable
+
+from openxt_bus.framing import FramingError
+from openxt_bus.transport.pipe import Pipe
+from openxt_rpcproxy.budget import LimitsExceeded, Share
+from openxt_rpcproxy.dialect import Dialect
+from openxt_rpcproxy.lane import Lane
+from openxt_rpcproxy.passage import Passage
+from openxt_rpcproxy.rules.model import Direction
+
+log = logging.getLogger(__name__)
+
+FULL = 256 * 1024  # bytes queued: the other side is not read any more …
+LOW = 64 * 1024  # … until so few are left
+CHOKED = 1024 * 1024  # our own answers are not fetched either: who causes them is not read
+HELLO_TIMEOUT_S = 30.0
+MESSAGE_TIMEOUT_S = 60.0  # from the first byte of a message to its last
+
+
+class Stop(enum.Flag):
+    """Why a side is not read for now."""
+
+    NOTHING = 0
+    FULL = enum.auto()  # the other side does not take what is sent
+    CHOKED = enum.auto()  # nor does it itself
+    HELD = enum.auto()  # a message waits for something that is being read
+    RATE = enum.auto()  # the domain sent too many messages
+    OVER = enum.auto()
+
+
+class Side:
+    """One pipe, how its peer speaks, and the lane of what comes from it."""
+
+    def __init__(self, pipe: Pipe, dialect: Dialect, direction: Direction) -> None:
+        self.pipe = pipe
+        self.dialect = dialect
+        self.direction = direction
+        self.lane: Lane
+        self.stops = Stop.NOTHING
+
+    @property
+    def unfinished_bytes(self) -> int:
+        return self.lane.held_bytes + self.dialect.held_bytes
+
+    def stop(self, why: Stop, is_so: bool = True) -> None:
+        before = self.stops
+        self.stops = before | why if is_so else before & ~why
+        if bool(self.stops) is not bool(before):
+            (self.pipe.pause if self.stops else self.pipe.resume)()
+
+    def send(self, messages: bytes) -> None:
+        data = self.dialect.send(messages)
+        if data:
+            self.pipe.send(data)
+
+    def feed(self, data: bytes) -> None:
+        messages = self.dialect.feed(data)
+        if messages:
+            self.lane.feed(messages)
+        answers = self.dialect.take()
+        if answers:
+            self.pipe.send(answers)
+
+
+class Relay:
+    def __init__(
+        self, client: tuple[Pipe, Dialect], bus: tuple[Pipe, Dialect], passage: Passage, share: Share
+    ) -> None:
+        self._client = Side(*client, Direction.INCOMING)
+        self._bus = Side(*bus, Direction.OUTGOING)
+        self._passage = passage
+        self._share = share
+        max_size = share.budget.limits.message_bytes
+        self._client.lane = Lane(passage.incoming(), self._bus.send, self._client.send, max_size)
+        self._bus.lane = Lane(passage.outgoing(), self._client.send, self._bus.send, max_size)
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Returns when a side ends; raises FramingError, LimitsExceeded or TimeoutError when we end it."""
+        self._later("hello", HELLO_TIMEOUT_S, self._hello_is_late)
+        try:
+            self._bus.pipe.start(self._from_bus, self._settle, self._ended)
+            self._client.pipe.start(self._from_client, self._settle, self._ended)
+            await self._done
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+            for task in self._tasks:
+                task.cancel()
+            self._client.stop(Stop.OVER)
+            self._bus.stop(Stop.OVER)
+
+    # What comes
+
+    def _from_client(self, data: bytes) -> None:
+        lane = self._client.lane
+        before = lane.count
+        self._feed(self._client, data)
+        if lane.count != before:
+            self._spend(lane.count - before)
+
+    def _from_bus(self, data: bytes) -> None:
+        self._feed(self._bus, data)
+
+    def _feed(self, side: Side, data: bytes) -> None:
+        """What is wrong with the bytes ends the conversation."""
+        try:
+            side.feed(data)
+            if side.lane.is_held or side.dialect.is_waiting:
+                self._hold(side)
+            self._settle()
+        except (FramingError, LimitsExceeded) as error:
+            self._fail(error)
+
+    def _settle(self) -> None:
+        """Look at what is queued: who is read, and whether it is too much."""
+        client, bus, share = self._client, self._bus, self._share
+        waiting, sending, unfinished = client.pipe.queued, bus.pipe.queued, client.unfinished_bytes
+        held = waiting + sending + unfinished + bus.unfinished_bytes
+        if held == share.held_bytes:
+            return None
+        if not share.hold(held):
+            return self._fail(LimitsExceeded(share.budget.text("held_bytes")))
+        for side, other, queued in ((bus, client, waiting), (client, bus, sending)):
+            if queued > FULL or (queued < LOW and side.stops & Stop.FULL):
+                side.stop(Stop.FULL, queued > FULL)
+            if queued > CHOKED or (queued < LOW and other.stops & Stop.CHOKED):
+                other.stop(Stop.CHOKED, queued > CHOKED)
+        if unfinished and "message" not in self._timers:
+            self._watch_message()
+        return None
+
+    # What takes time
+
+    def _hold(self, side: Side) -> None:
+        """Read no more from that side until what it waits for is there."""
+        if not side.stops & Stop.HELD:
+            side.stop(Stop.HELD)
+            task = self._loop.create_task(self._wait_for(side))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _wait_for(self, side: Side) -> None:
+        try:
+            if side.lane.is_held:
+                await self._passage.prepare(side.lane.waiting, side.direction)
+            else:
+                await side.dialect.settle()
+        except Exception as error:  # noqa: BLE001  (whatever it is, it ends this conversation and is told there)
+            return self._fail(error)
+        self._loop.call_soon(self._go_on, side)
+        return None
+
+    def _go_on(self, side: Side) -> None:
+        if self._done.done():
+            return None
+        side.stop(Stop.HELD, False)
+        try:
+            if side.lane.is_held:
+                side.lane.go_on()
+        except FramingError as error:
+            return self._fail(error)
+        (self._from_client if side is self._client else self._from_bus)(b"")
+        return None
+
+    def _spend(self, messages: int) -> None:
+        if not messages:
+            return
+        wait_s = self._share.budget.spend(messages, time.monotonic())
+        if wait_s:
+            if self._share.budget.may_complain("messages_per_s"):
+                log.warning("LIMIT: %s; it is read more slowly", self._share.budget.text("messages_per_s"))
+            self._client.stop(Stop.RATE)
+            self._later("rate", wait_s, lambda: self._client.stop(Stop.RATE, False))
+
+    def _watch_message(self) -> None:
+        """A message that has begun must come to its end."""
+        seen = self._client.lane.count
+        self._later("message", MESSAGE_TIMEOUT_S, lambda: self._message_is_late(seen))
+
+    def _message_is_late(self, seen: int) -> None:
+        del self._timers["message"]
+        client = self._client
+        if client.unfinished_bytes and client.lane.count == seen and not client.stops:
+            self._fail(TimeoutError("half a message, and no more"))
+        elif client.unfinished_bytes:
+            self._watch_message()
+
+    def _hello_is_late(self) -> None:
+        if not self._passage.is_greeted:
+            self._fail(TimeoutError("no Hello, or no answer to it"))
+
+    def _later(self, name: str, after_s: float, work: Callable[[], None]) -> None:
+        if name in self._timers:
+            self._timers[name].cancel()
+        self._timers[name] = self._loop.call_later(after_s, work)
+
+    # The end
+
+    def _ended(self, why: str) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        self._client.stop(Stop.OVER)
+        if not self._done.done():
+            self._done.set_exception(error)
