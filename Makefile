@@ -45,8 +45,9 @@ bench: .venv/run ## every speed promise against its reference: NAME RATIO FLOOR 
 	@scripts/need $(BENCH_PACKAGES)
 	@$(BIN)/python bench/run.py
 
-idl: .venv/run ## write src/openxt_api from idl/*.xml
+idl: .venv/run ## write src/openxt_api from idl/*.xml, and the database schema from xenmgr's properties
 	@$(BIN)/xc-rpcgen -o src/openxt_api idl/*.xml
+	@$(BIN)/python -m openxt_xenmgr.properties.schema src/openxt_dbd/schema/vm.json
 
 native: .venv/run ## the binding to libxenctrl and libxenguest
 	@scripts/need $(NATIVE_PACKAGES)

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 from openxt_idl.__main__ import main
+from openxt_xenmgr.properties import schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,3 +18,8 @@ def test_generated_code_is_fresh(tmp_path: Path) -> None:
     fresh, committed = _contents(tmp_path), _contents(ROOT / "src" / "openxt_api")
     stale = sorted(name for name in fresh | committed if fresh.get(name) != committed.get(name))
     assert stale == [], "run `make idl`"
+
+
+def test_the_database_schema_is_what_the_property_rows_give_today() -> None:
+    committed = ROOT / "src" / "openxt_dbd" / "schema" / "vm.json"
+    assert committed.read_text() == schema.text(), "run `make idl`"

@@ -45,6 +45,7 @@ ONLY_IN = {
         "openxt_xenvm",
     },
     "websockets": {"openxt_rpcproxy.websocket"},
+    "jsonschema": {"openxt_dbd.db_check"},
 }
 
 # Pure modules touch no file, socket, clock or log.
