@@ -22,6 +22,7 @@ from openxt_dbd.disk import Disk
 from openxt_dbd.files import Files
 from openxt_dbd.flusher import Flusher
 from openxt_dbd.guests import GuestUuids
+from openxt_dbd.history import History
 from openxt_dbd.journal import Journal
 from openxt_dbd.store import Database
 
@@ -74,7 +75,7 @@ def _open(places: Places) -> tuple[Database, Flusher]:
     disk.lock()
     files = Files(disk)
     files.seed(places.at(DEFAULT_DATABASE))
-    database = Database(files, Journal(disk))
+    database = Database(files, Journal(disk), History(disk))
     flusher = Flusher(database)
     database.load()
     gc.collect()

@@ -93,13 +93,16 @@ class Draft:
     def make(self, word: str, path: Path, value: str) -> None:
         """Raises BadRequest, Refused; the draft is then as before."""
         self._take_room(len(value) + sum(map(len, path)))
-        changes = decide(self._root, word, path, value)
-        for change in changes:
-            root = tree.apply(self._root, change.path, change.node, self._owner)
-            assert root is not ABSENT
-            self._root = root
-        self.changes += changes
+        for change in decide(self._root, word, path, value):
+            self.put(change)
         self.operations.append((word, path, value))
+
+    def put(self, change: Change) -> None:
+        """A change that was decided elsewhere, on the same tree."""
+        root = tree.apply(self._root, change.path, change.node, self._owner)
+        assert root is not ABSENT
+        self._root = root
+        self.changes.append(change)
 
     def _seen(self, look: Look, path: Path) -> Node:
         """Note what a caller is about to be told of the tree it began with; the tree to tell it from."""

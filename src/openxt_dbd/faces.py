@@ -4,9 +4,10 @@
 from openxt_bus.connection import Bus
 from openxt_bus.identity import Identity
 from openxt_bus.matching import BUS_NAME, Match, Signal
-from openxt_dbd import admin, transaction_objects
+from openxt_dbd import admin, history_objects, transaction_objects
 from openxt_dbd.flusher import Flusher
 from openxt_dbd.guests import GuestUuids
+from openxt_dbd.names import Names
 from openxt_dbd.news import News
 from openxt_dbd.objects import Desk
 from openxt_dbd.store import Database
@@ -15,8 +16,14 @@ from openxt_dbd.transactions import Transactions
 
 async def serve_all(bus: Bus, database: Database, flusher: Flusher, guests: GuestUuids) -> None:
     """Answer calls and tell of changes, from now on."""
-    desk, transactions = Desk(database, Identity(bus, guests.of)), Transactions()
-    tree = desk.objects(transaction_objects.face(desk, transactions), admin.face(desk, flusher))
+    names, transactions = Names(bus), Transactions()
+    database.who = names.of
+    desk = Desk(database, Identity(bus, guests.of), names.learn)
+    tree = desk.objects(
+        transaction_objects.face(desk, transactions),
+        admin.face(desk, flusher),
+        *([history_objects.face(desk, database.history, flusher)] if database.history else []),
+    )
     transaction_objects.route(tree, desk, transactions)
     bus.serve(tree)
     News(database, bus)

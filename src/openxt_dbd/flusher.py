@@ -6,11 +6,14 @@ Files are written on one thread of its own, so that calls are answered meanwhile
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from openxt_core.errors import Unavailable
-from openxt_dbd.store import Database, Save
+from openxt_core.spec import T
+from openxt_dbd.save import Save
+from openxt_dbd.store import Database
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +94,10 @@ class Flusher:
         """Returns when every change made before the call is durable.  Raises Unavailable."""
         if not await self.flush():
             raise Unavailable(f"changes are kept, but not on disk yet: {self.failure}")
+
+    async def on_thread(self, work: Callable[[], T]) -> T:
+        """Do something with the files while no save does."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _pause(self) -> None:
         delay_s = min(self._delay_s * 2**self._failures, MAX_DELAY_S)

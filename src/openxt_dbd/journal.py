@@ -16,6 +16,7 @@ A record is a line: checksum, space, JSON array, newline.  The first broken line
     ["j", number, path, JSON]      the entry became this value
     ["d", number, path]            the entry went away
     ["m", number, [record…]]       changes that were one operation, all of this number: all of them or none
+    ["w", who, time]               who made the changes that follow, and when (milliseconds since 1970)
     ["f", number, top, name, digest]   a file with this content holds everything up to that number
 
 Changes are unconditional, so that a replay over files of any age in between ends in the same values.  The
@@ -27,7 +28,7 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -37,11 +38,20 @@ from openxt_dbd.disk import Disk
 from openxt_dbd.path import Path
 from openxt_dbd.placement import Unit
 from openxt_dbd.record_file import RecordFile
-from openxt_dbd.tree import ABSENT, Change
+from openxt_dbd.tree import ABSENT, Absent, Change, Node
 
 log = logging.getLogger(__name__)
 
 PREFIX: Final = "db.journal."
+AUTHOR_PRECISION_MS: Final = 1000
+
+
+class Author(NamedTuple):
+    who: str
+    time_ms: int  # since 1970
+
+
+NOBODY: Final = Author("", 0)
 
 
 @dataclass
@@ -49,16 +59,21 @@ class Replay:
     """What the journals of former processes say."""
 
     changes: list[tuple[int, Change]] = field(default_factory=list)
+    authors: dict[int, Author] = field(default_factory=dict)
+    """Number of a change → who made it."""
     saved: list[tuple[int, Unit, bytes]] = field(default_factory=list)
+    _author: Author = NOBODY
 
     def add(self, record: list[Any]) -> None:
         match record:
+            case ["w", str(who), int(time_ms)]:
+                self._author = Author(who, time_ms)
             case ["s", int(number), [*path], str(text)]:
-                self.changes.append((number, Change(tuple(path), text)))
+                self._change(number, path, text)
             case ["j", int(number), [*path], str(text)]:
-                self.changes.append((number, Change(tuple(path), json_text.loads(text))))
+                self._change(number, path, json_text.loads(text))
             case ["d", int(number), [*path]]:
-                self.changes.append((number, Change(tuple(path), ABSENT)))
+                self._change(number, path, ABSENT)
             case ["m", int(), [*records]]:
                 for one in records:
                     self.add(one)
@@ -66,6 +81,10 @@ class Replay:
                 self.saved.append((number, Unit(top, name), bytes.fromhex(digest)))
             case _:
                 log.error("a journal record of a kind that is not known is left out: %r", record[:1])
+
+    def _change(self, number: int, path: list[str], node: Node | Absent) -> None:
+        self.changes.append((number, Change(tuple(path), node)))
+        self.authors[number] = self._author
 
     @property
     def last(self) -> int:
@@ -110,6 +129,7 @@ class Journal:
         """Number of the file that is written now."""
         self.number = 0
         """Of the last change: the database's revision.  What was one operation has one number."""
+        self._author = NOBODY  # as far as the file tells
         self._is_rotated = False  # the current generation holds nothing of the save that is under way
 
     def replay(self) -> Replay:
@@ -123,6 +143,13 @@ class Journal:
             self._is_settled = False
         self.number = max(self.number, replay.last)
         return replay
+
+    def note_author(self, author: Author) -> None:
+        """Whose the changes are that follow.  Raises Unavailable."""
+        told = self._author
+        if author.who != told.who or abs(author.time_ms - told.time_ms) >= AUTHOR_PRECISION_MS:
+            self._append(encode(("w", *author)))
+            self._author = author
 
     def append(self, changes: Sequence[Change]) -> None:
         """The changes are safe from now on.  Raises Unavailable, and then none of them ever was there."""
@@ -206,6 +233,7 @@ class Journal:
         new = RecordFile(self._disk, f"{PREFIX}{self.generation + 1}")
         self.close()
         self._file = new
+        self._author = NOBODY
         self.generation += 1
         self._unsynced.add(self.generation)
         return new

@@ -10,7 +10,7 @@ import builtins
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from openxt_api.db import DB, Db
 from openxt_bus.export import Face, ObjectTree
@@ -36,14 +36,19 @@ class Callers(Protocol):
     async def of(self, sender: str) -> Caller: ...
 
 
+Greet: TypeAlias = Callable[[str, Caller], Awaitable[None]]
+"""Done once with each new sender, before its first call."""
+
+
 class Desk:
     """What all calls share: the database, who calls, and whose calls wait."""
 
-    def __init__(self, database: Database, callers: Callers) -> None:
+    def __init__(self, database: Database, callers: Callers, greet: Greet | None = None) -> None:
         self.database = database
         self.cached = callers.cached
         self.waiting: dict[str, asyncio.Future[None]] = {}
         self._callers = callers
+        self._greet = greet
 
     def objects(self, *beside: Face) -> ObjectTree:
         """The database at `/`, and other faces beside it."""
@@ -71,12 +76,19 @@ class Desk:
         try:
             if before is not None:
                 await before
-            result = operation(place_of(await self._callers.of(sender)) + steps, *values)
+            result = operation(place_of(await self._find_out(sender)) + steps, *values)
             return await result if isinstance(result, Awaitable) else result
         finally:
             mine.set_result(None)
             if self.waiting[sender] is mine:
                 del self.waiting[sender]
+
+    async def _find_out(self, sender: str) -> Caller:
+        is_new = self.cached(sender) is None
+        caller = await self._callers.of(sender)
+        if is_new and self._greet is not None:
+            await self._greet(sender, caller)
+        return caller
 
 
 class DbObject(Db):

@@ -1,103 +1,52 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The database: the tree in memory, the journal behind it, and which files are behind both.
 
-Everything but `Save.run` is called on one thread.  When to save is not decided here.
+All of it is called on one thread.  When to save is not decided here.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from time import time
+from typing import Final
 
 from openxt_dbd import json_text, placement, tree
 from openxt_dbd.draft import Draft, decide
-from openxt_dbd.files import NO_FILE, Files, Loaded, digest
-from openxt_dbd.journal import Journal, Replay
+from openxt_dbd.files import NO_FILE, Files, Loaded
+from openxt_dbd.history import History
+from openxt_dbd.journal import Author, Journal, Replay
+from openxt_dbd.past import Event
 from openxt_dbd.path import Path
 from openxt_dbd.path import text as text_of
 from openxt_dbd.placement import Unit
 from openxt_dbd.recent import Made, Recent, Seen
+from openxt_dbd.save import Save
 from openxt_dbd.tree import ABSENT, Absent, Change, FilePtr, Node, Nodes, Repeated
 
 log = logging.getLogger(__name__)
 
-
-@dataclass
-class Save:
-    """A frozen tree on its way to the files; `run` may be called on another thread."""
-
-    files: Files
-    journal: Journal
-    root: Node
-    units: tuple[Unit, ...]
-    number: int
-    generation: int
-    digests: dict[Unit, bytes]
-    failed: dict[Unit, OSError] = field(default_factory=dict)
-    written: int = 0
-
-    def run(self) -> "Save":
-        """Save each unit; one that fails does not stop the others."""
-        fresh: list[Unit] = []
-        self._guard(self.journal.make_durable)
-        for unit in self.units:
-            try:
-                if self._save(unit):
-                    fresh.append(unit)
-            except OSError as error:
-                self.failed[unit] = error
-        self.written = len(fresh)
-        self._sync_folders(fresh)
-        if not self.failed:
-            self._guard(lambda: self.journal.drop(self.generation))
-        return self
-
-    @staticmethod
-    def _guard(step: Callable[[], None]) -> None:
-        """What the journal cannot do now leaves it longer than needed, or less than a power cut needs."""
-        try:
-            step()
-        except OSError as error:
-            log.warning("the journal: %s", error)
-
-    def _save(self, unit: Unit) -> bool:
-        """Whether the file had to be touched."""
-        node = placement.part(self.root, unit)
-        content = b"" if node is ABSENT else json_text.dumps(node)
-        new = NO_FILE if node is ABSENT else digest(content)
-        if self.digests.get(unit, NO_FILE) == new:
-            return False
-        self.journal.note_saved(unit, new, self.number)
-        if node is ABSENT:
-            self.files.remove(unit)
-        else:
-            self.files.save(unit, content)
-        self.digests[unit] = new
-        return True
-
-    def _sync_folders(self, units: Sequence[Unit]) -> None:
-        for top in {unit.top for unit in units}:
-            mine = [unit for unit in units if unit.top == top]
-            try:
-                self.files.sync_folder_of(mine[0])
-            except OSError as error:
-                self.failed |= dict.fromkeys(mine, error)
-                # What a crash may undo has to be written again.
-                self.digests |= dict.fromkeys(mine, b"not durable")
+SIGN_AGAIN_S: Final = 1.0
+"""So exact is the time of a change that only the journal knows."""
 
 
 class Database:
     """All eight operations on the whole tree, and the way from and to the files."""
 
-    def __init__(self, files: Files, journal: Journal) -> None:
+    def __init__(self, files: Files, journal: Journal, history: History | None = None) -> None:
         self._files = files
         self._journal = journal
+        self.history = history
+        """None: former states are not remembered."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when something is dirty after nothing was."""
         self.on_news: Callable[[], None] = lambda: None
         """Called when something has changed since the last `news`."""
         self.recent = Recent()
+        self.who: Callable[[str], str] = str
+        """Names the owner of a unique bus name, for the history."""
         self._has_news = False
         self._told = 0
+        self._signer, self._signed_s = "", 0.0
+        self._remembered = 0  # the last revision that the history's files tell of
         self._root: Node = Nodes()
         self._owner = object()
         self._digests: dict[Unit, bytes] = {}
@@ -149,9 +98,10 @@ class Database:
         # A node of our own was made since the last save, by a change of the same part: that is dirty already.
         if type(holder) is Nodes and holder.owner is self._owner and type(old := holder.get(path[-1])) is str:
             if old != value:
+                now_s = self._sign(writer)
                 self._journal.append_string(path, value)
                 holder[path[-1]] = value
-                self._note(path, old, value, writer)
+                self._note(path, old, value, writer, now_s)
         else:
             self._write_anywhere(path, value, writer)
 
@@ -182,18 +132,29 @@ class Database:
     def _make(self, changes: Sequence[Change], writer: str) -> None:
         if not changes:
             return
+        now_s = self._sign(writer)
         self._journal.append(changes)
         for change in changes:
             unit = placement.unit_of(change.path)
             parts = ((unit, change),) if unit is not None else tuple(placement.split(self._root, change))
             for part, one in parts:
                 if part is not None:
-                    self._note(*tree.step(self._root, one, len(part.path)), writer)
+                    self._note(*tree.step(self._root, one, len(part.path)), writer, now_s)
                 self._apply(part, one)
 
-    def _note(self, path: Path, old: Node | Absent, new: Node | Absent, writer: str) -> None:
+    def _sign(self, writer: str) -> float:
+        """The journal knows whose the next change is, and when that was; the time.  Raises Unavailable."""
+        now_s = time()
+        if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
+            self._journal.note_author(Author(self.who(writer), int(now_s * 1000)))
+            self._signer, self._signed_s = writer, now_s
+        return now_s
+
+    def _note(self, path: Path, old: Node | Absent, new: Node | Absent, writer: str, now_s: float) -> None:
         is_tree = isinstance(old, Nodes | Repeated) or isinstance(new, Nodes | Repeated)
         self.recent.add(Made(self._journal.number, path, is_tree, writer))
+        if self.history is not None:
+            self.history.add(Event(self._journal.number, path, old, new, self.who(writer), now_s))
         if not self._has_news:
             self._has_news = True
             self.on_news()
@@ -236,7 +197,10 @@ class Database:
         loaded = self._files.load()
         self._root, self._owner, self._digests = loaded.root, object(), loaded.digests
         self._dirty = {}
-        self._replay(self._journal.replay(), loaded)
+        replay = self._journal.replay()
+        self._remembered = self._last_remembered()
+        self._journal.number = max(self._journal.number, self._remembered)
+        self._replay(replay, loaded)
         self._forget_the_past()
         for unit in loaded.strays:
             self._dirty[unit] = None
@@ -250,6 +214,13 @@ class Database:
         self._has_news = True
         self.on_news()
 
+    def _last_remembered(self) -> int:
+        try:
+            return self.history.last_revision() if self.history is not None else 0
+        except OSError as error:
+            log.warning("the history cannot be read: %s", error)
+            return 0
+
     def _replay(self, replay: Replay, loaded: Loaded) -> None:
         base = {}
         for number, unit, content in replay.saved:
@@ -258,9 +229,18 @@ class Database:
         for number, change in replay.changes:
             for part, one in tuple(placement.split(self._root, change)):
                 if part is None or number > base.get(part, 0):
+                    self._remember(number, part, one, replay.authors[number])
                     self._apply(part, one)
         if replay.changes:
             log.warning("%d changes of a process that did not end well taken over", len(replay.changes))
+
+    def _remember(self, number: int, part: Unit | None, change: Change, author: Author) -> None:
+        """A change of a process that did not live to write its history."""
+        if self.history is None or part is None or number <= self._remembered:
+            return
+        path, old, new = tree.step(self._root, change, len(part.path))
+        if not tree.same(old, new):
+            self.history.add(Event(number, path, old, new, author.who, author.time_ms / 1000))
 
     def close(self) -> None:
         """Nothing is done with the database after this; a journal that nobody needs goes."""
@@ -274,6 +254,7 @@ class Database:
     def start_save(self) -> Save:
         """Freeze what is dirty for a save, and begin a new journal."""
         self._saving, self._dirty = tuple(self._dirty), {}
+        self._signed_s = 0.0  # the new journal has nobody's name yet
         return Save(
             files=self._files,
             journal=self._journal,
@@ -282,6 +263,8 @@ class Database:
             number=self._journal.number,
             generation=self._journal.rotate(),
             digests=self._digests,
+            history=self.history,
+            events=self.history.take() if self.history is not None else (),
         )
 
     def end_save(self, save: Save) -> None:
@@ -289,3 +272,5 @@ class Database:
         self._saving = ()
         for unit in save.failed:
             self._dirty.setdefault(unit)
+        if save.is_remembered and self.history is not None:
+            self.history.taken()

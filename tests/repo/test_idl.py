@@ -19,7 +19,7 @@ FACTS.pop("_about")
 
 # What is on the wire but in no interface file of the original.
 EXTRA = {
-    *("db_admin.xml", "db_transaction.xml", "db_transactions.xml", "db_watch.xml"),
+    *("db_admin.xml", "db_history.xml", "db_transaction.xml", "db_transactions.xml", "db_watch.xml"),
     "rpc_proxy_identity.xml",
     "status_tool.xml",
     "xenvm_notify.xml",

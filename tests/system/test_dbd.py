@@ -170,7 +170,7 @@ async def test_an_end_saves_what_is_unsaved(host: Host, start: Start, number: si
     status, _ = end(process, number)
     assert status == 0
     assert (host.config / "vms" / "x.db").read_text() == '{\n  "name": "new"\n}\n'
-    assert sorted(path.name for path in host.config.iterdir()) == ["db", "vms"]
+    assert sorted(path.name for path in host.config.iterdir()) == ["db", "history", "vms"]
     assert not (host.root / "var" / "run" / "dbd.pid").exists()
 
 

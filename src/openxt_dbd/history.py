@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Former states on disk: the last revisions of each VM, of each dom-store and of the rest.
+
+Files `history/<n>` below /config, of lines (see `past`).  A process adds to a file of its own; when they are
+many or long, what is still wanted of them becomes one file.  A broken line is passed over, one that is there
+twice counts once: whatever a crash leaves can be read.  To serve the present values they are not needed.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from openxt_dbd.disk import Disk
+from openxt_dbd.past import Event, Past, decode, encode, last_of_each, last_past_of_each, past_of
+from openxt_dbd.path import Path
+from openxt_dbd.recent import overlap
+
+log = logging.getLogger(__name__)
+
+FOLDER: Final = "history"
+KEPT: Final = 64
+"""Revisions of each part."""
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""Of all files; the oldest revisions go first."""
+MAX_FILES: Final = 8
+MAX_PENDING: Final = 4096
+
+
+class History:
+    """`add` and `take` belong to one thread, `append` and `past` may be called on another, one at a time."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self._fd: int | None = None
+        self._number = 0  # of the file that is written now
+        self._bytes = 0
+        self._compacted_bytes = 0
+        self._pending: list[Event] = []
+        self._saving: list[Event] = []
+        self._max_pending = MAX_PENDING
+
+    # What is not on disk yet
+
+    def add(self, event: Event) -> None:
+        self._pending.append(event)
+        if len(self._pending) >= self._max_pending:
+            self._pending = last_of_each(self._pending, KEPT)
+            self._max_pending = max(MAX_PENDING, 2 * len(self._pending))
+
+    def take(self) -> Sequence[Event]:
+        """What `append` shall write."""
+        self._saving, self._pending = last_of_each(self._saving + self._pending, KEPT), []
+        return tuple(self._saving)
+
+    def taken(self) -> None:
+        """What was taken is on disk."""
+        self._saving = []
+
+    def unsaved(self, path: Path) -> list[Past]:
+        """What concerns a path, oldest first."""
+        return [past_of(one) for one in (*self._saving, *self._pending) if overlap(one.path, path)]
+
+    # Files
+
+    def last_revision(self) -> int:
+        """The highest one that any file tells of; 0 for none.  Raises OSError."""
+        self._number = max(self._files(), default=0)
+        self._bytes = found = 0
+        for number in self._files():
+            content = self._disk.read(f"{FOLDER}/{number}")
+            self._bytes += len(content)
+            past = next(filter(None, map(decode, reversed(content.split(b"\n")))), None)
+            found = max(found, past.revision if past else 0)
+        return found
+
+    def append(self, events: Iterable[Event]) -> None:
+        """Make them durable.  Raises OSError; they may be appended again."""
+        content = b"".join(encode(past_of(event)) for event in events)
+        if not content:
+            return
+        try:
+            if self._fd is None:
+                self._open_next()
+            self._write(content)
+        except OSError:
+            self._close()  # what follows the torn line goes into another file
+            raise
+        limit = min(MAX_BYTES, 2 * self._compacted_bytes + MAX_BYTES // 8)
+        if self._bytes > limit or len(self._files()) > MAX_FILES:
+            self._compact()
+
+    def past(self, path: Path) -> list[Past]:
+        """What the files tell of a path, oldest first.  Raises OSError."""
+        return [one for one in self._read() if overlap(one.path, path)]
+
+    def _read(self) -> list[Past]:
+        lines: dict[bytes, None] = {}
+        for number in self._files():
+            lines.update(dict.fromkeys(self._disk.read(f"{FOLDER}/{number}").split(b"\n")))
+        found = [past for past in map(decode, lines) if past is not None]
+        found.sort(key=lambda past: past.revision)
+        return last_past_of_each(found, KEPT)
+
+    def _files(self) -> list[int]:
+        """Numbers of the files, oldest first."""
+        try:
+            entries = self._disk.entries(FOLDER)
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name, is_folder in entries if name.isdecimal() and not is_folder)
+
+    def _open_next(self) -> None:
+        self._disk.make_folder(FOLDER)
+        self._disk.sync_folder("")
+        self._number += 1
+        self._fd = self._disk.open_new(f"{FOLDER}/{self._number}")
+        self._disk.sync_folder(FOLDER)
+
+    def _write(self, content: bytes) -> None:
+        assert self._fd is not None
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._disk.write(self._fd, rest) :]
+        self._disk.sync(self._fd)
+        self._bytes += len(content)
+
+    def _compact(self) -> None:
+        """One file with what is wanted takes the place of all."""
+        lines = [encode(past) for past in self._read()]
+        while (size := sum(map(len, lines))) > MAX_BYTES // 2:
+            del lines[: max(1, len(lines) // 4)]
+        old = self._files()
+        self._close()
+        self._open_next()
+        self._write(b"".join(lines))
+        for number in old:
+            self._disk.remove(f"{FOLDER}/{number}")
+        self._bytes = self._compacted_bytes = size
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            self._disk.close(fd)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tree became when, and how it was before: as values, as lines of a file, and backwards.  Pure.
+
+A line is a checksum, a space and a JSON array: revision, milliseconds since 1970, who, path, old and new
+value as JSON text ("" where nothing was or is; null where the value was too long to be kept).
+"""
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias
+
+import orjson
+
+from openxt_core.errors import BadRequest, Conflict
+from openxt_dbd import json_text, placement, tree
+from openxt_dbd.path import Path
+from openxt_dbd.path import text as text_of
+from openxt_dbd.placement import Unit
+from openxt_dbd.tree import ABSENT, Absent, Change, Node
+
+MAX_VALUE_BYTES: Final = 256 * 1024
+"""A longer value is not kept: that revision is listed, but cannot be undone."""
+
+
+class Event(NamedTuple):
+    """One entry that became another; those of one revision were one operation.  The tree's own nodes."""
+
+    revision: int
+    path: Path
+    old: Node | Absent
+    new: Node | Absent
+    who: str
+    time_s: float  # since 1970
+
+
+class Past(NamedTuple):
+    """The same as texts."""
+
+    revision: int
+    time_ms: int
+    who: str
+    path: Path
+    old: str | None
+    new: str | None
+
+
+Difference: TypeAlias = tuple[str, str, str]
+"""Path, old and new value as JSON text; "" for an entry that is not there."""
+
+
+def past_of(event: Event) -> Past:
+    old, new = _kept(event.old), _kept(event.new)
+    return Past(event.revision, int(event.time_s * 1000), event.who, event.path, old, new)
+
+
+def _kept(node: Node | Absent) -> str | None:
+    text = _text(node)
+    return text if len(text) <= MAX_VALUE_BYTES else None
+
+
+def _text(node: Node | Absent) -> str:
+    return "" if node is ABSENT else json_text.dumps(node).decode()
+
+
+def _is_same(one: str, other: str) -> bool:
+    """In whatever order the names are: what is taken back comes back as the last."""
+    return one == other or bool(one and other and _sorted(one) == _sorted(other))
+
+
+def _sorted(text: str) -> bytes:
+    return orjson.dumps(orjson.loads(text), option=orjson.OPT_SORT_KEYS)
+
+
+def _node(text: str) -> Node | Absent:
+    return json_text.loads(text) if text else ABSENT
+
+
+# Lines
+
+
+def encode(past: Past) -> bytes:
+    text = orjson.dumps(tuple(past))
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def decode(line: bytes) -> Past | None:
+    """None for a line that is broken."""
+    if line[8:9] != b" " or line[:8] != b"%08x" % zlib.crc32(line[9:]):
+        return None
+    revision, time_ms, who, path, old, new = orjson.loads(line[9:])
+    return Past(revision, time_ms, who, tuple(path), old, new)
+
+
+def last_of_each(items: Sequence[Event], keep: int) -> list[Event]:
+    """The events of the last `keep` revisions of each unit, in their order."""
+    return [
+        item for item, is_kept in zip(items, _is_kept([i[:2] for i in items], keep), strict=True) if is_kept
+    ]
+
+
+def last_past_of_each(items: Sequence[Past], keep: int) -> list[Past]:
+    wanted = _is_kept([(item.revision, item.path) for item in items], keep)
+    return [item for item, is_kept in zip(items, wanted, strict=True) if is_kept]
+
+
+def _is_kept(items: Sequence[tuple[int, Path]], keep: int) -> list[bool]:
+    found = []
+    counts: dict[Unit | None, tuple[int, int]] = {}  # how many revisions, and which was counted last
+    for revision, path in reversed(items):
+        unit = placement.unit_of(path)
+        count, counted = counts.get(unit, (0, 0))
+        if revision != counted:
+            counts[unit] = (count := count + 1, revision)
+        found.append(count <= keep)
+    return found[::-1]
+
+
+# Backwards
+
+
+def reverse(root: Node, past: Sequence[Past]) -> Iterator[Change]:
+    """What takes these away from a tree, the last one first.
+
+    Raises Conflict where the tree is not what they made of it, BadRequest where a value was not kept.
+    """
+    owner = object()
+    for one in reversed(past):
+        if one.old is None or one.new is None:
+            raise BadRequest(
+                f"what revision {one.revision} did to {text_of(one.path)} was too long to be kept"
+            )
+        if not _is_same(_text(tree.find(root, one.path)), one.new):
+            raise Conflict(f"{text_of(one.path)} is not what revision {one.revision} made of it any more")
+        change = Change(one.path, _node(one.old))
+        root = applied(root, change, owner)
+        yield change
+
+
+def applied(root: Node, change: Change, owner: object) -> Node:
+    after = tree.apply(root, change.path, change.node, owner)
+    return tree.Nodes() if after is ABSENT else after
+
+
+def rewound(root: Node, past: Sequence[Past]) -> Node:
+    """The tree as it was before these.  Raises as `reverse`."""
+    owner = object()
+    for change in tuple(reverse(root, past)):
+        root = applied(root, change, owner)
+    return root
+
+
+def differences(old: Node | Absent, new: Node | Absent, path: Path) -> Iterator[Difference]:
+    """The entries that differ, inner nodes by what is in them."""
+    if tree.same(old, new):
+        return
+    if not (isinstance(old, tree.Nodes) and isinstance(new, tree.Nodes)):
+        yield text_of(path), _text(old).strip(), _text(new).strip()
+        return
+    for name in dict.fromkeys((*old, *new)):
+        yield from differences(old.get(name, ABSENT), new.get(name, ABSENT), (*path, name))
+
+
+def revisions(past: Iterable[Past]) -> dict[int, list[Past]]:
+    """By revision, newest first."""
+    found: dict[int, list[Past]] = {}
+    for one in sorted(past, key=lambda one: -one.revision):
+        found.setdefault(one.revision, []).append(one)
+    return found

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Former states: what is kept, what a crash leaves of it, and that it stays within its bounds."""
+
+from pathlib import Path
+
+import pytest
+from dbd_disks import CHANGING_CALLS, Death, TouchyDisk, dies_at, fails_once_at, never
+
+from openxt_core.errors import BadRequest, Conflict, Unavailable
+from openxt_dbd import history, past
+from openxt_dbd.disk import Disk
+from openxt_dbd.files import Files
+from openxt_dbd.history import History
+from openxt_dbd.journal import Journal
+from openxt_dbd.past import Past
+from openxt_dbd.path import parse
+from openxt_dbd.store import Database
+
+
+def opened(disk: Disk) -> Database:
+    database = Database(Files(disk), Journal(disk), History(disk))
+    database.load()
+    return database
+
+
+def save(database: Database) -> bool:
+    attempt = database.start_save().run()
+    database.end_save(attempt)
+    return attempt.is_remembered and not attempt.failed
+
+
+def known(database: Database, path: str) -> list[Past]:
+    assert database.history is not None
+    return list(dict.fromkeys([*database.history.past(parse(path)), *database.history.unsaved(parse(path))]))
+
+
+def test_a_change_is_remembered_with_its_author_and_both_values(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    database.who = {":1.5": "xenmgr :1.5"}.__getitem__
+    database.write(parse("/vm/x/name"), "one", ":1.5")
+    database.write(parse("/vm/x/name"), "two", ":1.5")
+    first, second = known(database, "/vm/x")
+    assert (first.path, first.old, first.new) == (("vm", "x"), "", '{\n  "name": "one"\n}\n')
+    assert (second.path, second.old, second.new) == (("vm", "x", "name"), '"one"\n', '"two"\n')
+    assert second.revision == first.revision + 1 == database.revision
+    assert second.who == "xenmgr :1.5"
+    assert known(database, "/vm/y") == []
+
+
+def test_it_is_the_same_before_and_after_a_save_and_in_the_next_process(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    for number in range(5):
+        database.write(parse("/vm/x/name"), str(number))
+    before = known(database, "/")
+    assert save(database)
+    assert known(database, "/") == before
+    database.close()
+    after = opened(Disk(tmp_path))
+    assert known(after, "/") == before
+    assert after.revision > before[-1].revision
+
+
+def test_a_killed_process_leaves_its_history_to_the_next(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    database.who = {":1.5": "xenmgr :1.5", ":1.6": "db-write :1.6"}.__getitem__
+    database.write(parse("/vm/x/name"), "one", ":1.5")
+    save(database)
+    database.write(parse("/vm/x/name"), "two", ":1.6")
+    database.write(parse("/vm/x/name"), "three", ":1.5")
+    before = known(database, "/")
+    after = known(opened(Disk(tmp_path)), "/")
+    assert [one._replace(time_ms=0) for one in after] == [one._replace(time_ms=0) for one in before]
+    assert all(abs(a.time_ms - b.time_ms) <= 1000 for a, b in zip(after, before, strict=True))
+
+
+def test_so_many_revisions_of_each_part_are_kept_and_a_busy_part_pushes_out_no_other(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    database.write(parse("/vm/quiet/name"), "kept")
+    for round_ in range(3):
+        for number in range(history.MAX_PENDING):
+            database.write(parse("/dom-store/busy/k"), f"{round_} {number}")
+        save(database)
+    assert len(known(database, "/dom-store/busy")) == history.KEPT
+    assert len(known(database, "/vm/quiet")) == 1
+
+
+def test_its_files_stay_few_and_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MAX_BYTES", 200_000)
+    database = opened(Disk(tmp_path))
+    for number in range(200):
+        database.write(parse(f"/vm/{number % 5}/k"), f"{number:05}" * 500)
+        save(database)
+        files = list((tmp_path / "history").iterdir())
+        assert sum(file.stat().st_size for file in files) <= 210_000
+        assert len(files) <= history.MAX_FILES + 1
+    assert known(database, "/vm/4")[-1].new == f'"{"00199" * 500}"\n'
+
+
+def test_many_short_lives_leave_few_files(tmp_path: Path) -> None:
+    for number in range(30):
+        database = opened(Disk(tmp_path))
+        database.write(parse("/vm/x/k"), str(number))
+        save(database)
+        database.close()
+    assert len(list((tmp_path / "history").iterdir())) <= history.MAX_FILES + 1
+    assert [one.new for one in known(opened(Disk(tmp_path)), "/vm/x")][1:] == [
+        f'"{n}"\n' for n in range(1, 30)
+    ]
+
+
+def work(database: Database) -> None:
+    for number in range(12):
+        database.write(parse(f"/vm/{number % 3}/k"), f"value {number}")
+        if number % 2:
+            save(database)
+
+
+@pytest.mark.parametrize("point", range(1, 150, 7))
+def test_a_death_at_any_system_call_leaves_a_history_that_goes_back_from_what_is_there(
+    tmp_path: Path, point: int
+) -> None:
+    disk = TouchyDisk(tmp_path, dies_at(point))
+    try:
+        work(opened(disk))
+    except Death:
+        pass
+    after = opened(Disk(tmp_path))
+    for number in range(3):
+        steps = known(after, f"/vm/{number}")
+        revisions = [one.revision for one in steps]
+        assert revisions == sorted(set(revisions))
+        assert past.tree.find(past.rewound(after.root, steps), ("vm", str(number))) is past.ABSENT
+
+
+@pytest.mark.parametrize("call", CHANGING_CALLS)
+def test_a_failing_system_call_costs_no_history(tmp_path: Path, call: str) -> None:
+    """Each call of the kind fails once, at some point; what was not written is written with the next save."""
+    (tmp_path / "dry").mkdir()
+    counting = TouchyDisk(tmp_path / "dry", never)
+    work(opened(counting))
+    for point in [n for n, name in enumerate(counting.calls, 1) if name == call][3:]:
+        folder = tmp_path / str(point)
+        folder.mkdir()
+        disk = TouchyDisk(folder, fails_once_at(point))
+        try:
+            database = opened(disk)
+            work(database)
+        except (OSError, Unavailable):  # the caller was told
+            continue
+        save(database)
+        found = [one for number in range(3) for one in known(database, f"/vm/{number}")]
+        assert len(found) == 12
+
+
+def test_a_broken_line_costs_only_itself(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    for number in range(3):
+        database.write(parse(f"/vm/{number}/k"), "1")
+    save(database)
+    database.close()
+    file = tmp_path / "history" / "1"
+    lines = file.read_bytes().split(b"\n")
+    file.write_bytes(b"\n".join([lines[0], lines[1][:-5] + b"?????", *lines[2:]]) + b"torn")
+    assert [one.path for one in known(opened(Disk(tmp_path)), "/vm")] == [("vm", "0"), ("vm", "2")]
+
+
+# Backwards
+
+
+def test_taking_everything_back_in_turn_gives_each_former_state(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    states = []
+    for word, path, value in (
+        ("inject", "/vm/x", '{"a": 1.5, "b": null, "l": [1, "x/y"], "d": {}}'),
+        ("write", "/vm/x/a", "text"),
+        ("write", "/vm/x/a/b/c", "below a leaf"),
+        ("rm", "/vm/x/a/b", ""),
+        ("inject", "/vm", '{"y": {"k": "v"}}'),
+        ("rm", "/vm", ""),
+        ("write", "/else/where", "1"),
+    ):
+        states.append(database.dump(()))
+        getattr(database, word)(parse(path), *([value] if word != "rm" else []))
+    steps = past.revisions(known(database, "/"))
+    root = database.root
+    for revision in list(steps):
+        root = past.rewound(root, steps[revision])
+        assert _shown(root) == _shown_text(states.pop())
+
+
+def _shown(root: object) -> object:
+    return past.json_text.dumps(_sorted(root))
+
+
+def _shown_text(text: str) -> object:
+    return _shown(past.json_text.loads(text))
+
+
+def _sorted(node: object) -> object:
+    """Without order, and without a bare /vm: what comes back comes back at the end."""
+    if isinstance(node, past.tree.Nodes):
+        kept = {k: _sorted(v) for k, v in sorted(node.items())}
+        return past.tree.Nodes({k: v for k, v in kept.items() if (k, v) != ("vm", past.tree.Nodes())})
+    return node
+
+
+def test_what_was_changed_later_is_not_taken_back(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    database.write(parse("/vm/x/k"), "1")
+    database.write(parse("/vm/x/k"), "2")
+    database.write(parse("/vm/x/k"), "3")
+    with pytest.raises(Conflict, match="/vm/x/k is not what revision"):
+        past.rewound(database.root, known(database, "/vm/x")[1:2])
+
+
+def test_a_value_that_is_too_long_is_listed_and_cannot_come_back(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    database.write(parse("/vm/x/k"), "x" * (past.MAX_VALUE_BYTES + 1))
+    (only,) = known(database, "/vm/x")
+    with pytest.raises(BadRequest, match="too long to be kept"):
+        past.rewound(database.root, [only])
