@@ -12,7 +12,8 @@ TESTS ?= tests
 
 RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
-TEST_PACKAGES := iproute2 mount
+# gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on
+TEST_PACKAGES := iproute2 mount gcc libc6-dev libsystemd-dev nodejs node-typescript
 BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config
 
 help: ## this list
@@ -45,8 +46,10 @@ bench: .venv/run ## every speed promise against its reference: NAME RATIO FLOOR 
 	@scripts/need $(BENCH_PACKAGES)
 	@$(BIN)/python bench/run.py
 
-idl: .venv/run ## write src/openxt_api from idl/*.xml, and the database schema from xenmgr's properties
+idl: .venv/run ## write src/openxt_api, the golden messages and the database schema
 	@$(BIN)/xc-rpcgen -o src/openxt_api idl/*.xml
+	@scripts/need python3-gi
+	@/usr/bin/python3 tests/golden/messages/make.py idl tests/golden/messages
 	@$(BIN)/python -m openxt_xenmgr.properties.schema src/openxt_dbd/schema/vm.json
 
 native: .venv/run ## the binding to libxenctrl and libxenguest

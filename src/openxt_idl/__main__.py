@@ -2,7 +2,7 @@
 """xc-rpcgen: interface files in, bindings or documentation out.  Files only.
 
 Exit status: 0 done; 1 an interface file or the output folder is not right; 2 the command line is
-not right, or asks for a target that is not built yet.  Nothing is written unless every file was
+not right, or asks for a target that is not made.  Nothing is written unless every file was
 read without fault.
 """
 
@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from openxt_idl.emit import docs, python
+from openxt_core.spec import IdlFile
+from openxt_idl.emit import c, docs, html, javascript, python, typescript
 from openxt_idl.read import IdlError, read_file
 from openxt_idl.settings import Settings, UsageError, parse
 
@@ -30,14 +31,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _outputs(settings: Settings) -> Iterator[tuple[str, str]]:
     """File names and texts of everything asked for."""
-    if not settings.docs:
-        yield "__init__.py", python.PACKAGE_INIT
-    for path, name in settings.inputs:
-        file = read_file(path)
-        if settings.docs:
-            yield f"{name}.md", docs.page(file)
-        else:
-            yield f"{name}.py", python.module(file, client=settings.client, server=settings.server)
+    files = [(read_file(path), name) for path, name in settings.inputs]
+    for file, name in files:
+        yield _output(settings, file, name)
+    match settings.target:
+        case "python":
+            yield "__init__.py", python.PACKAGE_INIT
+        case "typescript":
+            yield typescript.SHARED_NAME, typescript.SHARED
+        case "html":
+            yield "index.html", html.index([file for file, _ in files])
+
+
+def _output(settings: Settings, file: IdlFile, name: str) -> tuple[str, str]:
+    match settings.target:
+        case "javascript":
+            return javascript.file_name(name), javascript.script(file, name)
+        case "typescript":
+            return typescript.file_name(name), typescript.declarations(file, name)
+        case "c":
+            return c.file_name(name), c.header(file, name)
+        case "docs":
+            return f"{name}.md", docs.page(file)
+        case "html":
+            return f"{name}.html", html.page(file)
+    return f"{name}.py", python.module(file, client=settings.client, server=settings.server)
 
 
 def _write(folder: Path, texts: dict[str, str]) -> None:

@@ -20,6 +20,11 @@ def class_name(interface: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in words)
 
 
+def camelised(name: str) -> str:
+    """`xenmgr_vm` → `XenmgrVm`."""
+    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+
+
 def enum_class(enum: str) -> str:
     """`S3_MODE` → `S3Mode`."""
     return "".join(word.capitalize() for word in enum.split("_"))

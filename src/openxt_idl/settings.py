@@ -6,7 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-NOT_BUILT = ("haskell", "camel", "javascript", "ruby", "c2", "c")
+# target: what it is; the first one asked for, in this order, is made
+TARGETS = {
+    "python": "Python, both sides unless told: the default",
+    "javascript": "JavaScript for pages, client side only",
+    "typescript": "TypeScript declarations of the JavaScript",
+    "c": "C for sd-bus, a header, client side only",
+    "docs": "documentation in Markdown",
+    "html": "documentation in HTML",
+}
+CLIENT_ONLY = ("javascript", "typescript", "c")
+NOT_MADE = {
+    "haskell": "no Haskell is made",
+    "camel": "no OCaml is made",
+    "ruby": "no Ruby is made",
+    "c2": "no udbus C is made; --c makes C for sd-bus",
+}
 
 
 class UsageError(Exception):
@@ -21,15 +36,13 @@ class Settings:
     inputs: tuple[tuple[Path, str], ...]
     client: bool
     server: bool
-    docs: bool
+    target: str
 
 
 def parse(argv: Sequence[str] | None) -> Settings:
     """The settings.  Raises UsageError; SystemExit(2), after a message, for unknown options."""
     arguments = _parser().parse_args(argv)
-    for target in NOT_BUILT:
-        if getattr(arguments, target):
-            raise UsageError(f"--{target} is not built yet")
+    target = _target(arguments)
     names = [arguments.name or path.stem.lower().replace("-", "_") for path in arguments.files]
     for name in names:
         if not name.isidentifier():
@@ -41,8 +54,18 @@ def parse(argv: Sequence[str] | None) -> Settings:
         inputs=tuple(zip(arguments.files, names, strict=True)),
         client=not arguments.server,
         server=arguments.server or not arguments.client,
-        docs=arguments.docs,
+        target=target,
     )
+
+
+def _target(arguments: argparse.Namespace) -> str:
+    for target, why in NOT_MADE.items():
+        if getattr(arguments, target):
+            raise UsageError(f"--{target}: {why}")
+    target = next((target for target in TARGETS if getattr(arguments, target)), "python")
+    if arguments.server and target in CLIENT_ONLY:
+        raise UsageError(f"--{target} has no server side: leave -s out")
+    return target
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-n", "--name", default="", help="name of the output instead of the file's own")
     add("--module-prefix", default="", metavar="PREFIX", help="accepted; Python output needs none")
     add("--templates-dir", default="", metavar="DIR", help="accepted; there are no templates")
-    add("--python", action="store_true", help="Python, both sides unless told: the default")
-    add("--docs", action="store_true", help="documentation in Markdown")
-    for target in NOT_BUILT:
-        add(f"--{target}", action="store_true", help="not built yet")
+    for target, meaning in TARGETS.items():
+        add(f"--{target}", action="store_true", help=meaning)
+    for target, why in NOT_MADE.items():
+        add(f"--{target}", action="store_true", help=f"refused: {why}")
     return parser

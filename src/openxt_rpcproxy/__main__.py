@@ -10,12 +10,14 @@ import sys
 
 from openxt_api.rpc_proxy import RPC_PROXY
 from openxt_api.rpc_proxy_identity import RPC_PROXY_IDENTITY
+from openxt_api.rpc_proxy_rules import RPC_PROXY_RULES
 from openxt_bus.connection import Bus
 from openxt_bus.daemon import Lifetime, run
 from openxt_bus.export import Face, ObjectTree
 from openxt_bus.transport.base import Listener
 from openxt_core.ids import RPC_PROXY_NAME
 from openxt_core.places import Places
+from openxt_rpcproxy.audit import AuditLog
 from openxt_rpcproxy.bus_names import BusNames
 from openxt_rpcproxy.dialect import RawDialect
 from openxt_rpcproxy.objects import IdentityObject, RpcProxyObject
@@ -33,6 +35,9 @@ def _serve(bus: Bus, settings: Settings, server: Server, sources: RuleSources) -
     faces = [Face(RPC_PROXY_IDENTITY, lambda call: IdentityObject(call, server))]
     if settings.server:
         faces.append(Face(RPC_PROXY, lambda call: RpcProxyObject(call, server, sources)))
+        from openxt_rpcproxy.rules_object import RulesObject  # other instances answer no questions
+
+        faces.append(Face(RPC_PROXY_RULES, lambda call: RulesObject(call, server, sources)))
     tree.route("/", *faces)
     bus.serve(tree)
 
@@ -62,6 +67,9 @@ async def _live(settings: Settings, places: Places, lifetime: Lifetime) -> None:
     await lifetime.own(bus, f"{RPC_PROXY_NAME}.p{os.getpid()}")
     if settings.server:
         await lifetime.own(bus, RPC_PROXY_NAME)
+    if settings.audit is not None:
+        server.audit = AuditLog(settings.audit)
+        lifetime.on_hangup(server.audit.reopen)
     lifetime.on_hangup(sources.reload)
     listener = await server.listen()
     log.info("listening on %s", settings.listen)
@@ -72,6 +80,8 @@ async def _live(settings: Settings, places: Places, lifetime: Lifetime) -> None:
         await _until_over(lifetime, listener)
     finally:
         await listener.close()
+        if server.audit is not None:
+            server.audit.close()
         if settings.pidfile:
             settings.pidfile.unlink(missing_ok=True)
 

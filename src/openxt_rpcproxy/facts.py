@@ -2,7 +2,7 @@
 """A message's header and its source → the facts that rules are asked about.  Pure."""
 
 from openxt_bus.framing import Header, MessageType, leading_strings
-from openxt_rpcproxy.rules.model import Direction, Facts, Kind, Source
+from openxt_rpcproxy.rules.model import PROPERTIES, Direction, Facts, Kind, Source, is_property_call
 
 _KINDS = {
     MessageType.METHOD_CALL: Kind.CALL,
@@ -10,25 +10,18 @@ _KINDS = {
     MessageType.ERROR: Kind.ERROR,
     MessageType.SIGNAL: Kind.SIGNAL,
 }
-_PROPERTIES = "org.freedesktop.DBus.Properties"
-_PROPERTY_CALLS = frozenset({"Get", "Set", "GetAll"})
 
 
 def facts_of(message: bytes, header: Header, direction: Direction, source: Source) -> Facts:
-    """A call of Get, Set or GetAll without an interface may be taken for one of a property."""
-    property_call = (
-        header.type == MessageType.METHOD_CALL
-        and header.member in _PROPERTY_CALLS
-        and header.interface in ("", _PROPERTIES)
-    )
+    kind = _KINDS.get(header.type, Kind.OTHER)  # type: ignore[call-overload]  # an int compares equal
+    property_call = is_property_call(kind, header.interface, header.member)
     texts = leading_strings(message, header, 2 if property_call else 1)
     known = {name: value for name, value in _fields(header) if value}
     if texts:
         known["arg0"] = texts[0]
-    is_named = property_call and header.interface == _PROPERTIES and header.signature.startswith("s")
+    is_named = property_call and header.interface == PROPERTIES and header.signature.startswith("s")
     if is_named and len(texts) == 2 and header.member != "GetAll":
         known["property"] = texts[1]
-    kind = _KINDS.get(header.type, Kind.OTHER)  # type: ignore[call-overload]  # an int compares equal
     return Facts(direction, kind, source, known, property_call, texts[0] if is_named and texts else "")
 
 
@@ -44,8 +37,8 @@ def _fields(header: Header) -> tuple[tuple[str, str], ...]:
 
 def header_tells_all(header: Header) -> bool:
     """Whether the facts of a message with this header, but for its arguments, come from the header alone."""
-    is_property_call = header.interface in ("", _PROPERTIES) and header.member in _PROPERTY_CALLS
-    return not (header.type == MessageType.METHOD_CALL and is_property_call)
+    kind = _KINDS.get(header.type, Kind.OTHER)  # type: ignore[call-overload]  # an int compares equal
+    return not is_property_call(kind, header.interface, header.member)
 
 
 def subject(header: Header) -> str:

@@ -12,15 +12,20 @@ from typing import Protocol
 
 from openxt_bus.framing import Header
 from openxt_core.ids import DOM0, Uuid
+from openxt_rpcproxy.audit import AuditLog
 from openxt_rpcproxy.facts import facts_of, subject
 from openxt_rpcproxy.loglimit import LogLimit
 from openxt_rpcproxy.rules.decide import PropertyValue, decide
+from openxt_rpcproxy.rules.explain import Explanation, explain
 from openxt_rpcproxy.rules.model import Decision, Direction, Facts, Rule, Source, Undecided, Verdict
 from openxt_rpcproxy.rules.sources import RuleSources
 
 log = logging.getLogger(__name__)
 
 ALLOW = Decision(Verdict.ALLOW)
+DENY_DESCRIPTORS = Decision(
+    Verdict.DENY, Rule(Verdict.DENY, text="no file descriptor crosses between domains", origin="always")
+)
 _ARGUMENTS = frozenset({"arg0", "property"})
 MAX_VERDICTS = 1024  # kept per conversation: a guest may make up as many names as it likes
 MAX_KEPT = 2048  # characters of what a verdict is kept by; a longer one is found anew each time
@@ -48,12 +53,14 @@ class Gate:
         *,
         verbose: bool,
         lines: LogLimit | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         """`lines`: how many may be logged of this domain."""
         self._source = source
         self._sources = sources
         self._vms = vms
         self._verbose = verbose
+        self._audit = audit
         self._rules: tuple[Rule, ...] = ()
         self._asked: frozenset[str] = frozenset()  # names of facts that any rule looks at
         self._revision = -1
@@ -69,7 +76,7 @@ class Gate:
     @property
     def tells_of_allowed(self) -> bool:
         """Somebody wants to know of every message: none may pass unseen."""
-        return self._verbose
+        return self._verbose or (self._audit is not None and self._audit.wants_allowed)
 
     @property
     def looks_at_arguments(self) -> bool:
@@ -78,19 +85,24 @@ class Gate:
 
     def decide(self, message: bytes, header: Header, direction: Direction) -> Decision | None:
         """The verdict on one message, whose header is `header`; None when something must be read for it."""
-        if header.unix_fds:
-            return Decision(Verdict.DENY)  # no file descriptor crosses between domains
         if self._source.domid == DOM0:
-            return ALLOW
-        decision = self._decide(facts_of(message, header, direction, self._source))
+            return DENY_DESCRIPTORS if header.unix_fds else ALLOW
+        facts = facts_of(message, header, direction, self._source)
+        decision = DENY_DESCRIPTORS if header.unix_fds else self._decide(facts)
         if isinstance(decision, Undecided | None):
             return None
-        self._report(header, decision, direction)
+        self._report(header, facts, decision)
         return decision
 
     async def prepare(self, message: bytes, header: Header, direction: Direction) -> None:
         """Read what `decide` needs."""
         await self.ask(facts_of(message, header, direction, self._source))
+
+    def note_refusal(self, message: bytes, header: Header, why: str) -> None:
+        """A message of the client that no rule denies, but something else does."""
+        facts = facts_of(message, header, Direction.INCOMING, self._source)
+        rule = Rule(Verdict.DENY, text=why, origin="always")
+        self._write_down(facts, Decision(Verdict.DENY, rule))
 
     async def ask(self, facts: Facts) -> Decision:
         """The verdict on facts, whoever gathered them."""
@@ -136,11 +148,26 @@ class Gate:
         self._verdicts.clear()
         self._revision, self._changes = revision, changes
 
-    def _report(self, header: Header, decision: Decision, direction: Direction) -> None:
+    async def explain(self, facts: Facts) -> Explanation:
+        """Why these facts are decided as they are."""
+        rules = await self._sources.rules_for(self._source.uuid)
+        while True:
+            answer = explain(rules, facts, self._vms.known(self._source.uuid))
+            if not isinstance(answer, Undecided):
+                return answer
+            assert self._source.uuid is not None
+            await self._vms.learn(self._source.uuid, answer.property)
+
+    def _report(self, header: Header, facts: Facts, decision: Decision) -> None:
+        self._write_down(facts, decision)
         if decision.verdict is Verdict.ALLOW:
             if self._verbose:
-                log.info("ALLOW domain %d %s %s", self._source.domid, direction, subject(header))
+                log.info("ALLOW domain %d %s %s", self._source.domid, facts.direction, subject(header))
         elif self._limit.may_log():
-            log.warning(
-                "DENY domain %d %s %s: %s", self._source.domid, direction, subject(header), decision.reason
-            )
+            about = (self._source.domid, facts.direction, subject(header), decision.reason)
+            log.warning("DENY domain %d %s %s: %s", *about)
+
+    def _write_down(self, facts: Facts, decision: Decision) -> None:
+        if self._audit is not None:
+            known = self._vms.known(self._source.uuid)
+            self._audit.note(facts, decision, known, arg0="arg0" in self._asked)

@@ -42,7 +42,7 @@ class RpcProxyObject(RpcProxy):
         return decision.verdict is Verdict.ALLOW
 
     def list_rules(self) -> list[str]:
-        return self._sources.texts()
+        return [rule.text for rule in self._sources.known()]
 
     def add_rule(self, rule: str) -> None:
         self._sources.add(rule)

@@ -140,10 +140,12 @@ class Passage:
             self._check_match(message, header)
             message, note = self._with_allowed_name(message, header)
             on = self._register(message, header, note or self._note(message, header))
-        except AccessDenied as error:
+        except (AccessDenied, LimitsExceeded) as error:
+            if self._gate is not None:
+                self._gate.note_refusal(message, header, error.text)
+            if isinstance(error, LimitsExceeded):
+                return self._over_limit(header, error)
             return self._denied(header, error)
-        except LimitsExceeded as error:
-            return self._over_limit(header, error)
         return Passed(on=on, ticket=self._incoming_ticket(header) if on is original else None)
 
     async def refusal(self, message: bytes) -> bytes:

@@ -13,6 +13,7 @@ from openxt_core.errors import OpenxtError, Refused
 from openxt_core.ids import DOM0, Domid
 from openxt_core.places import Places
 from openxt_rpcproxy import channels
+from openxt_rpcproxy.audit import AuditLog
 from openxt_rpcproxy.auth import AuthError, ClientAuth
 from openxt_rpcproxy.budget import Budgets, LimitsExceeded, Share
 from openxt_rpcproxy.conversation import Conversation
@@ -47,6 +48,7 @@ class Server:
         self._places = places
         self._sources = sources
         self._vms = vms
+        self.audit: AuditLog | None = None
         self._xenstore: XenStore | None = None
         self._budgets = Budgets(settings.limits)
         self.names: dict[str, Domid] = {}  # unique names of our clients' connections
@@ -84,7 +86,8 @@ class Server:
     def gate(self, source: Source) -> Gate:
         """The policy for messages of that domain."""
         lines = self._budgets.of(source.domid).lines
-        return Gate(source, self._sources, self._vms, verbose=self._settings.verbose, lines=lines)
+        verbose, audit = self._settings.verbose, self.audit
+        return Gate(source, self._sources, self._vms, verbose=verbose, lines=lines, audit=audit)
 
     async def _connected(self) -> XenStore:
         if self._xenstore is None:

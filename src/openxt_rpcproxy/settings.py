@@ -10,6 +10,7 @@ from openxt_bus.names import is_bus_name
 from openxt_core.errors import BadRequest
 from openxt_core.ids import Domid, parse_uuid
 from openxt_core.places import Places
+from openxt_rpcproxy.audit import AuditSettings
 from openxt_rpcproxy.budget import Limits
 
 DEFAULT_LISTEN = "v4v:5555"
@@ -46,6 +47,7 @@ class Settings:
     websockets_in: bool = False
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    audit: AuditSettings | None = None
     json_out: bool = False
     limits: Limits = field(default_factory=Limits)
 
@@ -107,9 +109,21 @@ _ORIGIN_HELP = "pages that may open a WebSocket, `*` for any; default: those of 
 _HOST_HELP = "host names (without port) that a WebSocket may be opened to; default: any"
 
 
+_LINES_HELP = "lines of one domain in 10 s (100); 0: no limit"
 _LIMIT_HELP = "what one domain may use, such as " + ", ".join(
     f"{one.name.replace('_', '-')}={one.default}" for one in fields(Limits)
 )
+
+
+def _audit(args: argparse.Namespace) -> AuditSettings | None:
+    """Raises ValueError."""
+    if args.audit is None:
+        if args.audit_all or args.audit_chain:
+            raise ValueError("--audit-all and --audit-chain need --audit FILE")
+        return None
+    if args.audit_limit < 0:
+        raise ValueError(f"--audit-limit {args.audit_limit}: less than none")
+    return AuditSettings(args.audit, args.audit_all, args.audit_chain, args.audit_limit)
 
 
 def _check_combination(args: argparse.Namespace) -> None:
@@ -152,6 +166,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--allow-host", action="append", default=[], metavar="HOST", help=_HOST_HELP)
     add("--json-out", action="store_true", help="the bus's side speaks JSON, and asks for no authentication")
     add("--limit", action="append", default=[], metavar="NAME=NUMBER", help=_LIMIT_HELP)
+    add("--audit", type=Path, metavar="FILE", help="write denied messages to FILE, one a line")
+    add("--audit-all", action="store_true", help="… and allowed ones")
+    add("--audit-chain", action="store_true", help="each line names the hash of the one before")
+    add("--audit-limit", type=int, default=100, metavar="N", help=_LINES_HELP)
     return parser
 
 
@@ -162,6 +180,7 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
     try:
         _check_combination(args)
         _check_name(args.request_name)
+        audit = _audit(args)
         listen = parse_channel(args.incoming_channel, _LISTEN_SCHEMES)
         forward = parse_channel(args.outgoing_channel, _FORWARD_SCHEMES)
         limits = Limits().with_words(tuple(args.limit))
@@ -187,4 +206,5 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
         hosts=tuple(args.allow_host),
         json_out=args.json_out,
         limits=limits,
+        audit=audit,
     )

@@ -28,23 +28,23 @@ class InterfaceTables:
 
     def method(self, interface: str, member: str) -> str | None:
         """Types of the in arguments; None when we do not describe it."""
-        spec = self._by_name.get(interface)
+        spec = self.by_name.get(interface)
         found = spec.method.get(member) if spec else None
         return found.in_signature if found else None
 
     def answer(self, interface: str, member: str) -> str | None:
         """Types of the out arguments."""
-        spec = self._by_name.get(interface)
+        spec = self.by_name.get(interface)
         found = spec.method.get(member) if spec else None
         return found.out_signature if found else None
 
     def signal(self, interface: str, member: str) -> str | None:
-        spec = self._by_name.get(interface)
+        spec = self.by_name.get(interface)
         found = spec.signal.get(member) if spec else None
         return found.signature if found else None
 
     @cached_property
-    def _by_name(self) -> Mapping[str, Interface]:
+    def by_name(self) -> Mapping[str, Interface]:
         standard = (INTROSPECTABLE, OBJECT_MANAGER, PEER, PROPERTIES)
         return {one.name: one for one in (*_described(), *standard)}
 

@@ -6,10 +6,10 @@ Xen's list is the truth; the record only says what was under way.  Domains of ot
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openxt_core.ids import Domid
-from openxt_xen.hypervisor import DomainInfo
+from openxt_xen.hypervisor import DomainInfo, ShutdownReason
 from openxt_xenvm.config.model import Action
 from openxt_xenvm.fate import Fate
 from openxt_xenvm.record import Operation, Record
@@ -34,12 +34,14 @@ class Decision:
     then: Operation | None = None  # to be run once the course is taken
 
 
-def decide(domains: Sequence[DomainInfo], record: Record | None) -> Decision:
-    """`domains`: those with the VM's uuid, ascending domid."""
+def decide(domains: Sequence[DomainInfo], record: Record | None, *, is_whole: bool = False) -> Decision:
+    """`domains`: those with the VM's uuid, ascending domid.  `is_whole`: the file of its suspend is."""
+    operation = record.operation if record is not None else None
+    if record is not None and operation is not None and operation.name in SAVINGS:
+        return _go_on_saving(domains, record, operation, is_whole)
     if record is not None and (_was_half_built(record) or _was_being_destroyed(record)):
         return _clean_up(domains, record)
     living = [info for info in domains if not info.dying]
-    operation = record.operation if record is not None else None
     if record is not None and operation is not None and operation.name in ENDINGS:
         return _go_on_ending(domains, record, operation)
     if living:
@@ -47,15 +49,34 @@ def decide(domains: Sequence[DomainInfo], record: Record | None) -> Decision:
     return _clean_up(domains, record) if domains or record else Decision(Course.NOTHING)
 
 
+STARTS = ("start", "restore")
+
 ENDINGS = ("halt", "reboot", "died")
 """Operations that can be taken up again at any point, whatever of the domain is left."""
+
+
+SAVINGS = ("suspend", "checkpoint")
+"""Operations that are finished when their file is whole, and undone when it is not."""
+
+
+def _go_on_saving(
+    domains: Sequence[DomainInfo], record: Record, operation: Operation, is_whole: bool
+) -> Decision:
+    living = [info for info in domains if not info.dying]
+    is_saved = is_whole and operation.name == "suspend"
+    if living and is_saved and living[-1].shutdown is ShutdownReason.SUSPEND:
+        return Decision(Course.ADOPT, (living[-1].domid,), Event.FOUND_SUSPENDING, Operation("saved"))
+    if living:
+        return Decision(Course.ADOPT, (living[-1].domid,), _found(living[-1], record), operation)
+    gone = _clean_up(domains, record)
+    return replace(gone, found=Event.FOUND_SUSPENDED) if is_saved else gone
 
 
 def _was_half_built(record: Record) -> bool:
     """Killed in the middle of a start: what stands cannot be trusted to be whole."""
     return (
         record.operation is not None
-        and record.operation.name == "start"
+        and record.operation.name in STARTS
         and record.state not in (VmState.CREATED, VmState.RUNNING)
     )
 
@@ -90,8 +111,10 @@ def _clean_up(domains: Sequence[DomainInfo], record: Record | None) -> Decision:
 def _adopt(info: DomainInfo, record: Record | None) -> Decision:
     """A start that was killed after its domain was complete is finished."""
     operation = record.operation if record is not None else None
-    waits = operation is not None and operation.name == "start" and not operation.paused and info.paused
-    then = Operation("unpause") if waits else None
+    then = None
+    if operation is not None and operation.name in STARTS:
+        waits = not operation.paused and info.paused
+        then = replace(operation, name="unpause") if waits or operation.delete else None
     return Decision(Course.ADOPT, (info.domid,), _found(info, record), then)
 
 

@@ -110,5 +110,23 @@ class XcError(Named, Unavailable):
     name = "Xc.Error"
 
 
+class CannotSave(Named, Unavailable):
+    """The file of a suspended VM cannot be written."""
+
+    name = "Cannot_save"
+
+
+class SavedVmRefused(Named, BadRequest):
+    """The file of a suspended VM is not one, or not this VM's, or damaged."""
+
+    name = "Restore_signature_mismatch"
+
+
+class TaskCalledOff(Named, Unavailable):
+    """It took longer than its deadline, or somebody called it off; it was undone."""
+
+    name = "Task_cancelled"
+
+
 class TaskRefused(Refused):
     """A task that answers with a plain error text instead of an exception."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Runs steps, and undoes them backwards when one fails or the caller changes its mind.
 
-A step is whole: a cancellation takes effect between two of them, since nobody can call back a hypercall.
+Most steps are whole: a cancellation takes effect between two of them, since nobody can call back a hypercall.
 Afterwards it looks at what is really left; what Xen and XenStore say counts, not what we remember.
 """
 
@@ -21,16 +21,20 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-async def run(plan: Sequence[Step], site: Site) -> None:
-    """Do all steps, or none: raises what went wrong after everything that was begun is undone."""
+async def run(plan: Sequence[Step], site: Site, *, domain_stays: bool = False) -> None:
+    """Do all steps, or none: raises what went wrong after everything that was begun is undone.
+
+    Unless `domain_stays`, the plan made the domain, and nothing is left of that either.
+    """
     begun: list[Step] = []
     try:
-        for step in plan:
+        for number, step in enumerate(plan):
+            site.progress(100 * number // len(plan))
             begun.append(step)
             log.debug("step %s", step.title)
-            await uninterrupted(step.do(site))
+            await (step.do(site) if step.may_be_cancelled else uninterrupted(step.do(site)))
     except BaseException:
-        await uninterrupted(_undo(begun, site))
+        await uninterrupted(_undo(begun, site, domain_stays))
         raise
 
 
@@ -38,6 +42,7 @@ async def stop(site: Site) -> None:
     """End the domain and remove what it had.  Every step is tried; raises the first failure afterwards."""
     failures: list[OpenxtError] = []
     for step in plan_stop():
+        log.debug("step %s", step.title)
         try:
             await uninterrupted(step.do(site))
         except OpenxtError as error:
@@ -47,13 +52,13 @@ async def stop(site: Site) -> None:
         raise failures[0]
 
 
-async def _undo(begun: Sequence[Step], site: Site) -> None:
+async def _undo(begun: Sequence[Step], site: Site, domain_stays: bool) -> None:
     for step in reversed(begun):
         try:
             await step.undo(site)
         except OpenxtError as error:
             log.warning("undoing %s of domain %s: %s", step.title, site.domid, error)
-    if await leftovers(site):
+    if not domain_stays and await leftovers(site):
         try:
             await stop(site)
         except OpenxtError as error:

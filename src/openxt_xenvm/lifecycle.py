@@ -9,15 +9,14 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from openxt_core.errors import NotSupported, OpenxtError
 from openxt_core.ids import Domid
 from openxt_xen.hypervisor import ShutdownReason
-from openxt_xen.xenstore import paths
 from openxt_xenvm import executor
-from openxt_xenvm.config.model import StartupMode
+from openxt_xenvm.asking import Asking
+from openxt_xenvm.config.model import DomainConfig, StartupMode
 from openxt_xenvm.config.nics import on_bridges
 from openxt_xenvm.devices import checks
 from openxt_xenvm.domain import build, memory
@@ -29,7 +28,6 @@ from openxt_xenvm.errors import (
     VmBadState,
     VmDidntShutdown,
     VmIsAlreadyCreated,
-    VmNotListening,
     VmShutdownWrongReason,
 )
 from openxt_xenvm.events import DomainWatch, watched_nodes
@@ -37,6 +35,7 @@ from openxt_xenvm.fate import Fate
 from openxt_xenvm.plan.start import plan_start
 from openxt_xenvm.plan.stop import is_ours
 from openxt_xenvm.record import Operation
+from openxt_xenvm.saved.header import Machine
 from openxt_xenvm.site import Host, Site
 from openxt_xenvm.state import ALIVE, Event, VmState, may
 from openxt_xenvm.vm import Vm
@@ -49,43 +48,59 @@ ACCEPTED_FATES = {
 }
 """How a domain may end that was asked to."""
 
-REQUESTS = {ShutdownReason.POWEROFF: "poweroff", ShutdownReason.REBOOT: "reboot"}
-"""Words in control/shutdown.  Source: Linux, drivers/xen/manage.c."""
-
 
 @dataclass
 class Lifecycle:
     vm: Vm
     host: Host
     watch: DomainWatch
+    asking: Asking = field(init=False)
+    is_stopping: bool = False  # there is no way back
+
+    def __post_init__(self) -> None:
+        self.asking = Asking(self.host, self.watch)
 
     # Start
 
-    async def start(self, *, paused: bool, begin_with: Event = Event.STARTED) -> None:
-        """Up to running, or created when `paused`.  A failed or cancelled one leaves nothing."""
+    async def start(
+        self,
+        *,
+        paused: bool,
+        begin_with: Event = Event.STARTED,
+        saved: Machine | None = None,
+        operation: Operation | None = None,
+    ) -> None:
+        """Up to running, or created when `paused`.  A failed or cancelled one leaves nothing.
+
+        `saved` describes the guest in the file that `operation` names; it goes on instead of booting.
+        """
         vm = self.vm
         try:
-            await self._prepare()
+            await self._prepare(saved)
         except BaseException:
             if may(vm.state, Event.NOT_STARTED):
                 vm.move(Event.NOT_STARTED)
             raise
         paused = paused or vm.active.startup.mode is StartupMode.PAUSED
-        vm.begin(Operation("start", paused=paused))
+        vm.begin(operation or Operation("start", paused=paused))
         try:
-            await self._build(begin_with, paused)
+            await self._build(begin_with, paused, operation.file if operation else "")
         finally:
             vm.end()
 
-    async def _prepare(self) -> None:
+    async def _prepare(self, saved: Machine | None) -> None:
         vm = self.vm
         await self._refuse_second_domain()
         vm.activate_pending()
+        if saved is not None:
+            vm.pending = vm.active  # for the next start: what the saved guest decides, it decides for itself
+            vm.active = as_saved(vm.active, saved)
         bridges = await self.host.xen(self.host.keeper.bridges) if vm.active.nic else ()
         vm.active = config = replace(vm.active, nic=on_bridges(vm.active.nic, bridges))
         if missing := list(build.not_built_yet(config)):
             raise NotSupported(f"{', '.join(missing)}: not built yet")
-        if mistakes := [*build.mistakes(config, is_readable), *await self._device_mistakes(bridges)]:
+        own = build.size_mistakes(config) if saved else build.mistakes(config, is_readable)
+        if mistakes := [*own, *await self._device_mistakes(bridges)]:
             raise InvalidConfig("; ".join(mistakes))
         host = await self.host.xen(self.host.hypervisor.physinfo)
         if lacking := build.missing_capabilities(config, host):
@@ -119,12 +134,12 @@ class Lifecycle:
         if info.free_kib < needed_kib:
             raise NotEnoughFreeMemory(f"{needed_kib} KiB needed, {info.free_kib} KiB free")
 
-    async def _build(self, begin_with: Event, paused: bool) -> None:
+    async def _build(self, begin_with: Event, paused: bool, saved: str) -> None:
         vm = self.vm
         vm.move(begin_with)
-        site = self._site()
+        site = self.site()
         try:
-            await executor.run(plan_start(vm.active, vm.uuid), site)
+            await executor.run(plan_start(vm.active, vm.uuid, saved), site)
             await self.follow(site.created)
             if not paused:
                 await self._unpause_built()
@@ -236,47 +251,19 @@ class Lifecycle:
     async def _request(self, domid: Domid, reason: ShutdownReason, forced: bool) -> None:
         if forced:
             await self.host.xen(self.host.hypervisor.shutdown, domid, reason)
-            return
-        request = paths.shutdown_request(domid)
-        await self.host.store.write(request, REQUESTS[reason])
-        try:
-            heard = await self._acknowledged(request)
-        except BaseException:
-            await executor.uninterrupted(self._withdraw(request, REQUESTS[reason]))
-            raise
-        if not heard and await self.watch.check() is None:
-            await self._withdraw(request, REQUESTS[reason])
-            raise VmNotListening
-
-    async def _acknowledged(self, request: str) -> bool:
-        """The guest takes the request away.  Also true when the domain ends meanwhile."""
-        limit_s = self.host.settings.acknowledge_s
-        heard = asyncio.ensure_future(self.host.store.wait_until(request, lambda value: not value, limit_s))
-        waiting: list[asyncio.Future[Any]] = [heard, self.watch.fate]
-        try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            heard.cancel()
-            await asyncio.wait([heard])
-        if self.watch.fate.done():
-            return True
-        try:
-            heard.result()
-        except TimeoutError:
-            return False
-        return True
-
-    async def _withdraw(self, request: str, word: str) -> None:
-        """A guest that wakes up later must not obey a request whose caller was told that it failed."""
-        if await self.host.store.read(request) == word:
-            await self.host.store.write(request, "")
+        else:
+            await self.asking.ask(domid, reason)
 
     async def stop(self) -> None:
         """The domain and all it had are gone; the state is the caller's to move."""
         await self._stop()
 
     async def _stop(self) -> None:
-        await executor.uninterrupted(self._stop_site(self._site()))
+        self.is_stopping = True
+        try:
+            await executor.uninterrupted(self._stop_site(self.site()))
+        finally:
+            self.is_stopping = False
 
     async def _stop_site(self, site: Site) -> None:
         await self.watch.forget()
@@ -297,7 +284,7 @@ class Lifecycle:
         elif self.vm.domid is not None:
             await self.follow(site.domid)
 
-    def _site(self) -> Site:
+    def site(self) -> Site:
         vm = self.vm
         return Site(
             self.host,
@@ -308,7 +295,19 @@ class Lifecycle:
             backends=vm.backends,
             loops=vm.loops,
             save=vm.save,
+            progress=vm.progress,
         )
+
+
+def as_saved(config: DomainConfig, saved: Machine) -> DomainConfig:
+    """The config of a guest that has found its machine long ago."""
+    return replace(
+        config,
+        virt_type=saved.kind,
+        vcpus=saved.vcpus,
+        memory_kib=saved.memory_kib,
+        memory_max_kib=saved.static_max_kib,
+    )
 
 
 def is_readable(path: str) -> bool:

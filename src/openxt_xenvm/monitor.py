@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from openxt_core.errors import OpenxtError
@@ -19,13 +20,16 @@ from openxt_xenvm.adoption import Course, Decision
 from openxt_xenvm.config.model import Action, Startup, StartupMode
 from openxt_xenvm.config.parse import Parsed, parse_config
 from openxt_xenvm.domain.memory import KIB_PER_MIB, page_aligned_kib
-from openxt_xenvm.errors import DomainStuckDying, InvalidConfig, TaskRefused, VmBadState
+from openxt_xenvm.errors import DomainStuckDying, InvalidConfig, TaskRefused
 from openxt_xenvm.fate import Fate, action_for
+from openxt_xenvm.jobs import OVERTAKEN, Job, Jobs, JobState
 from openxt_xenvm.lifecycle import Lifecycle
 from openxt_xenvm.notify import CRASHED
 from openxt_xenvm.plan.closing import loops_of
 from openxt_xenvm.record import Operation
+from openxt_xenvm.saving import Saving
 from openxt_xenvm.site import Host
+from openxt_xenvm.sleeping import Sleeping
 from openxt_xenvm.state import Event, may
 from openxt_xenvm.vm import Vm
 
@@ -41,8 +45,15 @@ class Monitor:
     life: Lifecycle
     quitting: asyncio.Event = field(default_factory=asyncio.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # once what was left is dealt with
+    jobs: Jobs = field(default_factory=Jobs)
+    saving: Saving = field(init=False)
+    sleeping: Sleeping = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _operations: dict[asyncio.Task[None], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.saving = Saving(self.life)
+        self.sleeping = Sleeping(self.life)
+        self.jobs.may_turn_back = lambda: not self.life.is_stopping
 
     # Operations
 
@@ -61,47 +72,54 @@ class Monitor:
     async def unpause(self) -> None:
         await self._operate("unpause", self.life.unpause)
 
+    async def suspend(self, file: str, *, live: bool = False) -> None:
+        await self._operate("suspend", lambda: self.saving.suspend(file, live=live))
+
+    async def checkpoint(self, file: str) -> None:
+        await self._operate("checkpoint", lambda: self.saving.checkpoint(file))
+
+    async def restore(self, file: str, *, paused: bool = False, delete: bool = True) -> None:
+        await self._operate("restore", lambda: self.saving.restore(file, paused=paused, delete=delete))
+
+    async def sleep(self, timeout_s: float) -> None:
+        await self._operate("s3suspend", lambda: self.sleeping.s3(timeout_s))
+
+    async def hibernate(self, timeout_s: float) -> None:
+        await self._operate("s4suspend", lambda: self._hibernate(timeout_s))
+
+    async def _hibernate(self, timeout_s: float) -> None:
+        """The domain's end is followed up here: whoever waits is told when all is done."""
+        fate = await self.sleeping.s4(timeout_s)
+        if self.vm.domid is not None:
+            await self._react_now(fate)
+
     async def destroy(self) -> None:
-        for operation, name in self._operations.items():
-            if name != "destroy":
-                operation.cancel()
+        for job in self.jobs.under_way():
+            if job.name != "destroy":
+                self.jobs.call_off(job, OVERTAKEN)
         await self._operate("destroy", self.life.destroy)
 
     async def _operate(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Runs to its end even when the caller leaves.  Raises VmBadState when `destroy` overtook it."""
-        task = self._begin(name, work)
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if task.cancelled():
-                raise VmBadState(f"{name} was overtaken") from None
-            raise
+        await self.jobs.result(self._begin(name, work))
 
-    def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._locked(work), name=name)
-        self._operations[task] = name
-        task.add_done_callback(self._ended)
-        return task
+    def _begin(self, name: str, work: Callable[[], Awaitable[None]]) -> Job:
+        return self.jobs.begin(name, partial(self._locked, work), self.host.settings.deadline_s)
 
-    async def _locked(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _locked(self, work: Callable[[], Awaitable[None]], job: Job) -> None:
         async with self._lock:
+            self.jobs.proceed(job, JobState.RUNNING, 0)
+            self.vm.progress = partial(self.jobs.proceed, job, JobState.RUNNING)
             await work()
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        name = self._operations.pop(task)
-        if task.cancelled():
-            log.info("%s was overtaken", name)
-        elif isinstance(error := task.exception(), OpenxtError):
-            log.info("%s: %s", name, error)
-        elif error is not None:
-            log.error("%s failed", name, exc_info=error)
 
     async def close(self) -> None:
         """Operations under way are cancelled, which undoes them; the domain is left as it is."""
-        for operation in self._operations:
-            operation.cancel()
-        if self._operations:
-            await asyncio.wait(list(self._operations))
+        left = self.jobs.under_way()
+        for job in left:
+            self.jobs.call_off(job, "the monitor ends")
+        if works := [job.work for job in left if job.work is not None]:
+            await asyncio.wait(works)
+        self.sleeping.forget()
         await self.life.watch.forget()
         self.vm.save()
 
@@ -118,7 +136,8 @@ class Monitor:
         left = record.load(self.vm.record_path)
         domains = await self.host.xen(self.host.hypervisor.domains)
         ours = [info for info in domains if info.uuid == self.vm.uuid and info.domid]
-        decision = adoption.decide(ours, left)
+        is_whole = await self.saving.is_whole(left.operation if left else None)
+        decision = adoption.decide(ours, left, is_whole=is_whole)
         if decision.course is Course.NOTHING:
             return
         log.info("%s: domain %s", decision.course.value, ", ".join(map(str, decision.domids)))
@@ -157,12 +176,16 @@ class Monitor:
         self.vm.move(decision.found)
         if decision.then is None or decision.then.name != "died":
             await self.life.follow(domid)
+            await self.sleeping.adopt(domid)
 
     def _continue(self, operation: Operation) -> None:
         """What was under way goes on by itself; nobody waits for its answer any more."""
         works: dict[str, Callable[[], Awaitable[None]]] = {
             "start": lambda: self.life.start(paused=operation.paused),
-            "unpause": self._finish_start,
+            "unpause": lambda: self._finish_start(operation),
+            "suspend": lambda: self.saving.give_up(operation),
+            "checkpoint": lambda: self.saving.give_up(operation),
+            "saved": self.saving.finish,
             "died": lambda: self._follow_up(Fate(operation.fate)),
             "halt": lambda: self.life.halt(forced=operation.forced),
             "reboot": lambda: self.life.reboot(forced=operation.forced, auto_start=operation.auto_start),
@@ -175,17 +198,20 @@ class Monitor:
         finally:
             self.vm.end()
 
-    async def _finish_start(self) -> None:
+    async def _finish_start(self, operation: Operation) -> None:
         """Somebody may have unpaused it meanwhile."""
-        if may(self.vm.state, Event.UNPAUSED):
+        if not operation.paused and may(self.vm.state, Event.UNPAUSED):
             await self.life.unpause()
+        if operation.delete:
+            await self.saving.remove(operation.file)
 
     async def start_up(self, startup: Startup) -> None:
         """What the config says to do with a VM that has no domain yet."""
         if self.vm.domid is not None or startup.mode is StartupMode.SHUTDOWN:
             return
         if startup.mode is StartupMode.RESTORE:
-            raise TaskRefused("startup: restore is not built yet")
+            await self.restore(startup.file, delete=startup.delete)
+            return
         await self.start(paused=startup.mode is StartupMode.PAUSED)
 
     # What happens by itself
@@ -195,13 +221,24 @@ class Monitor:
         self._begin("died", lambda: self._react(domid, fate))
 
     async def _react(self, domid: Domid, fate: Fate) -> None:
-        if self.vm.domid != domid or fate is Fate.SUSPENDED:
+        if self.vm.domid != domid:
             return
+        if fate is Fate.SUSPENDED:
+            await self._wake_up()
+            return
+        await self._react_now(fate)
+
+    async def _react_now(self, fate: Fate) -> None:
         self.vm.begin(Operation("died", fate=fate, action=action_for(fate, self.vm.active)))
         try:
             await self._follow_up(fate)
         finally:
             self.vm.end()
+
+    async def _wake_up(self) -> None:
+        """It did late what it had been asked to, when nobody waited any more.  Or others asked: theirs."""
+        if self.vm.may_suspend:
+            await self.saving.go_on()
 
     async def _follow_up(self, fate: Fate) -> None:
         if fate is Fate.CRASHED:

@@ -8,14 +8,16 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from openxt_api.xenvm_task_list import XENVM_TASKS, XenvmTasks, XenvmTasksSignals
 from openxt_bus import introspect
-from openxt_bus.export import Answer, ObjectTree, Request
+from openxt_bus.export import Answer, Face, ObjectTree, Request
 from openxt_core.errors import InvalidArgs, NotSupported, OpenxtError, Refused, UnknownMethod
 from openxt_core.ids import Uuid, xenvm_name, xenvm_path
 from openxt_core.signature import Variant
-from openxt_core.spec import Arg, Emitter, Interface, Method, Signal, Value
+from openxt_core.spec import Arg, Call, Emitter, Interface, Method, Signal, Value
 from openxt_xenvm import tasks
 from openxt_xenvm.errors import TaskRefused, on_the_wire
+from openxt_xenvm.jobs import Job, Jobs
 from openxt_xenvm.monitor import Monitor
 from openxt_xenvm.notify import Notice
 
@@ -36,9 +38,15 @@ class TaskTree(ObjectTree):
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
+        self._jobs = ObjectTree()
+        self._jobs.route(
+            xenvm_path(monitor.vm.uuid), Face(XENVM_TASKS, lambda call: TaskList(call, monitor.jobs))
+        )
 
     def handle(self, request: Request, body: Sequence[Value]) -> Answer | Awaitable[Answer]:
         """Raises what the caller shall be told."""
+        if request.interface == XENVM_TASKS.name:
+            return self._jobs.handle(request, body)
         if request.interface in _STANDARD:
             return _STANDARD[request.interface](self._monitor.vm.uuid, request.member)
         return self._perform(request.member, body)
@@ -57,6 +65,42 @@ class TaskTree(ObjectTree):
         except OpenxtError as error:
             raise Failed(on_the_wire(error)) from error
         return ("", ()) if text is None else ("s", (text,))
+
+
+class TaskList(XenvmTasks):
+    """com.citrix.xenclient.xenvm.tasks."""
+
+    def __init__(self, call: Call, jobs: Jobs) -> None:
+        super().__init__(call)
+        self._jobs = jobs
+
+    def list_tasks(self) -> list[dict[str, Variant]]:
+        return [_told(job) for job in self._jobs]
+
+    def get_task(self, id: int) -> dict[str, Variant]:
+        return _told(self._jobs.find(id))
+
+    def cancel_task(self, id: int) -> None:
+        self._jobs.cancel(id)
+
+    def set_deadline(self, id: int, seconds: int) -> None:
+        self._jobs.set_deadline(id, seconds)
+
+
+def _told(job: Job) -> dict[str, Variant]:
+    return {
+        "id": Variant("i", job.id),
+        "name": Variant("s", job.name),
+        "state": Variant("s", job.state),
+        "progress": Variant("i", job.progress),
+        "error": Variant("s", job.error),
+        "deadline": Variant("i", job.seconds_left()),
+    }
+
+
+def send_job(emitter: Emitter, uuid: Uuid, job: Job) -> None:
+    signals = XenvmTasksSignals(emitter, xenvm_path(uuid))
+    signals.task_changed(job.id, job.name, job.state, job.progress, job.error)
 
 
 def _texts(body: Sequence[Any]) -> Mapping[str, str]:
@@ -79,7 +123,7 @@ def task_interface(uuid: Uuid) -> Interface:
 def _introspectable(uuid: Uuid, member: str) -> Answer:
     if member != "Introspect":
         raise UnknownMethod(member)
-    specs = (introspect.INTROSPECTABLE, introspect.PEER, task_interface(uuid), NOTIFY)
+    specs = (introspect.INTROSPECTABLE, introspect.PEER, task_interface(uuid), NOTIFY, XENVM_TASKS)
     return "s", (introspect.document("".join(map(introspect.interface_xml, specs)), []),)
 
 

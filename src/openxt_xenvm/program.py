@@ -21,12 +21,13 @@ from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm import notify
 from openxt_xenvm.dom0.keeper import open_keeper
 from openxt_xenvm.events import DomainWatch
+from openxt_xenvm.jobs import Job
 from openxt_xenvm.json_rpc import JsonServer, socket_path
 from openxt_xenvm.lifecycle import Lifecycle
 from openxt_xenvm.monitor import Monitor
 from openxt_xenvm.notifier import Notifier
 from openxt_xenvm.notify import Notice
-from openxt_xenvm.objects import TaskTree, send_notice
+from openxt_xenvm.objects import TaskTree, send_job, send_notice
 from openxt_xenvm.options import EXIT_USAGE, Options, Subject, read_subject
 from openxt_xenvm.settings import Settings
 from openxt_xenvm.site import Host
@@ -122,6 +123,7 @@ class _Process:
             host, vm.uuid, notifier.tell, lambda domid, fate: monitor.domain_ended(domid, fate)
         )
         monitor = Monitor(vm, host, Lifecycle(vm, host, watch))
+        monitor.jobs.changed = self._job_changed
         self.lifetime.on_hangup(monitor.read_config)
         try:
             await self._serve(monitor)
@@ -160,6 +162,10 @@ class _Process:
     def _signal(self, notice: Notice) -> None:
         if self.bus is not None:
             send_notice(self.bus, self.subject.uuid, notice)
+
+    def _job_changed(self, job: Job) -> None:
+        if self.bus is not None:
+            send_job(self.bus, self.subject.uuid, job)
 
     async def _work(self, monitor: Monitor, notifier: Notifier) -> None:
         notifier.tell(notify.PING)

@@ -25,12 +25,15 @@ VERSION = 2
 class Operation:
     """A task that changes the VM's life, with its arguments."""
 
-    name: str  # start, halt, reboot, destroy, died
+    name: str  # start, halt, reboot, destroy, died, suspend, checkpoint, restore
     forced: bool = False
     paused: bool = False
     auto_start: bool = False
     fate: str = ""  # died: how
     action: str = ""  # died: what the config says to that
+    file: str = ""  # of a suspended VM
+    mark: str = ""  # in that file, once it is whole
+    delete: bool = False  # restore: that file, in the end
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,16 @@ class Settings:
     """Each can be set by an environment variable: `acknowledge_s` by XENVM_ACKNOWLEDGE_S."""
 
     acknowledge_s: float = 30.0  # a guest's first reaction to a shutdown request
+    deadline_s: float = 7200.0  # for any task, unless its caller says otherwise
     shutdown_s: float = 1800.0  # until it has shut down
+    suspend_s: float = 60.0  # until a guest that has heard it is suspended (libxl's figure)
     free_memory_s: float = 64.0  # while Xen still scrubs memory
     free_memory_poll_s: float = 1.0
     backend_s: float = 30.0  # until a backend is ready for the guest
     backend_poll_s: float = 0.05  # what the kernel does not tell of
     closed_s: float = 10.0  # until a backend has let go of a guest
+    progress_s: float = 0.5  # between two looks at how far a suspend is
+    acpi_poll_s: float = 1.0  # between two looks at a guest's ACPI state
     gone_s: float = 30.0  # until a destroyed domain has left Xen's list
 
     @classmethod

@@ -112,6 +112,7 @@ class Site:
     backends: frozenset[Domid] = frozenset({Domid(0)})
     loops: set[Loop] = field(default_factory=set)
     save: Callable[[], None] = lambda: None
+    progress: Callable[[int], None] = lambda _: None  # percent of the plan
 
     def remember(self, loop: Loop) -> None:
         """Before it is attached: one that is written down and does not exist does no harm."""

@@ -45,6 +45,12 @@ class Event(enum.StrEnum):
     FOUND_PAUSED = "a paused domain was found"
     FOUND_ENDING = "a domain was found that is shutting down"
     FOUND_REBOOTED = "the domain of a VM that is to be rebooted is gone"
+    SUSPEND_BEGAN = "suspend"
+    GUEST_GOES_ON = "the guest goes on in its domain"
+    SAVED = "the domain is saved and gone"
+    RESTORE_BEGAN = "restore"
+    FOUND_SUSPENDING = "a domain was found that is saved already"
+    FOUND_SUSPENDED = "the file of a suspended VM was found"
     NOT_STARTED = "start was refused"
     DESTROYED = "the domain is gone"
 
@@ -71,6 +77,14 @@ TRANSITIONS: dict[tuple[VmState, Event], VmState] = {
     (S.REBOOTING, E.STARTED): S.CREATING_DOMAIN,
     **{(state, E.RESTARTED): S.CREATING_DOMAIN for state in (*ALIVE, S.SHUTTING_DOWN, S.REBOOTED)},
     **{(state, E.GUEST_REBOOTED): S.REBOOTED for state in (*ALIVE, S.SHUTTING_DOWN)},
+    (S.RUNNING, E.SUSPEND_BEGAN): S.SUSPENDING,
+    (S.SUSPENDING, E.GUEST_GOES_ON): S.RUNNING,
+    (S.SUSPENDING, E.SAVED): S.SUSPENDED,
+    **{(state, E.RESTORE_BEGAN): S.RESTORING for state in STARTABLE},
+    (S.RESTORING, E.STARTED): S.CREATING_DOMAIN,
+    (S.RESTORING, E.NOT_STARTED): S.SHUTDOWN,
+    (S.SHUTDOWN, E.FOUND_SUSPENDING): S.SUSPENDING,
+    (S.SHUTDOWN, E.FOUND_SUSPENDED): S.SUSPENDED,
     (S.SHUTDOWN, E.FOUND_CREATED): S.CREATED,
     (S.SHUTDOWN, E.FOUND_RUNNING): S.RUNNING,
     (S.SHUTDOWN, E.FOUND_PAUSED): S.PAUSED,

@@ -48,6 +48,19 @@ def _reboot(monitor: Monitor, given: Arguments) -> Result:
     return monitor.reboot(forced=given["forced"], auto_start=given["auto-start"])
 
 
+def _restart(monitor: Monitor, given: Arguments) -> Result:
+    """The documentation's word for a reboot after which the VM runs, with or without a xenmgr."""
+    return monitor.reboot(forced=given["forced"], auto_start=True)
+
+
+def _suspend(monitor: Monitor, given: Arguments) -> Result:
+    return monitor.suspend(given["file"], live=given["live"])
+
+
+def _restore(monitor: Monitor, given: Arguments) -> Result:
+    return monitor.restore(given["file"], paused=given["paused"], delete=given["delete"])
+
+
 def _get(monitor: Monitor, given: Arguments) -> str:
     if given["field"] == "required-to-boot-kib":
         try:
@@ -79,7 +92,7 @@ async def _trigger(monitor: Monitor, given: Arguments) -> None:
     vm = monitor.vm
     if given["params"] != "s3resume":
         raise TaskRefused(f"unknown trigger {given['params']!r}")
-    if vm.domid is None or vm.state is not VmState.RUNNING or vm.active.kind is not Kind.HVM:
+    if vm.domid is None or vm.state is not VmState.RUNNING or vm.active.kind is Kind.PV:
         raise TaskRefused("s3resume needs a running hvm domain")
     await monitor.host.xen(monitor.host.hypervisor.set_hvm_param, vm.domid, HvmParam.ACPI_S_STATE, 0)
 
@@ -127,6 +140,7 @@ def unbuilt(name: str, *params: Param) -> Task:
 FORCED = optional("forced", "b", default=False)
 PAUSED = optional("paused", "b", default=False)
 FILE = Param("file")
+TIMEOUT = optional("timeout", "i", default=30)  # s
 
 TASKS = (
     Task("quit",           lambda m, _: m.quit()),
@@ -134,14 +148,15 @@ TASKS = (
     Task("destroy",        lambda m, _: m.destroy()),
     Task("halt",           lambda m, given: m.halt(forced=given["forced"]), (FORCED,)),
     Task("reboot",         _reboot, (FORCED, optional("auto-start", "b", default=False))),
+    Task("restart",        _restart, (FORCED,)),
     Task("start",          lambda m, given: m.start(paused=given["paused"]), (PAUSED,)),
     Task("pause",          lambda m, _: m.pause()),
     Task("unpause",        lambda m, _: m.unpause()),
-    unbuilt("suspend",     FILE, optional("live", "b", default=False)),
-    unbuilt("restore",     FILE, PAUSED, optional("delete", "b", default=True)),
-    unbuilt("s3suspend",   optional("timeout", "i", default=30)),
-    unbuilt("s4suspend",   optional("timeout", "i", default=30)),
-    unbuilt("checkpoint",  FILE),
+    Task("suspend",        _suspend, (FILE, optional("live", "b", default=False))),
+    Task("restore",        _restore, (FILE, PAUSED, optional("delete", "b", default=True))),
+    Task("s3suspend",      lambda m, given: m.sleep(given["timeout"]), (TIMEOUT,)),
+    Task("s4suspend",      lambda m, given: m.hibernate(given["timeout"]), (TIMEOUT,)),
+    Task("checkpoint",     lambda m, given: m.checkpoint(given["file"]), (FILE,)),
     Task("get-domid",      _domid),
     Task("get-stubdomid",  lambda _, __: "-1"),
     Task("get-status",     lambda m, _: str(m.vm.state)),
@@ -173,7 +188,6 @@ TASKS = (
 
 ALIASES = {
     "shutdown": "halt",
-    "restart": "reboot",
     "status": "get-status",
     "domid": "get-domid",
     "stubdomid": "get-stubdomid",

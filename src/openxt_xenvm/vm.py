@@ -26,6 +26,8 @@ class Vm:
     domid: Domid | None = None
     backends: frozenset[Domid] = field(default_factory=lambda: frozenset({DOM0}))
     operation: Operation | None = None
+    may_suspend: bool = False  # it was asked to, for an operation that may be over
+    progress: Callable[[int], None] = lambda _: None  # of what is under way, in percent
     loops: set[Loop] = field(default_factory=set)  # in front of the domain's disks
 
     @property

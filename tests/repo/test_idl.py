@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Our interface files describe the interfaces of OpenXT as they were in 2015, and five more.
+"""Our interface files describe the interfaces of OpenXT as they were in 2015, and six more.
 
 `tests/golden/interfaces.json` holds those as facts: names, types, access, order, enumerations.
 """
@@ -21,8 +21,10 @@ FACTS.pop("_about")
 EXTRA = {
     *("db_admin.xml", "db_history.xml", "db_transaction.xml", "db_transactions.xml", "db_watch.xml"),
     "rpc_proxy_identity.xml",
+    "rpc_proxy_rules.xml",
     "status_tool.xml",
     "xenvm_notify.xml",
+    "xenvm_task_list.xml",
     "xenvm_tasks.xml",
     "xui_menu.xml",
 }

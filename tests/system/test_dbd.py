@@ -5,93 +5,18 @@ import asyncio
 import os
 import select
 import signal
-import socket
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
+from dbd_host import DEFAULT_DATABASE, PROGRAMS, TIMEOUT_S, Host, Start, end
 from houses import house
 
 from openxt_api.db import DbClient
 from openxt_api.rpc_proxy_identity import RPC_PROXY_IDENTITY, RpcProxyIdentity
 from openxt_bus.connection import Bus
 from openxt_bus.export import Face, ObjectTree
-from openxt_core.errors import OpenxtError, RemoteError
+from openxt_core.errors import RemoteError
 from openxt_core.ids import DBD_NAME
-
-PROGRAMS = Path(sys.executable).parent
-DEFAULT_DATABASE = Path(__file__).parents[2] / "etc" / "db.default"
-TIMEOUT_S = 30.0
-
-
-class Host:
-    """A private host that consists of a bus and a dbd, which may die and be started again."""
-
-    def __init__(self, root: Path, bus_address: str) -> None:
-        self.root = root
-        self.config = root / "config"
-        self.bus_address = bus_address
-        self.environ = {
-            **os.environ,
-            "OPENXT_ROOT": str(root),
-            "OPENXT_LOG": "stderr",
-            "DBUS_SYSTEM_BUS_ADDRESS": bus_address,
-            "XENSTORED_PATH": str(root / "no-xenstored"),
-        }
-
-    def start(self) -> subprocess.Popen[str]:
-        """A dbd that answers."""
-        notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        address = self.root / "notify"
-        address.unlink(missing_ok=True)
-        notices.bind(str(address))
-        notices.settimeout(TIMEOUT_S)
-        with notices:
-            process = subprocess.Popen(
-                [PROGRAMS / "dbd"],
-                env={**self.environ, "NOTIFY_SOCKET": str(address)},
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            assert notices.recv(100) == b"READY=1"
-        return process
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        program = [PROGRAMS / command[0], *command[1:]]
-        return subprocess.run(program, env=self.environ, capture_output=True, text=True, timeout=TIMEOUT_S)
-
-
-@pytest.fixture
-def host(tmp_path: Path, bus_address: str) -> Host:
-    default = tmp_path / "usr" / "share" / "xenclient" / "db.default"
-    default.parent.mkdir(parents=True)
-    default.write_bytes(DEFAULT_DATABASE.read_bytes())
-    return Host(tmp_path, bus_address)
-
-
-@pytest.fixture
-def start(host: Host) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    with ExitStack() as stack:
-
-        def start() -> subprocess.Popen[str]:
-            process = host.start()
-            stack.callback(end, process, signal.SIGKILL)
-            return process
-
-        yield start
-
-
-def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
-    """Exit status and log."""
-    process.send_signal(number)
-    _, log = process.communicate(timeout=TIMEOUT_S) if not process.stderr.closed else (None, "")  # type: ignore[union-attr]
-    return process.returncode, log
-
-
-Start = Callable[[], subprocess.Popen[str]]
 
 
 @pytest.fixture
@@ -172,45 +97,6 @@ async def test_an_end_saves_what_is_unsaved(host: Host, start: Start, number: si
     assert (host.config / "vms" / "x.db").read_text() == '{\n  "name": "new"\n}\n'
     assert sorted(path.name for path in host.config.iterdir()) == ["db", "history", "vms"]
     assert not (host.root / "var" / "run" / "dbd.pid").exists()
-
-
-async def test_a_kill_under_load_loses_nothing_acknowledged(host: Host, start: Start) -> None:
-    """Three callers write while dbd is killed, again and again."""
-    expected: dict[str, set[str]] = {}
-    acknowledged: list[str] = []
-    for round_ in range(4):
-        process = start()
-        places = [f"/vm/{number}/{round_}" for number in range(3)]
-        callers = [asyncio.create_task(_write_until_death(host, p, expected, acknowledged)) for p in places]
-        while len(acknowledged) < 500 * (round_ + 1) and not any(caller.done() for caller in callers):
-            await asyncio.sleep(0)
-        end(process, signal.SIGKILL)
-        await asyncio.gather(*callers)
-    start()
-    db = DbClient(await Bus.connect(host.bus_address), DBD_NAME, "/")
-    assert len(expected) > 100
-    for path, values in expected.items():
-        assert await db.read(path) in values, path
-
-
-async def _write_until_death(
-    host: Host, place: str, expected: dict[str, set[str]], acknowledged: list[str]
-) -> None:
-    """Notes the acknowledged value of each path, and of the last write that it may or may not be there."""
-    bus = await Bus.connect(host.bus_address)
-    db = DbClient(bus, DBD_NAME, "/")
-    count = 0
-    try:
-        while True:
-            count += 1
-            path, value = f"{place}/{count % 97}", str(count)
-            before = expected.get(path, {""})
-            expected[path] = {*before, value}
-            await db.write(path, value)
-            expected[path] = {value}
-            acknowledged.append(path)
-    except OpenxtError:
-        bus.close()
 
 
 async def test_a_damaged_file_is_set_aside_and_the_rest_is_served(host: Host, start: Start) -> None:

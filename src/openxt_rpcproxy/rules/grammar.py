@@ -51,6 +51,17 @@ def parse_rule(text: str, origin: str) -> Rule:
         raise RuleError(f"{origin}: the rule ends where a word is missing: {text!r:.200}") from None
 
 
+def specifier_words(text: str) -> Iterator[str]:
+    """The specifiers of a rule that can be read, without their values."""
+    words = iter(text.split(" ")[1:])
+    for word in words:
+        if word in _SUBJECTS or word == "all":
+            continue
+        yield word
+        for _ in range(2 if word == "if-boolean" else 1):
+            next(words)
+
+
 class _Reader:
     """Reads one rule word by word."""
 

@@ -36,6 +36,15 @@ POSSIBLE: Mapping[Kind, frozenset[str]] = {
 }
 
 
+PROPERTIES = "org.freedesktop.DBus.Properties"
+PROPERTY_CALLS = frozenset({"Get", "Set", "GetAll"})
+
+
+def is_property_call(kind: Kind, interface: str, member: str) -> bool:
+    """Without an interface such a call may be taken for one about a property."""
+    return kind is Kind.CALL and member in PROPERTY_CALLS and interface in ("", PROPERTIES)
+
+
 BELOW = "/*"
 """How a `path` or `arg0` of a rule ends that stands for everything below it."""
 

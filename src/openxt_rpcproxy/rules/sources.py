@@ -89,10 +89,10 @@ class RuleSources:
         self._added = kept
         self.revision += 1
 
-    def texts(self) -> list[str]:
-        """Every rule in force, as text."""
+    def known(self) -> tuple[Rule, ...]:
+        """Every rule in force: those of VMs that do not talk are not known."""
         cached = (rule for rules in self._vms.values() for rule in rules)
-        return [rule.text for rule in (*self.file_rules(), *cached, *self._added)]
+        return (*self.file_rules(), *cached, *self._added)
 
     def reload(self) -> None:
         """Forget what was read; rules added at run time stay."""

@@ -87,17 +87,22 @@ def missing_capabilities(config: DomainConfig, host: PhysInfo) -> tuple[str, ...
 
 def mistakes(config: DomainConfig, is_readable: Callable[[str], bool]) -> Iterator[str]:
     """Why the config as it stands can make no domain: all reasons, each naming its key."""
+    yield from size_mistakes(config)
+    if not config.kernel and config.kind is not Kind.HVM:
+        yield "kernel is not configured"
+    for key, path in (("kernel", config.kernel), ("initrd", config.initrd)):
+        if path and not is_readable(path):
+            yield f"{key}: cannot read {path}"
+
+
+def size_mistakes(config: DomainConfig) -> Iterator[str]:
+    """Those that also matter to a guest which brings its image with it."""
     if config.memory_kib is None:
         yield "memory is not configured"
     elif config.static_max_kib is not None and config.static_max_kib < config.memory_kib:
         yield "memory-max is less than memory"
     if config.vcpus > MAX_VCPUS[config.kind]:
         yield f"vcpus={config.vcpus} is more than the {MAX_VCPUS[config.kind]} of a {config.kind} domain"
-    if not config.kernel and config.kind is not Kind.HVM:
-        yield "kernel is not configured"
-    for key, path in (("kernel", config.kernel), ("initrd", config.initrd)):
-        if path and not is_readable(path):
-            yield f"{key}: cannot read {path}"
 
 
 def not_built_yet(config: DomainConfig) -> Iterator[str]:

@@ -13,6 +13,7 @@ from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.devices.vsnd import Vsnd
 from openxt_xenvm.domain import build
 from openxt_xenvm.plan.plugging import AttachLoop, PlugDisk, PlugNic
+from openxt_xenvm.plan.saving import ReadSaved
 from openxt_xenvm.plan.steps import (
     Announce,
     ApplyCpuid,
@@ -48,8 +49,16 @@ def disks(config: DomainConfig) -> Iterator[Step]:
         yield PlugDisk(disk)
 
 
-def plan_start(config: DomainConfig, uuid: Uuid) -> tuple[Step, ...]:
-    """PV and PVH.  On failure the executor undoes the done ones backwards.
+def fresh_image(config: DomainConfig) -> tuple[Step, ...]:
+    """A saved guest brings both with it."""
+    return (
+        ApplyCpuid(tuple(build.cpuid_overrides(config).items())),
+        BuildImage(config.kind, build.image_spec(config)),
+    )
+
+
+def plan_start(config: DomainConfig, uuid: Uuid, saved: str = "") -> tuple[Step, ...]:
+    """PV and PVH, fresh or from the file of a suspended VM.  The executor undoes a failed one backwards.
 
     The order is libxl's: limits before the image, since they make room for it; the name before the
     console, since xenconsoled names its log after it.
@@ -59,8 +68,7 @@ def plan_start(config: DomainConfig, uuid: Uuid) -> tuple[Step, ...]:
         WriteSkeleton(config),
         SetLimits(build.limits(config)),
         OpenChannels(),
-        ApplyCpuid(tuple(build.cpuid_overrides(config).items())),
-        BuildImage(config.kind, build.image_spec(config)),
+        *((ReadSaved(saved),) if saved else fresh_image(config)),
         WriteBuilt(config),
         Introduce(),
         PlugDevice(Console()),

@@ -8,6 +8,7 @@ What dies with the domain needs no undo.
 import errno
 from abc import abstractmethod
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from openxt_core.ids import Domid
 from openxt_xen.hypervisor import DomainSpec, ImageSpec, Kind, Rings, XenError
@@ -24,6 +25,9 @@ from openxt_xenvm.state import Event
 
 @dataclass(frozen=True)
 class Step:
+    may_be_cancelled: ClassVar[bool] = False
+    """Whether it can stop in its middle; others are done to their end first."""
+
     @property
     def title(self) -> str:
         return type(self).__name__

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openxt_idl.__main__ import main
-from openxt_idl.settings import NOT_BUILT
+from openxt_idl.settings import CLIENT_ONLY, NOT_MADE
 
 GOOD = '<node><interface name="a.lamp"><method name="on"/><signal name="off"/></interface></node>'
 
@@ -60,12 +60,32 @@ def test_docs_are_pages(good: Path, tmp_path: Path) -> None:
     assert written(tmp_path / "out") == ["two_lamps.md"]
 
 
-@pytest.mark.parametrize("target", NOT_BUILT)
-def test_other_targets_are_refused(
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        ("javascript", ["two_lamps_client.js"]),
+        ("typescript", ["two_lamps_client.d.ts", "xuidbus.d.ts"]),
+        ("c", ["two_lamps_client.h"]),
+        ("html", ["index.html", "two_lamps.html"]),
+    ],
+)
+def test_each_target_writes_its_files(good: Path, tmp_path: Path, target: str, names: list[str]) -> None:
+    assert main([f"--{target}", "-c", "-o", str(tmp_path / "out"), str(good)]) == 0
+    assert written(tmp_path / "out") == names
+
+
+@pytest.mark.parametrize("target", NOT_MADE)
+def test_other_targets_are_refused_with_the_reason(
     good: Path, tmp_path: Path, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([f"--{target}", "-o", str(tmp_path / "out"), str(good)]) == 2
-    assert capsys.readouterr().err == f"xc-rpcgen: --{target} is not built yet\n"
+    assert capsys.readouterr().err == f"xc-rpcgen: --{target}: {NOT_MADE[target]}\n"
+    assert written(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("target", CLIENT_ONLY)
+def test_a_server_is_refused_where_there_is_none(good: Path, tmp_path: Path, target: str) -> None:
+    assert main([f"--{target}", "-s", "-o", str(tmp_path / "out"), str(good)]) == 2
     assert written(tmp_path / "out") == []
 
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The command line: the three default instances, and what is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from openxt_core.places import Places
+from openxt_rpcproxy.audit import AuditSettings
 from openxt_rpcproxy.settings import Channel, Settings, parse
 
 GUEST_NAME = "com.citrix.xenclient.guest.uuid_$UUID"
@@ -51,3 +54,17 @@ def test_what_is_wrong_is_said(line: str, complaint: str, capsys: pytest.Capture
         settings(line)
     assert caught.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_an_audit_log_is_asked_for_by_its_file() -> None:
+    settings = parse(["--audit", "/a", "--audit-all", "--audit-chain", "--audit-limit", "5"], Places())
+    assert settings.audit == AuditSettings(Path("/a"), everything=True, chained=True, limit=5)
+    assert parse([], Places()).audit is None
+
+
+@pytest.mark.parametrize(
+    "argv", [["--audit-all"], ["--audit-chain"], ["--audit", "/a", "--audit-limit", "-1"]]
+)
+def test_an_audit_log_that_cannot_be_meant_is_a_usage_error(argv: list[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(argv, Places())

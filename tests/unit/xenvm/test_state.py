@@ -33,7 +33,7 @@ def test_destroy_is_possible_in_every_state(state: VmState) -> None:
     assert next_state(state, E.DESTROYED) is S.SHUTDOWN
 
 
-@pytest.mark.parametrize("state", sorted(set(VmState) - set(STARTABLE) - {S.REBOOTING}))
+@pytest.mark.parametrize("state", sorted(set(VmState) - set(STARTABLE) - {S.REBOOTING, S.RESTORING}))
 def test_a_vm_with_a_domain_cannot_start(state: VmState) -> None:
     with pytest.raises(VmBadState, match=state):
         next_state(state, E.STARTED)
@@ -45,8 +45,8 @@ def test_a_move_that_is_not_in_the_table_is_refused() -> None:
             assert may(state, event) == ((state, event) in TRANSITIONS)
 
 
-def test_every_word_but_those_of_suspend_can_be_reached() -> None:
+def test_every_word_can_be_reached() -> None:
     reached = {S.SHUTDOWN}
     while more := {to for (at, _), to in TRANSITIONS.items() if at in reached} - reached:
         reached |= more
-    assert set(VmState) - reached == {S.SUSPENDING, S.SUSPENDED, S.RESTORING}
+    assert set(VmState) == reached

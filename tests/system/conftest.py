@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A dbd of one's own, for the tests that are about dbd alone."""
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from dbd_host import DEFAULT_DATABASE, Host, end
+
+
+@pytest.fixture
+def host(tmp_path: Path, bus_address: str) -> Host:
+    default = tmp_path / "usr" / "share" / "xenclient" / "db.default"
+    default.parent.mkdir(parents=True)
+    default.write_bytes(DEFAULT_DATABASE.read_bytes())
+    return Host(tmp_path, bus_address)
+
+
+@pytest.fixture
+def start(host: Host) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    with ExitStack() as stack:
+
+        def start() -> subprocess.Popen[str]:
+            process = host.start()
+            stack.callback(end, process, signal.SIGKILL)
+            return process
+
+        yield start
