@@ -196,7 +196,7 @@ class Files:
         return found
 
     def _keep_copy(self, file: str) -> None:
-        self._put(self._aside_name(file), self._disk.read(file))
+        self.put(self._aside_name(file), self._disk.read(file))
 
     def _aside_name(self, file: str) -> str:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now()))
@@ -207,9 +207,9 @@ class Files:
     # Writing
 
     def save(self, unit: Unit, content: bytes) -> None:
-        """The unit's file gets this content.  Durable once the folder is synced too."""
+        """`put` for the file of a unit, whose folder is made if it is missing."""
         self._prepare(_folder(unit.file))
-        self._put(unit.file, content)
+        self.put(unit.file, content)
 
     def _prepare(self, folder: str) -> None:
         """A folder must not be lost with all that is saved in it."""
@@ -224,7 +224,8 @@ class Files:
     def sync_folder_of(self, unit: Unit) -> None:
         self._disk.sync_folder(_folder(unit.file))
 
-    def _put(self, file: str, content: bytes) -> None:
+    def put(self, file: str, content: bytes) -> None:
+        """The file gets this content, at once.  Durable once the folder is synced too."""
         temporary = file + TEMPORARY
         try:
             self._write(temporary, content)

@@ -126,9 +126,10 @@ class SimDisk(Disk):
 
     def make_folder(self, path: str) -> None:
         self._call("make_folder", path)
-        folder = str(PurePosixPath(path))
-        if folder not in self.folders:
-            self._change(NameChange(_folder(folder), new_folder=folder))
+        whole = PurePosixPath(path)
+        for folder in map(str, (*reversed(whole.parents), whole)):
+            if folder not in self.folders:
+                self._change(NameChange(_folder(folder), new_folder=folder))
 
     def open_new(self, path: str) -> int:
         self._call("open_new", path)
