@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A blocking bus client for command line tools: no event loop, quick to start.
 
-Takes no calls and no signals; what comes besides the awaited answers is dropped.
+Takes no calls; signals are dropped unless they are listened for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from openxt_bus.codec import (
     PATH,
     REPLY_SERIAL,
     RETURN,
+    SIGNAL,
     SIGNATURE,
     CodecError,
     Message,
@@ -30,7 +31,7 @@ from openxt_core.errors import RemoteError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any, TypeAlias
 
     Request: TypeAlias = tuple[str, str, str, str, str, Sequence[Any]]
@@ -57,11 +58,15 @@ def bus_address(*, session: bool = False) -> str:
 class BlockingBus:
     """A connection to a bus.  Raises Unavailable when it cannot be had, or is lost."""
 
-    def __init__(self, address: str | None = None, timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(
+        self, address: str | None = None, timeout_s: float = CALL_TIMEOUT_S, *, stream: socket | None = None
+    ) -> None:
+        """`stream`: a connected socket to use instead of an address."""
         self._timeout_s = timeout_s
         self._serial = 0
         self._buffer = bytearray()
-        self._socket = _connect(address or bus_address())
+        self._heard: list[Message] | None = None
+        self._socket = stream or _connect(address or bus_address())
         self._socket.settimeout(timeout_s)
         request = self._encoded((_BUS, "/org/freedesktop/DBus", _BUS, "Hello", "", ()))
         try:
@@ -108,6 +113,29 @@ class BlockingBus:
                 raise Unavailable(f"the connection to the bus is lost: {error}") from None
         return answers
 
+    def listen(self, rule: str) -> None:
+        """From now on keep the signals that come; those of this match rule will."""
+        self._heard = self._heard or []
+        self.call(_BUS, "/org/freedesktop/DBus", _BUS, "AddMatch", "s", (rule,))
+
+    def signals(self, timeout_s: float | None = None) -> Iterator[Message]:
+        """The signals listened for, as they come; it ends when none comes for `timeout_s` (None: never)."""
+        self._socket.settimeout(timeout_s)
+        try:
+            while True:
+                yield self._heard.pop(0) if self._heard else self._next_signal()
+        except TimeoutError:
+            return
+        except (OSError, CodecError) as error:
+            raise Unavailable(f"the connection to the bus is lost: {error}") from None
+        finally:
+            self._socket.settimeout(self._timeout_s)
+
+    def _next_signal(self) -> Message:
+        while (message := self._next_message()).type != SIGNAL:
+            pass
+        return message
+
     def close(self) -> None:
         self._socket.close()
 
@@ -132,6 +160,8 @@ class BlockingBus:
             serial = message.fields.get(REPLY_SERIAL, 0)
             if serial in wanted and message.type in (RETURN, ERROR):
                 found[serial] = _answer(message)
+            elif message.type == SIGNAL and self._heard is not None:
+                self._heard.append(message)
         return [found[serial] for serial in wanted]
 
     def _next_message(self) -> Message:
@@ -168,6 +198,35 @@ def _answer(message: Message) -> Answer:
 
 def _auth_lines() -> bytes:
     return b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\nBEGIN\r\n"
+
+
+def over_program(argv: Sequence[str]) -> socket:
+    """A stream to a bus that a program reaches for us, such as ssh, by its standard input and output."""
+    from _socket import socketpair
+    from subprocess import Popen
+
+    ours, theirs = socketpair(AF_UNIX, SOCK_STREAM)
+    try:
+        # it ends when we close our side; nobody waits for it
+        Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno())
+    except OSError as error:
+        raise Unavailable(f"cannot run {argv[0]}: {error.strerror}") from None
+    theirs.close()
+    return ours
+
+
+def over_v4v(folder: str, domid: int, port: int) -> socket:
+    """A stream to a port of a domain, where a folder of sockets leads to domains.  Raises Unavailable."""
+    from openxt_bus.transport.hello import HELLO, MAGIC
+
+    stream = socket(AF_UNIX, SOCK_STREAM)
+    try:
+        stream.connect(f"{folder}/{domid}/{port}")
+        stream.sendall(HELLO.pack(MAGIC, 0, 0))
+    except OSError as error:
+        stream.close()
+        raise Unavailable(f"domain {domid} has no bus on port {port}: {error.strerror}") from None
+    return stream
 
 
 def _connect(address: str) -> socket:

@@ -30,10 +30,12 @@ SET = "set"
 GET_ALL = "getall"
 CALL = "call"
 INTROSPECT = "introspect"
+WATCH = "watch"
+COMPLETION = "completion"
 
 LISTINGS = (LIST_INTERFACES, LIST_METHODS, LIST_PROPERTIES)
-VERBS = {GET: 1, SET: 2, GET_ALL: 0}
-"""First words that are no method, and how many words follow them."""
+VERBS = {GET: (1, 1), SET: (2, 2), GET_ALL: (0, 0), WATCH: (0, 1)}
+"""First words that are no method, and how many words follow them, at least and at most."""
 
 
 class UsageError(BadRequest):
@@ -62,11 +64,14 @@ OPTIONS = (
     Option("-g --get",        GET,             "PROP",        "get a property; all of them without PROP"),
     Option("-x --set",        SET,             "PROP VALUE",  "set a property"),
     Option("-t --target-domid", "domid",       "DOMID",       "talk to the bus of this domain"),
+    Option("-H --host",       "host",          "[USER@]HOST", "talk to the bus of another machine, by ssh"),
     Option("--session",       "session",       "",            "session bus instead of system bus"),
+    Option("--json",          "json",          "",            "print JSON, one value a line"),
     Option("-q --query",      "quiet",         "",            "do not log the call to syslog"),
     Option("--list-interfaces", LIST_INTERFACES, "",          "print names of interfaces"),
     Option("--list-methods",  LIST_METHODS,    "",            "print names of methods"),
     Option("--list-properties", LIST_PROPERTIES, "",          "print names of properties"),
+    Option("--completion",    COMPLETION,      "SHELL",       "print a completion script: bash, zsh, fish"),
 )
 # fmt: on
 
@@ -118,7 +123,10 @@ def take_apart(words: Sequence[str], table: Sequence[Option], program: str) -> W
 class Request:
     """What xec shall do.  `names` are the property and its value, or the method and its arguments."""
 
-    __slots__ = ("action", "domid", "interface", "is_quiet", "is_session", "names", "path", "service")
+    __slots__ = (
+        "action", "domid", "host", "interface", "is_json", "is_quiet", "is_session", "names", "path",
+        "service",
+    )  # fmt: skip
 
     def __init__(self, words: Words) -> None:
         self.action, self.names = _action(words)
@@ -126,6 +134,8 @@ class Request:
         self.path = words.text("object", "/")
         self.interface = words.text("interface", "")
         self.domid = _domid(words.text("domid", "-1"))
+        self.host = _host(words.text("host", ""))
+        self.is_json = words.first("json") is not None
         self.is_session = words.first("session") is not None
         self.is_quiet = words.first("quiet") is not None
 
@@ -140,7 +150,7 @@ def _action(words: Words) -> tuple[str, Sequence[str]]:
         if words.first(action) is not None:
             return action, ()
     words.require_complete("xec")
-    for action in (GET, SET):
+    for action in (COMPLETION, GET, SET):
         values = words.first(action)
         if values is not None:
             return (action, values) if values else (GET_ALL, ())
@@ -153,14 +163,23 @@ def _positional(words: Sequence[str]) -> tuple[str, Sequence[str]]:
     verb, names = words[0], words[1:]
     if verb not in VERBS:
         return CALL, (verb.replace("-", "_"), *names)
-    if len(names) != VERBS[verb]:
-        raise UsageError(f"{verb} takes {VERBS[verb]} words, but {len(names)} were given; see xec --help")
+    fewest, most = VERBS[verb]
+    if not fewest <= len(names) <= most:
+        takes = f"{fewest} words" if fewest == most else f"at most {most} word"
+        raise UsageError(f"{verb} takes {takes}, but {len(names)} were given; see xec --help")
     return verb, names
 
 
 def _domid(word: str) -> int:
     """Words that are no number mean none, as they always did."""
     return int(word) if word.isascii() and word.isdigit() else -1
+
+
+def _host(word: str) -> str:
+    """Raises UsageError for what ssh would take for an option."""
+    if word.startswith("-"):
+        raise UsageError(f"{word!r:.60} is no host; see xec --help")
+    return word
 
 
 def usage(title: str, table: Sequence[Option]) -> str:

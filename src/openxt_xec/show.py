@@ -118,3 +118,15 @@ def _method(one: Method) -> str:
     ins = [f"{name}:{kind}" for name, kind in one.ins]
     outs = [f"OUT {name}:{kind}" for name, kind in one.outs]
     return f"|     +  {dashed(one.name):<{MEMBER_WIDTH}} ( {', '.join(ins + outs)} )\n"
+
+
+def members(interface: Interface) -> dict[str, Any]:
+    """Properties and methods as plain data, for JSON."""
+    return {
+        "properties": {p.name: {"type": p.type, "access": p.access} for p in interface.properties.values()},
+        "methods": {m.name: {"in": _args(m.ins), "out": _args(m.outs)} for m in interface.methods.values()},
+    }
+
+
+def _args(args: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"name": name, "type": kind} for name, kind in args]

@@ -9,28 +9,31 @@ from __future__ import annotations
 import os
 import sys
 
-from openxt_bus.blocking import BlockingBus, bus_address
-from openxt_core.errors import BadRequest, InvalidArgs, NotSupported, OpenxtError, RemoteError, Unavailable
+from openxt_bus.blocking import BlockingBus, bus_address, over_program, over_v4v
+from openxt_core.errors import BadRequest, InvalidArgs, OpenxtError, RemoteError, Unavailable
 from openxt_core.signature import Variant
 from openxt_xec import grammar, introspection, show
 from openxt_xec.grammar import Request, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, NoReturn
 
     from openxt_xec.introspection import Interface
 
+COMPLETE, COMPLETE_LINE = "--complete", "--complete-line"  # what the completion scripts ask
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-TITLE = """Usage: xec [option...] [METHOD ARGUMENT... | get PROP | set PROP VALUE | getall]
+TITLE = """Usage: xec [option...] [METHOD ARGUMENT... | get PROP | set PROP VALUE | getall | watch [SIGNAL]]
 
-Calls a method of a D-Bus object, or gets or sets its properties; without any of these prints
-what the object offers.  Dashes in METHOD stand for underscores."""
+Calls a method of a D-Bus object, gets or sets its properties, or prints its signals as they come;
+without any of these prints what the object offers.  Dashes in METHOD stand for underscores."""
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 _SYSLOG_USER_INFO = 1 << 3 | 6
+_DOMAIN_BUS_PORT = 5555
+_BRIDGE = "systemd-stdio-bridge"  # comes with systemd
 
 
 class Session:
@@ -44,6 +47,14 @@ class Session:
         """Do what is asked for, and give what to print.  Raises OpenxtError."""
         return _ACTIONS[self._request.action](self)
 
+    def _names(self, names: Iterable[str]) -> str:
+        return _json(list(names)) if self._request.is_json else show.show_names(names)
+
+    def _values(self, values: Sequence[Any]) -> str:
+        if self._request.is_json:
+            return _json(values[0] if len(values) == 1 else list(values) or None)
+        return _lines(values)
+
     def _ask(self, interface: str, member: str, signature: str = "", *body: Any) -> Sequence[Any]:
         one = self._request
         return self._bus.call(one.service, one.path, interface, member, signature, body)
@@ -55,25 +66,28 @@ class Session:
         return introspection.read_xml(answer[0])
 
     def introspect(self) -> str:
-        return show.show_interfaces(self._interfaces())
+        found = self._interfaces()
+        if self._request.is_json:
+            return _json({one.name: show.members(one) for one in found})
+        return show.show_interfaces(found)
 
     def list_interfaces(self) -> str:
-        return show.show_names(one.name for one in self._interfaces())
+        return self._names(one.name for one in self._interfaces())
 
     def list_methods(self) -> str:
         found = introspection.select(self._interfaces(), self._request.interface)
-        return show.show_names(show.dashed(name) for one in found for name in one.methods)
+        return self._names(show.dashed(name) for one in found for name in one.methods)
 
     def list_properties(self) -> str:
         found = introspection.select(self._interfaces(), self._request.interface)
-        return show.show_names(name for one in found for name in one.properties)
+        return self._names(name for one in found for name in one.properties)
 
     def get(self) -> str:
         (name,) = self._request.names
         interface = self._request.interface
         if not interface:
             interface, _ = introspection.find_property(self._interfaces(), "", name)
-        return _lines(self._ask(_PROPERTIES, "Get", "ss", interface, name))
+        return self._values(self._ask(_PROPERTIES, "Get", "ss", interface, name))
 
     def set(self) -> str:
         name, word = self._request.names
@@ -83,21 +97,35 @@ class Session:
         return ""
 
     def get_all(self) -> str:
+        found = self._all_properties()
+        if self._request.is_json:
+            return _json(found)
+        return "".join(show.show_properties(name, values) for name, values in found.items())
+
+    def _all_properties(self) -> dict[str, dict[str, Any]]:
+        """Properties by interface, of those that have any."""
         name = self._request.interface
         if name:
-            return _properties_block(name, self._ask(_PROPERTIES, "GetAll", "s", name))
+            return _without_empty({name: _properties(name, self._ask(_PROPERTIES, "GetAll", "s", name))})
         interfaces = [one for one in self._interfaces() if one.name != _PROPERTIES]
         one = self._request
         answers = self._bus.call_all(
             [(one.service, one.path, _PROPERTIES, "GetAll", "s", (each.name,)) for each in interfaces]
         )
-        blocks = []
+        found: dict[str, dict[str, Any]] = {}
         for interface, answer in zip(interfaces, answers, strict=True):
             if not isinstance(answer, RemoteError):
-                blocks.append(_properties_block(interface.name, answer))
+                found[interface.name] = _properties(interface.name, answer)
             elif interface.properties:  # many services refuse to list what they have none of
                 raise answer
-        return "".join(blocks)
+        return _without_empty(found)
+
+    def watch(self) -> str:
+        from openxt_xec import watch
+
+        for line in watch.lines(self._request, self._bus):
+            _write(1, line)
+        return ""
 
     def call(self) -> str:
         name, *words = self._request.names
@@ -108,7 +136,7 @@ class Session:
             _argument(number, word, kind)
             for number, (word, (_, kind)) in enumerate(zip(words, method.ins, strict=True), 1)
         ]
-        return _lines(self._ask(interface, name, "".join(kind for _, kind in method.ins), *body))
+        return self._values(self._ask(interface, name, "".join(kind for _, kind in method.ins), *body))
 
 
 _ACTIONS: dict[str, Callable[[Session], str]] = {
@@ -120,6 +148,7 @@ _ACTIONS: dict[str, Callable[[Session], str]] = {
     grammar.SET: Session.set,
     grammar.GET_ALL: Session.get_all,
     grammar.CALL: Session.call,
+    grammar.WATCH: Session.watch,
 }
 
 
@@ -127,10 +156,21 @@ def _lines(values: Sequence[Any]) -> str:
     return "".join(f"{show.show(value)}\n" for value in values)
 
 
-def _properties_block(interface: str, answer: Sequence[Any]) -> str:
+def _json(value: Any) -> str:
+    """As JSON; most calls do not load it."""
+    from openxt_xec import json_text
+
+    return json_text.line(value)
+
+
+def _properties(interface: str, answer: Sequence[Any]) -> dict[str, Any]:
     if len(answer) != 1 or not isinstance(answer[0], dict):
         raise Unavailable(f"GetAll of {interface} was not answered with properties")
-    return show.show_properties(interface, answer[0]) if answer[0] else ""
+    return answer[0]
+
+
+def _without_empty(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: values for name, values in found.items() if values}
 
 
 def _argument(number: int, word: str, signature: str) -> Any:
@@ -144,6 +184,12 @@ def _argument(number: int, word: str, signature: str) -> Any:
 
 
 def bus_of(request: Request) -> BlockingBus:
+    if request.host:
+        ssh = ("ssh", "-xT", "--", request.host, _BRIDGE, *(["--user"] if request.is_session else []))
+        return BlockingBus(stream=over_program(ssh))
+    if request.domid >= 0:
+        folder = os.environ.get("OPENXT_ROOT", "/").rstrip("/") + "/var/run/v4v"
+        return BlockingBus(stream=over_v4v(folder, request.domid, _DOMAIN_BUS_PORT))
     return BlockingBus(bus_address(session=request.is_session))
 
 
@@ -152,11 +198,18 @@ def run(argv: Sequence[str], connect: Callable[[Request], BlockingBus] = bus_of)
     request = grammar.request_of(argv)
     if request.action == grammar.HELP:
         return grammar.usage(TITLE, grammar.OPTIONS)
-    if request.domid >= 0:
-        raise NotSupported("talking to the bus of another domain (-t) is not built yet")
+    if request.action == grammar.COMPLETION:
+        return completion_script("xec", request.names[0])
     if not request.is_quiet:
         log_invocation(argv)
     return Session(request, connect(request)).output()
+
+
+def completion_script(program_name: str, shell: str) -> str:
+    """What a shell sources to complete the words of a program.  Raises BadRequest for an unknown shell."""
+    from openxt_xec import completion_scripts
+
+    return completion_scripts.script(program_name, shell)
 
 
 def log_invocation(argv: Sequence[str]) -> None:
@@ -178,8 +231,14 @@ def log_invocation(argv: Sequence[str]) -> None:
 
 def program(name: str, run_it: Callable[[Sequence[str]], str]) -> int:
     """Print the result or the error of a command line, and give its exit status."""
+    argv = sys.argv[1:]
     try:
-        _write(1, run_it(sys.argv[1:]))
+        if argv[:1] == [COMPLETE] or argv[:1] == [COMPLETE_LINE]:
+            from openxt_xec import completion
+
+            run_it = completion.answer_for(name, is_line=argv[0] == COMPLETE_LINE)
+            argv = argv[1:]
+        _write(1, run_it(argv))
         return OK
     except BrokenPipeError:
         return FAILED  # whoever read our output has gone

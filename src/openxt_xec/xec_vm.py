@@ -24,7 +24,9 @@ _PROPERTIES = "org.freedesktop.DBus.Properties"
 _UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
 
 # Options of xec that are handed on to it.
-HANDED_ON = frozenset(option.key for option in OPTIONS) - {"object", "domid", grammar.HELP}
+HANDED_ON = frozenset(option.key for option in OPTIONS) - {
+    "object", "domid", "host", grammar.HELP, grammar.COMPLETION
+}  # fmt: skip
 
 # fmt: off
 VM_OPTIONS = (
@@ -37,7 +39,9 @@ VM_OPTIONS = (
     Option("-c --nic",            "nic",        "ID",    "the network card of the VM"),
     Option("--list-disks",        "list-disks", "",      "print the object paths of the VM's disks"),
     Option("--list-nics",         "list-nics",  "",      "print the object paths of the VM's network cards"),
-    *(option for option in OPTIONS if option.key in HANDED_ON),
+    Option("--wait",              "wait",       "",      "return when the VM is where start, shutdown… lead"),
+    Option("--timeout",           "timeout",    "SECONDS", "how long --wait waits (300)"),
+    *(option for option in OPTIONS if option.key in {*HANDED_ON, "host", grammar.COMPLETION}),
 )
 # fmt: on
 
@@ -77,6 +81,13 @@ class Vms:
         rows.sort(key=lambda row: (row[0] < 0, max(row[0], -1)))
         return "".join((HEADER, SEPARATOR, *map(_table_line, rows)))
 
+    def json_table(self) -> str:
+        """All VMs in the order of xenmgr, as a list of objects."""
+        from openxt_xec import json_text
+
+        rows = [{"path": path, **dict(zip(COLUMNS, row, strict=True))} for path, row in self.rows(*COLUMNS)]
+        return json_text.line(rows)
+
 
 def _table_line(row: Sequence[Any]) -> str:
     domid, name, uuid, state = row
@@ -104,25 +115,54 @@ def _value(answer: Sequence[Any] | RemoteError) -> Any:
     return answer[0].value
 
 
-def run(argv: Sequence[str], connect: Callable[[], BlockingBus] = BlockingBus) -> str:
+def run(argv: Sequence[str], connect: Callable[[Words], BlockingBus] | None = None) -> str:
     """Do what an xec-vm command line asks for, and give what to print.  Raises OpenxtError."""
     words = grammar.take_apart(argv, VM_OPTIONS, "xec-vm")
     if words.first(grammar.HELP) is not None:
         return grammar.usage(TITLE, VM_OPTIONS)
+    shell = words.first(grammar.COMPLETION)
+    if shell is not None:
+        return xec.completion_script("xec-vm", shell[0])
     if all(words.first(key) is None for key in (*LISTINGS, *grammar.LISTINGS)):
         words.require_complete("xec-vm")
-    bus = connect()
-    path = _selected(words, bus)
+    bus = (connect or _connect)(words)
+    path = selected(words, bus)
     if path is None:
-        return Vms(bus).table()
+        return Vms(bus).table() if words.first("json") is None else Vms(bus).json_table()
+    if words.first("wait") is not None:
+        return _run_and_wait(words, path, bus)
+    return _run(words, path, bus)
+
+
+def _run(words: Words, path: str, bus: BlockingBus) -> str:
     return xec.run(_xec_words(words, path), lambda request: _bus_of(request, bus))
+
+
+def _run_and_wait(words: Words, path: str, bus: BlockingBus) -> str:
+    from openxt_xec import waiting
+
+    method, goal = waiting.goal_of(tuple(words.rest))
+    timeout_s = waiting.seconds(words.text("timeout", str(waiting.TIMEOUT_S)))
+    waiter = waiting.Waiter(bus, path, timeout_s)
+    printed = _run(words, path, bus)
+    try:
+        waiter.wait(method, goal, waiting.progress())
+    finally:
+        waiting.end_of_progress()
+    return printed
+
+
+def _connect(words: Words) -> BlockingBus:
+    """The bus of this machine, or of the one that is named."""
+    host = words.text("host", "")
+    return xec.bus_of(grammar.request_of(["-H", host, "list-vms"])) if host else BlockingBus()
 
 
 def _bus_of(request: Request, system_bus: BlockingBus) -> BlockingBus:
     return xec.bus_of(request) if request.is_session else system_bus
 
 
-def _selected(words: Words, bus: BlockingBus) -> str | None:
+def selected(words: Words, bus: BlockingBus) -> str | None:
     """The object path of the selected VM; None without a selector."""
     given = words.first("object")
     if given is not None:

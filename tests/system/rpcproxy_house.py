@@ -15,7 +15,7 @@ from houses import House, house
 
 from openxt_bus.connection import Bus
 from openxt_bus.export import Face, ObjectTree
-from openxt_bus.transport.unix import HELLO, MAGIC
+from openxt_bus.transport.hello import HELLO, MAGIC
 from openxt_core.errors import RemoteError
 from openxt_core.ids import DBD_NAME, RPC_PROXY_NAME, XENMGR_NAME, Domid, Uuid, vm_path
 from openxt_core.spec import Arg, Interface, Method, Property, Service, Signal

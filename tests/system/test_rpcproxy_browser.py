@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 
 from openxt_bus.export import Face, ObjectTree
-from openxt_bus.transport.unix import HELLO, MAGIC
+from openxt_bus.transport.hello import HELLO, MAGIC
 from openxt_core.errors import RemoteError
 from openxt_core.ids import DBD_NAME, XENMGR_NAME, underscored, vm_path
 from openxt_core.spec import Arg, Interface, Method, Service

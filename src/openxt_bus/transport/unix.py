@@ -8,17 +8,13 @@ these bytes can be trusted.  Real hosts use transports where the hypervisor name
 
 import asyncio
 import contextlib
-import struct
 from pathlib import Path
 
 from openxt_bus.transport.base import Listener, OnStream, Peer, Stream
+from openxt_bus.transport.hello import HELLO, MAGIC
 from openxt_bus.transport.sockets import SocketListener
 from openxt_core.ids import Domid
 
-HELLO = struct.Struct("<III")
-"""Magic, domid and port of the connecting side."""
-
-MAGIC = 0x76347631
 HELLO_TIMEOUT_S = 5.0
 STREAM_LIMIT = 256 * 1024
 
