@@ -59,7 +59,7 @@ async def _live(settings: Settings, places: Places, lifetime: Lifetime) -> None:
     bus = await lifetime.connect()
     vms: Vms
     sources = RuleSources(settings.rules, lambda uuid: vms.rules(uuid))
-    vms = Vms(bus, sources.forget_vm)
+    vms = Vms(bus, sources)
     await vms.watch()
     server = Server(settings, places, sources, vms, await _manner(bus, settings))
     _serve(bus, settings, server, sources)

@@ -2,53 +2,85 @@
 """What rules ask about the VM behind a conversation: properties from xenmgr, rules from dbd.
 
 Cached until the VM's configuration changes.  An answer that does not come in time is "no such
-property": not knowing never allows.
+property" for a while: not knowing never allows.
 """
 
+import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
 
 from openxt_api.db import DbClient
+from openxt_api.db_watch import DB_WATCH
 from openxt_bus.connection import Bus, Match, Signal
 from openxt_core.errors import OpenxtError, RemoteError, Unavailable
 from openxt_core.ids import DBD_NAME, XENMGR_NAME, Uuid, parse_uuid, vm_path
 from openxt_core.signature import Variant
 from openxt_rpcproxy.rules.decide import PropertyValue
+from openxt_rpcproxy.rules.sources import RuleSources
 
 log = logging.getLogger(__name__)
 
 READ_TIMEOUT_S = 5.0
 MAX_VMS = 256
 MAX_RULES = 1000
+RETRY_S = 10.0
+STOPPED = "shutdown"  # the state of a VM that does not run
+RULES_NODE = "rpc-firewall-rules"
 _UNRESTRICTED = f"{XENMGR_NAME}.vm.unrestricted"
 
 
 class Vms:
     """Facts about VMs, read when a rule asks."""
 
-    def __init__(self, bus: Bus, on_change: Callable[[Uuid], None]) -> None:
+    def __init__(self, bus: Bus, sources: RuleSources) -> None:
+        """`sources` is told when the rules of a VM may have changed."""
         self._bus = bus
         self._db = DbClient(bus, DBD_NAME, "/")
-        self._on_change = on_change
+        self._sources = sources
         self.changes = 0  # of any VM
         self._known: OrderedDict[Uuid, dict[str, PropertyValue]] = OrderedDict()
 
     async def watch(self) -> None:
-        """Forget a VM whenever xenmgr says that it changed, and all of them when xenmgr comes or goes."""
+        """Forget a VM whenever xenmgr says that it changed, and all of them when xenmgr comes or goes.
+
+        Rules that somebody writes into the database by hand are heard of from dbd.
+        """
         await self._bus.watch_name(XENMGR_NAME, self._another_xenmgr)
+        await self._bus.watch_name(DBD_NAME, self._another_database)
         for member in ("vm_config_changed", "vm_state_changed", "vm_name_changed", "vm_deleted"):
             match = Match(interface=XENMGR_NAME, member=member, sender=XENMGR_NAME)
             await self._bus.subscribe(match, self._changed)
+        edits = Match(interface=DB_WATCH.name, member="changed", sender=DBD_NAME, arg0path="/vm/")
+        await self._bus.subscribe(edits, self._edited)
 
     def _changed(self, signal: Signal) -> None:
         try:
             uuid = parse_uuid(str(signal.body[0]))
         except (OpenxtError, IndexError):
             return
+        self._forget(uuid)
+        if signal.member == "vm_deleted" or list(signal.body[2:3]) == [STOPPED]:
+            self._sources.vm_stopped(uuid)
+        else:
+            self._sources.forget_vm(uuid)
+
+    def _forget(self, uuid: Uuid) -> None:
         self.changes += 1
         self._known.pop(uuid, None)
-        self._on_change(uuid)
+
+    def _edited(self, signal: Signal) -> None:
+        """A path with a slash at the end stands for what is below as well."""
+        words = str(signal.body[0]).rstrip("/").split("/")[2:] if signal.body else []
+        if not words:
+            self._sources.forget_vms()
+        elif len(words) == 1 or words[1] == RULES_NODE:
+            with contextlib.suppress(OpenxtError):  # no VM has that name
+                self._sources.forget_vm(parse_uuid(words[0]))
+
+    def _another_database(self, _old: str, new: str) -> None:
+        if new:
+            self._sources.database_is_back()
 
     def _another_xenmgr(self, _old: str, _new: str) -> None:
         """What could not be read while there was none can be read now."""
@@ -85,12 +117,14 @@ class Vms:
             )
         except (RemoteError, Unavailable) as error:
             log.warning("property %s of VM %s cannot be read: %s", name, uuid, error)
+            if isinstance(error, Unavailable):  # nobody will tell when it can be read
+                asyncio.get_running_loop().call_later(RETRY_S, self._forget, uuid)
             return None
         value = answer.value if isinstance(answer, Variant) else answer
         return value if isinstance(value, str | bool) else None
 
     async def rules(self, uuid: Uuid) -> list[str]:
         """The VM's own rules, in stored order.  Raises OpenxtError."""
-        base = f"/vm/{uuid}/rpc-firewall-rules"
+        base = f"/vm/{uuid}/{RULES_NODE}"
         names = (await self._db.list(base))[:MAX_RULES]
         return [await self._db.read(f"{base}/{name}") for name in names]

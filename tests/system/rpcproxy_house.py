@@ -43,6 +43,9 @@ UNRESTRICTED = Interface(
 )
 
 
+PROGRAMS = frozenset({"dbus-daemon", "openxt-sim", "dbd", "rpc-proxy"})
+
+
 @dataclass
 class StandIn:
     """What the stand-in for xenmgr says, and what it was asked to do."""
@@ -136,9 +139,9 @@ async def _domain(one: House, domid: Domid, uuid: str | None, target: Domid | No
 
 
 @contextlib.asynccontextmanager
-async def guest_world() -> AsyncIterator[World]:
+async def guest_world(programs: frozenset[str] = PROGRAMS) -> AsyncIterator[World]:
     """The first default instance of rpc-proxy runs, and three domains' ports are open."""
-    async with house({"dbus-daemon", "openxt-sim", "dbd", "rpc-proxy"}) as one:
+    async with house(programs) as one:
         await _domain(one, GUEST, UUID)
         await _domain(one, STRANGER, None)
         await _domain(one, STUB, None, target=GUEST)

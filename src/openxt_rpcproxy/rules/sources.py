@@ -2,9 +2,12 @@
 """Which rules are in force for a domain: the file's, then its VM's own, then those added at run time.
 
 Read when first needed; a file or a VM's rule that cannot be read means that nobody, or that VM, may say
-nothing: an unreadable policy never allows.
+nothing: an unreadable policy never allows.  A file is read again on SIGHUP, a malformed rule of a VM when
+the VM's rules change; when the database does not answer it is asked again, later and later, and at once
+when it comes back.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -19,6 +22,8 @@ log = logging.getLogger(__name__)
 
 MAX_RUNTIME_RULES = 1000
 
+RETRY_S, MAX_RETRY_S = 1.0, 30.0
+
 ReadVmRules = Callable[[Uuid], Awaitable[list[str]]]
 
 # What is in force when a policy cannot be read.
@@ -29,12 +34,23 @@ NOTHING = tuple(
 )
 
 
+def _call_later(delay_s: float, callback: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(delay_s, callback)
+
+
 class RuleSources:
-    def __init__(self, path: Path, read_vm_rules: ReadVmRules) -> None:
+    def __init__(
+        self,
+        path: Path,
+        read_vm_rules: ReadVmRules,
+        later: Callable[[float, Callable[[], None]], None] = _call_later,
+    ) -> None:
         self._path = path
         self._read_vm_rules = read_vm_rules
         self._file: tuple[Rule, ...] | None = None
         self._vms: dict[Uuid, tuple[Rule, ...]] = {}
+        self._later = later
+        self._failures: dict[Uuid, int] = {}  # how often in a row the database did not tell a VM's rules
         self._added: list[Rule] = []
         self.revision = 0  # grows whenever any rule may have changed
 
@@ -68,10 +84,32 @@ class RuleSources:
             texts = await self._read_vm_rules(uuid)
             origin = f"/vm/{uuid}/rpc-firewall-rules"
             rules = [parse_rule(text, f"{origin}/{number}") for number, text in enumerate(texts)]
-        except OpenxtError as error:
-            log.error("rules of VM %s cannot be read, it may say nothing: %s", uuid, error)
+        except BadRequest as error:
+            log.error("VM %s may say nothing until its rules are mended: %s", uuid, error)
             return NOTHING
+        except OpenxtError as error:
+            self._read_later(uuid, error)
+            return NOTHING
+        self._failures.pop(uuid, None)
         return tuple(replace(rule, dom_uuid=uuid) for rule in rules)
+
+    def _read_later(self, uuid: Uuid, error: OpenxtError) -> None:
+        count = self._failures[uuid] = self._failures.get(uuid, 0) + 1
+        delay_s = min(RETRY_S * 2 ** min(count - 1, 10), MAX_RETRY_S)
+        log.warning(
+            "rules of VM %s: %s; until then it may say nothing, next try in %d s", uuid, error, delay_s
+        )
+        self._later(delay_s, lambda: self._try_again(uuid, count))
+
+    def _try_again(self, uuid: Uuid, count: int) -> None:
+        """Read them with the VM's next message, unless that was done since."""
+        if self._failures.get(uuid) == count:
+            self._forget(uuid)
+
+    def database_is_back(self) -> None:
+        """What could not be read can be read now."""
+        for uuid in list(self._failures):
+            self.forget_vm(uuid)
 
     def add(self, text: str) -> None:
         """Raises RuleError for an unreadable rule, and when there are too many."""
@@ -98,9 +136,26 @@ class RuleSources:
         """Forget what was read; rules added at run time stay."""
         self._file = None
         self._vms.clear()
+        self._failures.clear()
+        self.revision += 1
+
+    def forget_vms(self) -> None:
+        """The rules of any VM may have changed."""
+        self._vms.clear()
+        self._failures.clear()
         self.revision += 1
 
     def forget_vm(self, uuid: Uuid) -> None:
+        """Its rules may have changed."""
+        self._failures.pop(uuid, None)
+        self._forget(uuid)
+
+    def _forget(self, uuid: Uuid) -> None:
         """Also while they are being read: what is read then is not kept."""
         self._vms.pop(uuid, None)
         self.revision += 1
+
+    def vm_stopped(self, uuid: Uuid) -> None:
+        """Rules that were added for this VM alone end with it."""
+        self._added = [rule for rule in self._added if rule.dom_uuid != uuid]
+        self.forget_vm(uuid)
