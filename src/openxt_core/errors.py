@@ -73,6 +73,12 @@ class Conflict(Refused):
     dbus_name = "com.citrix.xenclient.db.Error.Conflict"
 
 
+class QuotaExceeded(Refused):
+    """A VM may not keep more in the database; names the quota and its limit."""
+
+    dbus_name = _DBUS + "LimitsExceeded"
+
+
 class Unavailable(OpenxtError):
     """Something below does not answer: a daemon, a guest, Xen, the disk.  May be retried."""
 

@@ -19,6 +19,7 @@ UNREADABLE: Final = "exception occured"  # sic: what the original says of JSON t
 MAX_OPERATIONS: Final = 10_000
 MAX_CHARACTERS: Final = 16 * 1024 * 1024
 """Of paths and values together."""
+MAX_CHARACTERS_OF_VM: Final = 1024 * 1024
 
 Look: TypeAlias = Callable[[Node, Path], Any]
 """One way to read: what the caller was told depends on nothing else."""
@@ -50,7 +51,7 @@ def decide(root: Node, word: str, path: Path, value: str) -> tuple[Change, ...]:
 class Draft:
     """Begun on a tree that nobody alters any more."""
 
-    def __init__(self, base: Node) -> None:
+    def __init__(self, base: Node, max_characters: int = MAX_CHARACTERS) -> None:
         self.base = base
         self.changes: list[Change] = []
         """What the operations amount to on `base`."""
@@ -58,7 +59,7 @@ class Draft:
         self._root = base
         self._owner = object()
         self._looks: dict[tuple[Look, Path], Any] = {}
-        self._room = MAX_CHARACTERS
+        self._max_characters = self._room = max_characters
 
     # Operations
 
@@ -115,7 +116,7 @@ class Draft:
         if len(self.operations) + len(self._looks) >= MAX_OPERATIONS:
             raise Refused(f"a transaction has at most {MAX_OPERATIONS} operations")
         if characters > self._room:
-            raise Refused(f"a transaction has at most {MAX_CHARACTERS} characters of paths and values")
+            raise Refused(f"a transaction has at most {self._max_characters} characters of paths and values")
         self._room -= characters
 
     def rebased(self, root: Node) -> "Draft":
@@ -125,7 +126,7 @@ class Draft:
         for (look, path), told in self._looks.items():
             if not tree.same(look(root, path), told):
                 raise Conflict(f"{text_of(path)} was changed since it was read")
-        draft = Draft(root)
+        draft = Draft(root, self._max_characters)
         for operation in self.operations:
             draft.make(*operation)
         return draft

@@ -2,7 +2,7 @@
 """Everything dbd offers on the bus, put together."""
 
 from openxt_bus.connection import Bus
-from openxt_bus.identity import Identity
+from openxt_bus.identity import Caller, Identity
 from openxt_bus.matching import BUS_NAME, Match, Signal
 from openxt_dbd import admin, history_objects, transaction_objects
 from openxt_dbd.flusher import Flusher
@@ -18,7 +18,9 @@ async def serve_all(bus: Bus, database: Database, flusher: Flusher, guests: Gues
     """Answer calls and tell of changes, from now on."""
     names, transactions = Names(bus), Transactions()
     database.who = names.of
-    desk = Desk(database, Identity(bus, guests.of), names.learn)
+    identity = Identity(bus, guests.of)
+    database.is_limited = lambda writer: not _is_dom0(identity.cached(writer))
+    desk = Desk(database, identity, names.learn)
     tree = desk.objects(
         transaction_objects.face(desk, transactions),
         admin.face(desk, flusher),
@@ -34,3 +36,8 @@ async def serve_all(bus: Bus, database: Database, flusher: Flusher, guests: Gues
             transactions.end_all_of(name)
 
     await bus.subscribe(Match(BUS_NAME, "NameOwnerChanged", sender=BUS_NAME), connection_changed)
+
+
+def _is_dom0(caller: Caller | None) -> bool:
+    """Somebody unknown is not."""
+    return caller is not None and caller.is_dom0

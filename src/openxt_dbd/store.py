@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import time
 from typing import Final
 
-from openxt_dbd import json_text, placement, tree
+from openxt_dbd import json_text, placement, quota, tree
 from openxt_dbd.draft import Draft, decide
 from openxt_dbd.files import NO_FILE, Files, Loaded
 from openxt_dbd.history import History
@@ -18,6 +18,7 @@ from openxt_dbd.past import Event
 from openxt_dbd.path import Path
 from openxt_dbd.path import text as text_of
 from openxt_dbd.placement import Unit
+from openxt_dbd.quota import Quotas
 from openxt_dbd.recent import Made, Recent, Seen
 from openxt_dbd.save import Save
 from openxt_dbd.tree import ABSENT, Absent, Change, FilePtr, Node, Nodes, Repeated
@@ -43,6 +44,9 @@ class Database:
         self.recent = Recent()
         self.who: Callable[[str], str] = str
         """Names the owner of a unique bus name, for the history."""
+        self.is_limited: Callable[[str], bool] = lambda _: False
+        """Whether quotas hold for the owner of a unique bus name."""
+        self._quotas = Quotas()
         self._has_news = False
         self._told = 0
         self._signer, self._signed_s = "", 0.0
@@ -94,7 +98,7 @@ class Database:
 
     def write(self, path: Path, value: str, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
-        holder = tree.find(self._root, path[:-1]) if len(path) > 2 else None
+        holder = tree.find(self._root, path[:-1]) if len(path) > 2 and path[0] != quota.TOP else None
         # A node of our own was made since the last save, by a change of the same part: that is dirty already.
         if type(holder) is Nodes and holder.owner is self._owner and type(old := holder.get(path[-1])) is str:
             if old != value:
@@ -132,6 +136,8 @@ class Database:
     def _make(self, changes: Sequence[Change], writer: str) -> None:
         if not changes:
             return
+        if changes[0].path[:1] == (quota.TOP,) and self.is_limited(writer):
+            self._quotas.check(self._root, changes)
         now_s = self._sign(writer)
         self._journal.append(changes)
         for change in changes:
@@ -153,6 +159,8 @@ class Database:
     def _note(self, path: Path, old: Node | Absent, new: Node | Absent, writer: str, now_s: float) -> None:
         is_tree = isinstance(old, Nodes | Repeated) or isinstance(new, Nodes | Repeated)
         self.recent.add(Made(self._journal.number, path, is_tree, writer))
+        if path[0] == quota.TOP:
+            self._quotas.note(path, old, new)
         if self.history is not None:
             self.history.add(Event(self._journal.number, path, old, new, self.who(writer), now_s))
         if not self._has_news:
@@ -211,6 +219,7 @@ class Database:
         """The files may say anything: nothing that was seen before them counts as unchanged."""
         self._journal.number += 1
         self.recent = Recent(self.revision)
+        self._quotas.forget()
         self._has_news = True
         self.on_news()
 

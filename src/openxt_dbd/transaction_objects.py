@@ -12,7 +12,7 @@ from openxt_bus.export import Face, ObjectTree
 from openxt_core.errors import UnknownObject
 from openxt_core.spec import Call, MaybeAwaitable, T
 from openxt_dbd import path as paths
-from openxt_dbd.draft import Draft, drafted
+from openxt_dbd.draft import MAX_CHARACTERS, MAX_CHARACTERS_OF_VM, Draft, drafted
 from openxt_dbd.objects import DbObject, Desk
 from openxt_dbd.path import Path
 from openxt_dbd.recent import Seen
@@ -57,8 +57,8 @@ class TransactionsObject(DbTransactions):
     def begin(self) -> MaybeAwaitable[str]:
         return self._run(self._begin, "/")
 
-    def _begin(self, _place: Path) -> str:
-        draft = Draft(self._desk.database.freeze())
+    def _begin(self, place: Path) -> str:
+        draft = Draft(self._desk.database.freeze(), MAX_CHARACTERS_OF_VM if place else MAX_CHARACTERS)
         return f"/transaction/{self._transactions.begin(self.call.sender, draft)}"
 
     def _run(self, operation: Callable[[Path], T], path: str) -> MaybeAwaitable[T]:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How much a VM may keep in its dom-store.  Pure.  dom0 is not limited.
+
+The limits are in the database itself, at `/dbd/quota/<name>`, where a decimal number takes the place of the
+default at once.  What is there already stays, whatever the limits; only growing is refused.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+import orjson
+
+from openxt_core.errors import QuotaExceeded
+from openxt_dbd import tree
+from openxt_dbd.path import Path
+from openxt_dbd.path import text as text_of
+from openxt_dbd.tree import ABSENT, Absent, Array, Change, Node, Nodes
+
+PLACE: Final = ("dbd", "quota")
+TOP: Final = "dom-store"
+
+DEFAULTS: Final[Mapping[str, int]] = {
+    "nodes": 1000,  # entries of all levels
+    "value-bytes": 65536,  # JSON text of one value
+    "total-bytes": 1048576,  # JSON text of all names and values
+    "depth": 16,  # levels below the dom-store
+    "name-bytes": 256,  # of one name
+}
+
+
+class Size(NamedTuple):
+    """What a part of the tree takes."""
+
+    nodes: int = 0
+    text_bytes: int = 0
+
+    def grown(self, new: "Size", old: "Size") -> "Size":
+        return Size(self.nodes + new.nodes - old.nodes, self.text_bytes + new.text_bytes - old.text_bytes)
+
+
+def text_bytes(leaf: object) -> int:
+    """Length of the JSON text of a leaf or name, as files hold it."""
+    if isinstance(leaf, str):
+        text = orjson.dumps(leaf)
+        return len(text) + text.count(b"/")
+    if isinstance(leaf, tuple):
+        return 2 + sum(map(text_bytes, leaf))
+    if isinstance(leaf, Nodes | tree.Repeated):  # in an array
+        return size(leaf).text_bytes
+    return len(str(leaf))
+
+
+def size(node: Node | Absent) -> Size:
+    """Of the entries below an inner node; of a leaf its text alone."""
+    if node is ABSENT:
+        return Size()
+    nodes = total = 0
+    for _, name, entry in entries(node):
+        nodes += 1
+        total += text_bytes(name) + _value_bytes(entry)
+    return Size(nodes, total + _value_bytes(node))
+
+
+def entry_size(name: str, node: Node | Absent) -> Size:
+    """Of an entry with all below it."""
+    below = size(node)
+    return Size() if node is ABSENT else Size(below.nodes + 1, below.text_bytes + text_bytes(name))
+
+
+def _value_bytes(node: Node | Absent) -> int:
+    return 0 if isinstance(node, Nodes | tree.Repeated) else text_bytes(node)
+
+
+def entries(node: Node | Absent, level: int = 1) -> Iterator[tuple[int, str, Node]]:
+    """Level, name and value of everything below an inner node."""
+    for name, entry in tree.pairs(node):
+        yield level, name, entry
+        yield from entries(entry, level + 1)
+
+
+class Quotas:
+    """How full each dom-store is: counted once, then kept up to date."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, Size] = {}
+
+    def forget(self) -> None:
+        """The whole tree is another one."""
+        self._used.clear()
+
+    def note(self, path: Path, old: Node | Absent, new: Node | Absent) -> None:
+        """An entry at or below a dom-store has become another."""
+        used = self._used.get(path[1])
+        if used is not None:
+            self._used[path[1]] = used.grown(_size_at(path, new), _size_at(path, old))
+
+    def check(self, root: Node, changes: Sequence[Change]) -> None:
+        """Whether a VM may make these changes of its dom-store.  Raises QuotaExceeded."""
+        store = changes[0].path[1]
+        limits = limits_of(root)
+        used = before = self._used.setdefault(store, size(tree.find(root, (TOP, store))))
+        owner = object()
+        for change in changes:
+            _check_change(change, limits)
+            path, old, new = tree.step(root, change, 2)
+            used = used.grown(_size_at(path, new), _size_at(path, old))
+            after = tree.apply(root, change.path, change.node, owner)
+            root = Nodes() if after is ABSENT else after
+        _need("nodes", used.nodes, limits, before.nodes)
+        _need("total-bytes", used.text_bytes, limits, before.text_bytes)
+
+
+def _size_at(path: Path, node: Node | Absent) -> Size:
+    return entry_size(path[-1], node) if len(path) > 2 else size(node)
+
+
+def limits_of(root: Node) -> Mapping[str, int]:
+    set_ = {name: tree.read(root, (*PLACE, name)) for name in DEFAULTS}
+    return {name: int(text) if (text := set_[name]).isdecimal() else DEFAULTS[name] for name in DEFAULTS}
+
+
+def _check_change(change: Change, limits: Mapping[str, int]) -> None:
+    if change.node is ABSENT:
+        return
+    inside = change.path[2:]
+    for name in inside:
+        _need("name-bytes", len(name.encode()), limits, what=name)
+    _need("depth", len(inside), limits, what=text_of(inside))
+    _check_leaf(inside, change.node, limits)
+    for level, name, entry in entries(change.node):
+        _need("name-bytes", len(name.encode()), limits, what=name)
+        _need("depth", len(inside) + level, limits, what=name)
+        _check_leaf((*inside, name), entry, limits)
+
+
+def _check_leaf(path: Path, node: Node | Array, limits: Mapping[str, int]) -> None:
+    _need("value-bytes", _value_bytes(node), limits, what=text_of(path))
+
+
+def _need(name: str, value: int, limits: Mapping[str, int], before: int = 0, what: str = "") -> None:
+    """What was over the limit before may stay so, but not grow."""
+    if value > max(limits[name], before):
+        of = f" ({what[:60]!r})" if what else ""
+        raise QuotaExceeded(f"quota {name}: {value}{of} is over the limit of {limits[name]}")
