@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Compile `_xenctrl_cffi`, our door to libxenctrl and libxenguest.  Nobody else knows a header path.
+"""Compile our doors to Xen's libraries: `_xenctrl_cffi` to libxenctrl and libxenguest, `_xenvchan_cffi` to
+libxenvchan.  Nobody else knows a header path.
 
-Run `python native/xenctrl_cffi/build.py [--out DIR]`; the default puts the module beside the packages in
-src/.  API mode: the compiler takes struct layouts from the installed headers, so the module fits exactly
+Run `python native/xenctrl_cffi/build.py [--out DIR]`; the default puts the modules beside the packages in
+src/.  API mode: the compiler takes struct layouts from the installed headers, so a module fits exactly
 the Xen version it was built for, and must be built again for another one.
 """
 
@@ -12,18 +13,33 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-MODULE = "_xenctrl_cffi"
-CDEFS = ("xenctrl.cdef", "xenguest.cdef")  # in this order: the second names types of the first
-LIBRARIES = ("xenguest", "xenctrl")
+
+
+@dataclass(frozen=True)
+class Door:
+    """One module: what it declares, the C beside that, and what it is linked with."""
+
+    module: str
+    cdefs: tuple[str, ...]  # in this order: one may name types of those before it
+    glue: str
+    libraries: tuple[str, ...]
+
+
+# Two, because rpc-proxy needs no domain builder and xenvm no channels.
+XENCTRL = Door("_xenctrl_cffi", ("xenctrl.cdef", "xenguest.cdef"), "glue.c", ("xenguest", "xenctrl"))
+XENVCHAN = Door("_xenvchan_cffi", ("xenvchan.cdef",), "vchan.c", ("xenvchan",))
+DOORS = (XENCTRL, XENVCHAN)
 
 # What must be there before we compile, as the preprocessor names it, and the Debian package that has it.
 HEADERS = (
     ("Python.h", "python3-dev"),
     ("xenctrl.h", "libxen-dev"),
     ("xenguest.h", "libxen-dev"),
+    ("libxenvchan.h", "libxen-dev"),
 )
 
 
@@ -44,14 +60,14 @@ def has_header(name: str) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def compile_module(out: Path) -> Path:
+def compile_module(door: Door, out: Path) -> Path:
     """Build in a temporary folder and move the module to `out`: no debris, never a half-written module."""
     import cffi
 
     ffi = cffi.FFI()
-    for name in CDEFS:
+    for name in door.cdefs:
         ffi.cdef((HERE / name).read_text())
-    ffi.set_source(MODULE, (HERE / "glue.c").read_text(), libraries=list(LIBRARIES))
+    ffi.set_source(door.module, (HERE / door.glue).read_text(), libraries=list(door.libraries))
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".build-") as scratch:
         built = Path(ffi.compile(tmpdir=scratch))
@@ -59,14 +75,15 @@ def compile_module(out: Path) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Compile the binding to libxenctrl and libxenguest.")
-    parser.add_argument("--out", type=Path, default=HERE.parents[1] / "src", help="folder for the module")
+    parser = argparse.ArgumentParser(description="Compile the bindings to Xen's libraries.")
+    parser.add_argument("--out", type=Path, default=HERE.parents[1] / "src", help="folder for the modules")
     arguments = parser.parse_args()
     package = missing_package()
     if package is not None:
-        print(f"{MODULE} cannot be built: install the Debian package {package}", file=sys.stderr)
+        print(f"the bindings to Xen cannot be built: install the Debian package {package}", file=sys.stderr)
         return 1
-    print(compile_module(arguments.out))
+    for door in DOORS:
+        print(compile_module(door, arguments.out))
     return 0
 
 

@@ -36,6 +36,7 @@ SIM_MAY_USE = {"openxt_xen.xenstore.wire", "openxt_xen.xenstore.paths", "openxt_
 ONLY_IN = {
     "dbus_fast": {"openxt_bus.connection", "openxt_bus.message"},
     "_xenctrl_cffi": {"openxt_xen.libxc"},
+    "_xenvchan_cffi": {"openxt_xen.vchan.ring"},
     "orjson": {
         "openxt_dbd",
         "openxt_rpcproxy.json_form",

@@ -119,6 +119,16 @@ def hotplug_done(domid: Domid, backend_kind: str, devid: int) -> str:
     return f"{hotplug(domid, backend_kind, devid)}/hotplug"
 
 
+def v4v_offers(domid: Domid, destination: Domid, port: int) -> str:
+    """A folder for each stream that the domain offers to a port of another one; the domain owns it."""
+    return f"{domain(domid)}/{own_v4v_offers(destination, port)}"
+
+
+def own_v4v_offers(destination: Domid, port: int) -> str:
+    """The same for the domain that asks, whichever it is."""
+    return f"data/v4v/{destination}/{port}"
+
+
 def device_model_state(dm_domid: Domid, domid: Domid) -> str:
     """`running` once a stock QEMU serves the domain."""
     return f"{domain(dm_domid)}/device-model/{domid}/state"

@@ -32,12 +32,14 @@ def test_a_missing_header_ends_in_one_line_with_the_package(
     assert "libxen-dev" in said.err
 
 
-def test_the_module_goes_where_it_was_asked_to_go_and_leaves_nothing_else(
-    build: ModuleType, tmp_path: Path
+@pytest.mark.parametrize("door", ["XENCTRL", "XENVCHAN"])
+def test_a_module_goes_where_it_was_asked_to_go_and_leaves_nothing_else(
+    build: ModuleType, tmp_path: Path, door: str
 ) -> None:
     missing = build.missing_package()
     if missing is not None:
         pytest.skip(f"Debian package {missing} is not installed")
-    built = build.compile_module(tmp_path / "out")
+    wanted = getattr(build, door)
+    built = build.compile_module(wanted, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == [built]
-    assert built.name.startswith("_xenctrl_cffi.")
+    assert built.name.startswith(f"{wanted.module}.")
