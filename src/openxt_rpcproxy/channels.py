@@ -7,13 +7,13 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from openxt_bus.transport.base import Listener, OnStream, Peer, Stream, Transport
+from openxt_bus.transport.base import Listener, OnStream, Peer, Stream
 from openxt_bus.transport.plain import listen_tcp, listen_unix
-from openxt_bus.transport.unix import UnixTransport
 from openxt_core.errors import BadRequest, Unavailable
 from openxt_core.ids import DOM0, Domid, parse_uuid
 from openxt_core.places import Places
 from openxt_rpcproxy.settings import Channel
+from openxt_rpcproxy.v4v import v4v_transport
 from openxt_xen.domains import domid_of
 from openxt_xen.xenstore.client import XenStore
 
@@ -22,11 +22,6 @@ FIRST_PASSED_FD = 3
 LOOPBACK = "127.0.0.1"
 
 Xenstore = Callable[[], Awaitable[XenStore]]
-
-
-def v4v(places: Places) -> Transport:
-    """Streams between domains on this host."""
-    return UnixTransport(places.v4v, DOM0)
 
 
 async def listen(channel: Channel, places: Places, serve: OnStream) -> Listener:
@@ -41,7 +36,7 @@ async def listen(channel: Channel, places: Places, serve: OnStream) -> Listener:
         return await listen_tcp(address, int(port), serve, passed)
     if channel.scheme == "serial":
         return await _listen_serial(channel, serve)
-    return await v4v(places).listen(int(channel.words[0]), serve)
+    return await v4v_transport(os.environ, places).listen(int(channel.words[0]), serve)
 
 
 async def _listen_serial(channel: Channel, serve: OnStream) -> Listener:
@@ -61,7 +56,7 @@ async def connect(channel: Channel, places: Places, xenstore: Xenstore) -> Strea
         return await open_serial(Path(channel.words[0]))
     port, whom = channel.words
     domid = Domid(int(whom)) if channel.scheme == "v4v-domid" else await _domid_of(whom, xenstore)
-    return await v4v(places).connect(domid, int(port))
+    return await v4v_transport(os.environ, places).connect(domid, int(port))
 
 
 async def _domid_of(uuid: str, xenstore: Xenstore) -> Domid:

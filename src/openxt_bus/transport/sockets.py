@@ -4,6 +4,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from openxt_bus.transport.base import OnStream, Peer, Stream
 
@@ -11,16 +12,23 @@ log = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 5.0
 
+
+class Server(Protocol):
+    """What accepts for us: an asyncio.Server, or the like of it."""
+
+    def close(self) -> None: ...
+
+
 NamePeer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Peer]]
 
 
 class SocketListener:
-    """Serves an asyncio server's streams; the tasks belong to it."""
+    """Serves a server's streams; the tasks belong to it."""
 
     def __init__(self, on_stream: OnStream, name_peer: NamePeer) -> None:
         self._on_stream = on_stream
         self._name_peer = name_peer
-        self.server: asyncio.Server | None = None
+        self.server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
