@@ -52,10 +52,15 @@ idl: .venv/run ## write src/openxt_api, the golden messages and the database sch
 	@/usr/bin/python3 tests/golden/messages/make.py idl tests/golden/messages
 	@$(BIN)/python -m openxt_xenmgr.properties.schema src/openxt_dbd/schema/vm.json
 
-native: .venv/run ## the binding to libxenctrl and libxenguest
+native: .venv/run ## the bindings to Xen's libraries
 	@scripts/need $(NATIVE_PACKAGES)
 	@$(BIN)/python -c 'import cffi, setuptools' 2>/dev/null || $(BIN)/pip install -q cffi setuptools
 	@$(BIN)/python native/xenctrl_cffi/build.py
+
+guest: ## programs for guests, static: build/guest/openxt-v4v
+	@scripts/need gcc libc6-dev libxen-dev
+	@native/guest/build.sh build/guest
+	@ls build/guest/*
 
 clean: ## remove what the other words made, but no caches outside this folder
 	rm -rf .venv build run *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
@@ -79,4 +84,4 @@ clean: ## remove what the other words made, but no caches outside this folder
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[check]'
 	@touch $@
 
-.PHONY: help run run-xen test proof xen check bench idl native clean
+.PHONY: help run run-xen test proof xen check bench idl native guest clean

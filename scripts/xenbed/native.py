@@ -1,27 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The compiled binding to Xen's libraries, built for dom0's Python from the checkout's native/ folder."""
+"""What is compiled from the checkout's native/ folder: bindings for dom0's Python, programs for guests."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from xenbed.folders import REPOSITORY, RUNS
 from xenbed.tools import run
 
-SOURCE = REPOSITORY / "native" / "xenctrl_cffi"
+BINDING = REPOSITORY / "native" / "xenctrl_cffi"
+GUEST = REPOSITORY / "native" / "guest"
 
 
 def built_binding() -> list[Path]:
-    """The extension module, built again if its sources changed; empty while the project has none."""
-    if not (SOURCE / "build.py").exists():
-        return []
-    folder = RUNS / "native"
-    built = list(folder.glob("*.so"))
-    newest = max(file.stat().st_mtime for file in SOURCE.iterdir() if not file.name.startswith("_"))
+    """The extension modules, built again if their sources changed."""
+
+    def build(folder: Path) -> None:
+        run(["/usr/bin/python3", BINDING / "build.py", "--out", folder])
+
+    return [file for file in _built(BINDING, RUNS / "native", build) if file.suffix == ".so"]
+
+
+def built_guest_programs() -> list[Path]:
+    """Static programs that tests put into a guest's initrd, built again if their sources changed."""
+    return _built(GUEST, RUNS / "guest", lambda folder: run([GUEST / "build.sh", folder]))
+
+
+def _built(source: Path, folder: Path, build: Callable[[Path], object]) -> list[Path]:
+    built = list(folder.glob("*"))
+    newest = max(file.stat().st_mtime for file in source.iterdir() if not file.name.startswith("_"))
     if not built or min(file.stat().st_mtime for file in built) < newest:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        run(["/usr/bin/python3", SOURCE / "build.py", "--out", folder])
-        built = list(folder.glob("*.so"))
+        build(folder)
+        built = list(folder.glob("*"))
     return built

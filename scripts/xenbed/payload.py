@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What goes into dom0 for one run: the project as it is in the checkout now, and a program to run.
 
-In dom0 the project is at /openxt: the checkout without what was built in it, the compiled binding to Xen's
-libraries beside src's packages, and bin with the entry points of pyproject.  The program is
-/bed/run; what it leaves in /bed/out comes back.
+In dom0 the project is at /openxt: the checkout without what was built in it, the compiled bindings to Xen's
+libraries beside src's packages, bin with the entry points of pyproject, guest with programs for guests.  The
+program is /bed/run; what it leaves in /bed/out comes back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from xenbed.folders import REPOSITORY
 from xenbed.machine import PAYLOAD_BYTES
-from xenbed.native import built_binding
+from xenbed.native import built_binding, built_guest_programs
 from xenbed.tools import BedError, compile_ahead
 
 STAYS_HERE = ("build", "docs", "run")  # of the checkout's top level; hidden folders stay, too
@@ -65,6 +65,9 @@ def _lay_out(payload: Payload, root: Path) -> None:
             shutil.copy(source, project)
     for binding in built_binding():
         shutil.copy(binding, project / "src")
+    (project / "guest").mkdir()
+    for program in built_guest_programs():
+        shutil.copy(program, project / "guest")
     compile_ahead(project / "src", root)
     _write_programs(project / "bin")
     _write_program(bed / "run", payload.script)
