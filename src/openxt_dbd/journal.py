@@ -112,7 +112,10 @@ def decode(content: bytes) -> Iterator[list[Any]]:
     for line in content.split(b"\n"):
         if line[8:9] != b" " or line[:8] != b"%08x" % zlib.crc32(line[9:]):
             return
-        yield orjson.loads(line[9:])
+        try:
+            yield orjson.loads(line[9:])
+        except orjson.JSONDecodeError:
+            return
 
 
 class Journal:

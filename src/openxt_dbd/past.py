@@ -84,11 +84,16 @@ def encode(past: Past) -> bytes:
 
 
 def decode(line: bytes) -> Past | None:
-    """None for a line that is broken."""
+    """None for a line that is broken, or of a kind that is not known."""
     if line[8:9] != b" " or line[:8] != b"%08x" % zlib.crc32(line[9:]):
         return None
-    revision, time_ms, who, path, old, new = orjson.loads(line[9:])
-    return Past(revision, time_ms, who, tuple(path), old, new)
+    try:
+        match orjson.loads(line[9:]):
+            case [int(revision), int(time_ms), str(who), [*path], str() | None as old, str() | None as new]:
+                return Past(revision, time_ms, who, tuple(path), old, new)
+    except orjson.JSONDecodeError:
+        pass
+    return None
 
 
 def last_of_each(items: Sequence[Event], keep: int) -> list[Event]:

@@ -14,6 +14,7 @@ from typing import Any
 from sim_disk import SimDisk
 
 from openxt_dbd.files import Files
+from openxt_dbd.history import History
 from openxt_dbd.journal import Journal
 from openxt_dbd.store import Database
 from openxt_dbd.tree import ABSENT, find, names, pairs
@@ -27,7 +28,7 @@ Parts = dict[tuple[str, ...], Any]
 
 
 def opened(disk: SimDisk) -> Database:
-    database = Database(Files(disk, now=lambda: 0.0), Journal(disk))
+    database = Database(Files(disk, now=lambda: 0.0), Journal(disk), History(disk))
     database.load()
     return database
 
