@@ -20,6 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
 READY_TIMEOUT_S = 60.0
+LOAD_TIMEOUT_S = 120.0
 TURNS = 7
 
 BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -145,14 +146,21 @@ class Room:
 
     def rate(self, bus: Path, load: Load) -> float:
         """Calls per second."""
+        return self._loaded(bus, load)[0]
+
+    def median_us(self, bus: Path, load: Load) -> float:
+        """What a call takes."""
+        return self._loaded(bus, load)[1]
+
+    def _loaded(self, bus: Path, load: Load) -> list[float]:
         client = self.pinned(
             self.build("load_client"), bus, str(load.calls), str(load.depth),
             load.destination, load.path, load.interface, load.member, *load.arguments,
         )  # fmt: skip
-        done = subprocess.run(client, capture_output=True, text=True, check=False)
+        done = subprocess.run(client, capture_output=True, text=True, check=False, timeout=LOAD_TIMEOUT_S)
         if done.returncode:
             raise RuntimeError(f"load_client: {done.stderr.strip()}")
-        return float(done.stdout.split()[0])
+        return [float(word) for word in done.stdout.split()]
 
 
 @contextmanager

@@ -10,10 +10,11 @@ import json
 import sys
 
 import dbd
+import rpcproxy
 import xenmgr
 from harness import HERE, Missing, Promise, Result, room
 
-PROMISES: tuple[Promise, ...] = (*dbd.PROMISES, *xenmgr.PROMISES)
+PROMISES: tuple[Promise, ...] = (*dbd.PROMISES, *xenmgr.PROMISES, *rpcproxy.PROMISES)
 
 
 def main() -> int:

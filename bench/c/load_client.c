@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CALL = 1, RETURN = 2, ERROR = 3, SIGNAL = 4, WARM_UP = 200, MESSAGE_MAX = 4096, BUFFER = 1 << 20 };
+enum { CALL = 1, RETURN = 2, ERROR = 3, SIGNAL = 4, WARM_UP = 200, MESSAGE_MAX = 128 * 1024, BUFFER = 4 << 20 };
 
 static int fd;
 static uint8_t input[BUFFER], message[MESSAGE_MAX];

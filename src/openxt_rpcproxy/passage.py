@@ -282,7 +282,7 @@ class Passage:
         if header.type in _REPLIES:
             message = self._answer(message, header)
         if decision.verdict is Verdict.DENY:
-            return Passed(back=_bounced(header, AccessDenied("denied by rpc-proxy")))
+            return _withheld(message, header)
         if header.wants_reply:
             self._calls.bus_asks(header.sender, header.serial)
         return Passed(on=message, ticket=self._outgoing_ticket(header) if message is original else None)
@@ -377,6 +377,19 @@ def _refused(header: Header, decision: Decision) -> Passed:
 def _error_for(header: Header, error: OpenxtError) -> bytes:
     """The client's error reply; empty when it wants none."""
     return error_reply(header, OUR_SERIAL, error.dbus_name, error.text) if header.wants_reply else b""
+
+
+def _withheld(message: bytes, header: Header) -> Passed:
+    """The client does not get this, but if it waits for it, an error; `message` is empty if it does not."""
+    error = AccessDenied("denied by rpc-proxy")
+    if header.type in _REPLIES:
+        return Passed(on=_instead(header, error) if message else b"")
+    return Passed(back=_bounced(header, error))
+
+
+def _instead(answer: Header, error: OpenxtError) -> bytes:
+    """To the client, in place of an answer of the bus."""
+    return error_reply(replace(answer, serial=answer.reply_serial), OUR_SERIAL, error.dbus_name, error.text)
 
 
 def _bounced(header: Header, error: OpenxtError) -> bytes:

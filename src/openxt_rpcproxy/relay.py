@@ -15,7 +15,7 @@ from collections.abc import Callable
 from openxt_bus.framing import FramingError
 from openxt_bus.transport.pipe import Pipe
 from openxt_rpcproxy.budget import LimitsExceeded, Share
-from openxt_rpcproxy.dialect import Dialect
+from openxt_rpcproxy.dialect import Dialect, RawDialect
 from openxt_rpcproxy.lane import Lane
 from openxt_rpcproxy.passage import Passage
 from openxt_rpcproxy.rules.model import Direction
@@ -26,6 +26,7 @@ FULL = 256 * 1024  # bytes queued: the other side is not read any more …
 LOW = 64 * 1024  # … until so few are left
 CHOKED = 1024 * 1024  # our own answers are not fetched either: who causes them is not read
 HELLO_TIMEOUT_S = 30.0
+PAID_AT_ONCE = 32  # messages that are counted together
 MESSAGE_TIMEOUT_S = 60.0  # from the first byte of a message to its last
 
 
@@ -49,6 +50,9 @@ class Side:
         self.direction = direction
         self.lane: Lane
         self.stops = Stop.NOTHING
+        is_raw = isinstance(dialect, RawDialect)
+        self.send: Callable[[bytes], None] = pipe.send if is_raw else self._send
+        self._is_raw = is_raw
 
     @property
     def unfinished_bytes(self) -> int:
@@ -60,18 +64,23 @@ class Side:
         if bool(self.stops) is not bool(before):
             (self.pipe.pause if self.stops else self.pipe.resume)()
 
-    def send(self, messages: bytes) -> None:
+    def _send(self, messages: bytes) -> None:
         data = self.dialect.send(messages)
         if data:
             self.pipe.send(data)
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
+        """False: something must be waited for.  Raises FramingError."""
+        if self._is_raw:
+            self.lane.feed(data)
+            return not self.lane.is_held
         messages = self.dialect.feed(data)
         if messages:
             self.lane.feed(messages)
         answers = self.dialect.take()
         if answers:
             self.pipe.send(answers)
+        return not (self.lane.is_held or self.dialect.is_waiting)
 
 
 class Relay:
@@ -89,6 +98,7 @@ class Relay:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unpaid = 0
 
     async def run(self) -> None:
         """Returns when a side ends; raises FramingError, LimitsExceeded or TimeoutError when we end it."""
@@ -111,8 +121,9 @@ class Relay:
         lane = self._client.lane
         before = lane.count
         self._feed(self._client, data)
-        if lane.count != before:
-            self._spend(lane.count - before)
+        self._unpaid += lane.count - before
+        if self._unpaid >= PAID_AT_ONCE:
+            self._spend()
 
     def _from_bus(self, data: bytes) -> None:
         self._feed(self._bus, data)
@@ -120,8 +131,7 @@ class Relay:
     def _feed(self, side: Side, data: bytes) -> None:
         """What is wrong with the bytes ends the conversation."""
         try:
-            side.feed(data)
-            if side.lane.is_held or side.dialect.is_waiting:
+            if not side.feed(data):
                 self._hold(side)
             self._settle()
         except (FramingError, LimitsExceeded) as error:
@@ -178,10 +188,9 @@ class Relay:
         (self._from_client if side is self._client else self._from_bus)(b"")
         return None
 
-    def _spend(self, messages: int) -> None:
-        if not messages:
-            return
-        wait_s = self._share.budget.spend(messages, time.monotonic())
+    def _spend(self) -> None:
+        wait_s = self._share.budget.spend(self._unpaid, time.monotonic())
+        self._unpaid = 0
         if wait_s:
             if self._share.budget.may_complain("messages_per_s"):
                 log.warning("LIMIT: %s; it is read more slowly", self._share.budget.text("messages_per_s"))

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from openxt_bus.loop import BusLoop
 from openxt_bus.transport.base import Stream
 
-READ_SIZE = 64 * 1024  # larger ones would be mapped and unmapped by malloc at each read
+READ_SIZE = 256 * 1024
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -46,6 +46,9 @@ class Pipe(Protocol):
 
 class SocketPipe:
     """A non-blocking socket, read straight from the loop's wait for input."""
+
+    # One for all: a reading is over before the next begins, and a large one would be mapped at each.
+    _buffer = memoryview(bytearray(READ_SIZE))
 
     def __init__(self, sock: socket.socket, early: bytes = b"") -> None:
         """`early`: what was read from the socket before."""
@@ -114,15 +117,15 @@ class SocketPipe:
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(READ_SIZE)
+            size = self._sock.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self.pause()
             self._ended(f"it is gone: {error.strerror}")
             return
-        if data:
-            self._receive(data)
+        if size:
+            self._receive(bytes(self._buffer[:size]))
         else:
             self.pause()
             self._ended("")
