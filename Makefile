@@ -14,7 +14,7 @@ RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
 # gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on; zsh and fish complete xec
 TEST_PACKAGES := iproute2 mount gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish
-BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config
+BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config xdg-dbus-proxy
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

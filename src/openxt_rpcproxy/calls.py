@@ -50,15 +50,33 @@ class OpenCalls:
         self._share.close_call()
         return True, self._clients.pop(reply_serial)
 
-    def has_note(self, reply_serial: int) -> bool:
-        """Also for a call that is not open."""
-        return self._clients.get(reply_serial, self) is not None
+    def may_ask(self, _peer: str, serial: int) -> bool:
+        """`client_asks` for a plain call, written out for speed; False where that would raise."""
+        clients, share = self._clients, self._share
+        budget = share.budget
+        if serial in clients or budget.open_calls >= budget.limits.open_calls:
+            return False
+        share.open_calls += 1
+        budget.open_calls += 1
+        clients[serial] = None
+        return True
 
-    def bus_asks(self, sender: str, serial: int) -> None:
+    def may_answer(self, _peer: str, reply_serial: int) -> bool:
+        """`bus_answers` for a call without a note, written out for speed; False for any other."""
+        clients, share = self._clients, self._share
+        if clients.get(reply_serial, self) is not None:
+            return False
+        del clients[reply_serial]
+        share.open_calls -= 1
+        share.budget.open_calls -= 1
+        return True
+
+    def bus_asks(self, sender: str, serial: int) -> bool:
         """Of too many the oldest is given up: a guest that never answers must not bar others from asking."""
         if len(self._buses) >= MAX_ASKED:
             del self._buses[next(iter(self._buses))]
         self._buses[sender, serial] = None
+        return True
 
     def client_answers(self, destination: str, reply_serial: int) -> bool:
         """Whether that peer awaits this answer."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from openxt_bus.framing import FIXED_HEADER, MAX_FIELDS, FramingError, Header, scan
+from openxt_bus.transport.pipe import Data
 from openxt_rpcproxy.express import HEADS, NUMBERS, Express, Ticket
 from openxt_rpcproxy.passed import Passed
 
@@ -40,7 +41,7 @@ class Lane:
     def __init__(
         self,
         judge: Judge,
-        on: Callable[[bytes], None],
+        on: Callable[[Data], None],
         back: Callable[[bytes], None],
         max_size: int,
         *,
@@ -59,35 +60,38 @@ class Lane:
         """Messages seen so far."""
         self.is_held = False
         """A message waits for something; call `go_on` when that has come."""
-
-    @property
-    def held_bytes(self) -> int:
-        return len(self._rest)
+        self.held_bytes = 0
+        """Of messages that are not whole yet, or wait."""
 
     @property
     def waiting(self) -> bytes:
         """The message that cannot be judged yet."""
         return bytes(self._rest[: self._needed])
 
-    def feed(self, data: bytes) -> None:
-        """Raises FramingError for what is no message: the stream cannot go on."""
+    def feed(self, data: Data) -> bool:
+        """False: a message is held.  Raises FramingError for what is no message: the stream cannot go on."""
+        if self._skip or self.held_bytes or self.is_held:
+            data = self._together(data)
+        if data:
+            self._work(data)
+        return not self.is_held
+
+    def _together(self, data: Data) -> Data:
+        """The data with what waits for it; empty while that is not enough."""
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
-            data = data[skipped:]
-        if self._rest or self.is_held:
-            self._rest += data
-            if self.is_held or len(self._rest) < self._needed:
-                return
-            data = bytes(self._rest)
-        self._work(data)
+            return data[skipped:]
+        self._rest += data
+        self.held_bytes = len(self._rest)
+        return b"" if self.is_held or self.held_bytes < self._needed else bytes(self._rest)
 
     def go_on(self) -> None:
         """Judge what waits.  Raises FramingError."""
         self.is_held = False
         self._work(bytes(self._rest))
 
-    def _work(self, data: bytes) -> None:
+    def _work(self, data: Data) -> None:
         """The hot path: what is done for each message is written out here."""
         judge, express = self._judge, self._express
         plain: dict[bytes, Ticket] = {}
@@ -95,7 +99,7 @@ class Lane:
         if express is not None:
             express.heed(judge.stamp())
             plain, answers = express.plain, express.answers
-        pieces: list[bytes] = []
+        pieces: list[Data] = []
         at = start = 0
         end = len(data)
         needed = FIXED_HEADER
@@ -107,11 +111,11 @@ class Lane:
             stop = at + FIXED_HEADER + (fields + 7 & ~7) + body
             if version != 1 or fields > MAX_FIELDS or serial == 0 or stop - at > self._max_size:
                 self._check(version, fields, serial, stop - at)
-                head = FIXED_HEADER + (fields + 7 & ~7)
-                if end - at < head:
-                    needed = head
+                head_size = FIXED_HEADER + (fields + 7 & ~7)
+                if end - at < head_size:
+                    needed = head_size
                     break
-                pieces += (data[start:at], self._pass_over(data[at : at + head], stop - at))
+                pieces += (data[start:at], self._pass_over(bytes(data[at : at + head_size]), stop - at))
                 self._skip = max(0, stop - end)
                 at = start = min(stop, end)
                 continue
@@ -119,20 +123,18 @@ class Lane:
                 needed = stop - at
                 break
             self.count += 1
+            head = bytes(data[at : at + FIXED_HEADER + fields])
             if kind in _NOT_ANSWERS:
-                ticket = plain.get(data[at : at + 4] + data[at + 12 : at + 16 + fields])
+                ticket = plain.get(head[:4] + head[12:])
                 if ticket is not None and (not ticket.manner or judge.asks(ticket.peer, serial)):
                     at = stop
                     continue
             else:
                 passes = False
                 for place, known in answers.items():
-                    here = at + place
-                    ticket = known.get(
-                        data[at : at + 4] + data[at + 12 : here] + data[here + 4 : at + 16 + fields]
-                    )
+                    ticket = known.get(head[:4] + head[12:place] + head[place + 4 :])
                     if ticket is not None:
-                        passes = judge.answers(ticket.peer, NUMBERS[order](data, here)[0])
+                        passes = judge.answers(ticket.peer, NUMBERS[order](head, place)[0])
                         break
                 if passes:
                     at = stop
@@ -140,7 +142,7 @@ class Lane:
             if start < at:
                 pieces.append(data[start:at])
             start = at
-            message = data[at:stop]
+            message = bytes(data[at:stop])
             passed = judge.judge(message)
             if passed is None:
                 self.is_held, needed = True, stop - at
@@ -157,8 +159,9 @@ class Lane:
         if start < at:
             pieces.append(data[start:at])
         self._needed = needed
-        if at < end or self._rest:
+        if at < end or self.held_bytes:
             self._rest = bytearray(data[at:])
+            self.held_bytes = len(self._rest)
         if pieces:
             self._on(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 

@@ -94,16 +94,14 @@ class Passage:
         return self._name
 
     def incoming(self) -> Judge:
+        calls = self._calls
         return Judge(
-            self._stamp,
-            self.from_client,
-            self._too_large_from_client,
-            self._client_asks,
-            self._client_answers,
+            self._stamp, self.from_client, self._too_large_from_client, calls.may_ask, calls.client_answers
         )
 
     def outgoing(self) -> Judge:
-        return Judge(self._stamp, self.from_bus, self._too_large_from_bus, self._bus_asks, self._bus_answers)
+        calls = self._calls
+        return Judge(self._stamp, self.from_bus, self._too_large_from_bus, calls.bus_asks, calls.may_answer)
 
     def _stamp(self) -> int:
         return self._gate.stamp if self._gate else 0
@@ -241,16 +239,6 @@ class Passage:
             return None
         return _ticket(header, header.destination)
 
-    def _client_asks(self, _peer: str, serial: int) -> bool:
-        try:
-            self._calls.client_asks(serial)
-        except LimitsExceeded:
-            return False
-        return True
-
-    def _client_answers(self, peer: str, serial: int) -> bool:
-        return self._calls.client_answers(peer, serial)
-
     def _too_large_from_client(self, header: Header, size: int) -> Passed:
         if not self.is_greeted:
             raise FramingError("the first message is not Hello")
@@ -299,13 +287,6 @@ class Passage:
         if gate is not None and (gate.tells_of_allowed or gate.looks_at_arguments):
             return False
         return header_tells_all(header)
-
-    def _bus_asks(self, peer: str, serial: int) -> bool:
-        self._calls.bus_asks(peer, serial)
-        return True
-
-    def _bus_answers(self, _peer: str, serial: int) -> bool:
-        return not self._calls.has_note(serial) and self._calls.bus_answers(serial)[0]
 
     def _answer(self, message: bytes, header: Header) -> bytes:
         """An answer to one of the client's calls; empty when there is no such call."""

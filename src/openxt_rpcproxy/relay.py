@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from openxt_bus.framing import FramingError
-from openxt_bus.transport.pipe import Pipe
+from openxt_bus.transport.pipe import Data, Pipe
 from openxt_rpcproxy.budget import LimitsExceeded, Share
 from openxt_rpcproxy.dialect import Dialect, RawDialect
 from openxt_rpcproxy.lane import Lane
@@ -50,9 +50,8 @@ class Side:
         self.direction = direction
         self.lane: Lane
         self.stops = Stop.NOTHING
-        is_raw = isinstance(dialect, RawDialect)
-        self.send: Callable[[bytes], None] = pipe.send if is_raw else self._send
-        self._is_raw = is_raw
+        self.is_raw = isinstance(dialect, RawDialect)
+        self.send: Callable[[Data], None] = pipe.send if self.is_raw else self._send
 
     @property
     def unfinished_bytes(self) -> int:
@@ -64,17 +63,16 @@ class Side:
         if bool(self.stops) is not bool(before):
             (self.pipe.pause if self.stops else self.pipe.resume)()
 
-    def _send(self, messages: bytes) -> None:
-        data = self.dialect.send(messages)
+    def _send(self, messages: Data) -> None:
+        data = self.dialect.send(bytes(messages))
         if data:
             self.pipe.send(data)
 
-    def feed(self, data: bytes) -> bool:
+    def feed(self, data: Data) -> bool:
         """False: something must be waited for.  Raises FramingError."""
-        if self._is_raw:
-            self.lane.feed(data)
-            return not self.lane.is_held
-        messages = self.dialect.feed(data)
+        if self.is_raw:
+            return self.lane.feed(data)
+        messages = self.dialect.feed(bytes(data))
         if messages:
             self.lane.feed(messages)
         answers = self.dialect.take()
@@ -99,6 +97,7 @@ class Relay:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._unpaid = 0
+        self._is_to_settle = True
 
     async def run(self) -> None:
         """Returns when a side ends; raises FramingError, LimitsExceeded or TimeoutError when we end it."""
@@ -117,7 +116,7 @@ class Relay:
 
     # What comes
 
-    def _from_client(self, data: bytes) -> None:
+    def _from_client(self, data: Data) -> None:
         lane = self._client.lane
         before = lane.count
         self._feed(self._client, data)
@@ -125,23 +124,27 @@ class Relay:
         if self._unpaid >= PAID_AT_ONCE:
             self._spend()
 
-    def _from_bus(self, data: bytes) -> None:
+    def _from_bus(self, data: Data) -> None:
         self._feed(self._bus, data)
 
-    def _feed(self, side: Side, data: bytes) -> None:
+    def _feed(self, side: Side, data: Data) -> None:
         """What is wrong with the bytes ends the conversation."""
         try:
             if not side.feed(data):
                 self._hold(side)
-            self._settle()
         except (FramingError, LimitsExceeded) as error:
             self._fail(error)
+        client, bus = self._client, self._bus
+        unfinished = client.lane.held_bytes or bus.lane.held_bytes
+        if unfinished or client.pipe.queued or bus.pipe.queued or self._is_to_settle:
+            self._settle()
 
     def _settle(self) -> None:
         """Look at what is queued: who is read, and whether it is too much."""
         client, bus, share = self._client, self._bus, self._share
         waiting, sending, unfinished = client.pipe.queued, bus.pipe.queued, client.unfinished_bytes
         held = waiting + sending + unfinished + bus.unfinished_bytes
+        self._is_to_settle = held > 0 or not (client.is_raw and bus.is_raw)
         if held == share.held_bytes:
             return None
         if not share.hold(held):

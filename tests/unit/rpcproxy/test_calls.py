@@ -17,7 +17,7 @@ def calls() -> OpenCalls:
 def test_an_answer_passes_once(calls: OpenCalls) -> None:
     note = Note(About.OWNER, "a.service")
     calls.client_asks(5, note)
-    assert calls.has_note(5)
+    assert not calls.may_answer("", 5)
     assert calls.bus_answers(6) == (False, None)
     assert calls.bus_answers(5) == (True, note)
     assert calls.bus_answers(5) == (False, None)
@@ -57,3 +57,17 @@ def test_of_too_many_questions_to_the_client_the_oldest_is_given_up(calls: OpenC
     assert not calls.client_answers(":1.1", 1)
     assert calls.client_answers(":1.1", 2)
     assert calls.client_answers(":1.1", MAX_ASKED + 1)
+
+
+def test_the_quick_ways_do_what_the_others_do() -> None:
+    budget = Budget(Limits(open_calls=2))
+    calls = OpenCalls(Share(budget))
+    assert calls.may_ask("", 5)
+    assert not calls.may_ask("", 5)
+    assert calls.may_ask("", 6)
+    assert not calls.may_ask("", 7)
+    assert calls.may_answer("", 5)
+    assert not calls.may_answer("", 5)
+    assert budget.open_calls == 1
+    assert calls.bus_answers(6) == (True, None)
+    assert budget.open_calls == 0
