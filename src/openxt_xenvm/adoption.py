@@ -12,7 +12,7 @@ from openxt_core.ids import Domid
 from openxt_xen.hypervisor import DomainInfo, ShutdownReason
 from openxt_xenvm.config.model import Action
 from openxt_xenvm.fate import Fate
-from openxt_xenvm.record import Operation, Record
+from openxt_xenvm.record import START_AGAIN, Operation, Record
 from openxt_xenvm.state import Event, VmState
 
 
@@ -39,7 +39,10 @@ def decide(domains: Sequence[DomainInfo], record: Record | None, *, is_whole: bo
     operation = record.operation if record is not None else None
     if record is not None and operation is not None and operation.name in SAVINGS:
         return _go_on_saving(domains, record, operation, is_whole)
-    if record is not None and (_was_half_built(record) or _was_being_destroyed(record)):
+    if record is not None and operation is not None and _was_half_built(record):
+        again = operation if operation.auto_start else None
+        return replace(_clean_up(domains, record), then=again)
+    if record is not None and _was_being_destroyed(record):
         return _clean_up(domains, record)
     living = [info for info in domains if not info.dying]
     if record is not None and operation is not None and operation.name in ENDINGS:
@@ -94,7 +97,7 @@ def _go_on_ending(domains: Sequence[DomainInfo], record: Record, operation: Oper
         return Decision(Course.ADOPT, (domid,), found, operation)
     dying = tuple(info.domid for info in domains)
     if operation.auto_start or operation.action == Action.RESTART:
-        return Decision(Course.CLEAN_UP, dying, then=Operation("start"))
+        return Decision(Course.CLEAN_UP, dying, then=START_AGAIN)
     waits_for_start = operation.name == "reboot" or (
         operation.fate == Fate.REBOOTED and operation.action == Action.PRESERVE
     )

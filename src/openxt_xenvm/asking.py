@@ -5,6 +5,7 @@ Decides nothing: who calls holds the VM's lock and moves its state.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from openxt_xenvm.errors import VmNotListening
 from openxt_xenvm.events import DomainWatch
 from openxt_xenvm.fate import Fate
 from openxt_xenvm.site import Host
+
+log = logging.getLogger(__name__)
 
 REQUESTS = {
     ShutdownReason.POWEROFF: "poweroff",
@@ -37,6 +40,7 @@ class Asking:
     async def ask_word(self, domid: Domid, word: str) -> None:
         request = paths.shutdown_request(domid)
         await self.host.store.write(request, word)
+        log.debug("the guest is asked: %s", word)
         try:
             heard = await self._acknowledged(request)
         except BaseException:
@@ -107,5 +111,6 @@ class Asking:
         if info is None or info.shutdown is not ShutdownReason.SUSPEND:
             return False
         await self.host.xen(self.host.hypervisor.resume, domid, fast=True)
+        log.debug("the guest is resumed")
         await self.host.store.resume(domid)
         return True

@@ -34,7 +34,7 @@ from openxt_xenvm.events import DomainWatch, watched_nodes
 from openxt_xenvm.fate import Fate
 from openxt_xenvm.plan.start import plan_start
 from openxt_xenvm.plan.stop import is_ours
-from openxt_xenvm.record import Operation
+from openxt_xenvm.record import START_AGAIN, Operation
 from openxt_xenvm.saved.header import Machine
 from openxt_xenvm.site import Host, Site
 from openxt_xenvm.state import ALIVE, Event, VmState, may
@@ -218,7 +218,7 @@ class Lifecycle:
             self.vm.move(Event.ENDED_FOR_REBOOT)
             await self._stop()
             if auto_start:
-                await self.start(paused=False)
+                await self.start(paused=False, operation=START_AGAIN)
             else:
                 self.vm.conclude(Event.REBOOT_STOPPED)
         finally:

@@ -26,7 +26,7 @@ from openxt_xenvm.jobs import OVERTAKEN, Job, Jobs, JobState
 from openxt_xenvm.lifecycle import Lifecycle
 from openxt_xenvm.notify import CRASHED
 from openxt_xenvm.plan.closing import loops_of
-from openxt_xenvm.record import Operation
+from openxt_xenvm.record import START_AGAIN, Operation
 from openxt_xenvm.saving import Saving
 from openxt_xenvm.site import Host
 from openxt_xenvm.sleeping import Sleeping
@@ -149,10 +149,10 @@ class Monitor:
                 self.vm.loops |= await loops_of(self.host, info.domid)
         if decision.course is Course.CLEAN_UP:
             await self._clean_up(decision)
+            if decision.then is not None:
+                self._continue(decision.then)
         else:
             await self._adopt(decision)
-        if decision.then is not None:
-            self._continue(decision.then)
 
     async def _clean_up(self, decision: Decision) -> None:
         self.vm.begin(Operation("destroy"))
@@ -174,6 +174,11 @@ class Monitor:
         self.vm.operation = decision.then  # kept until it has ended, should we be killed too
         self.vm.learn_domid(domid)
         self.vm.move(decision.found)
+        if (
+            decision.then is not None
+        ):  # before anybody hears that the domain has ended: it knows what to do then
+            self._continue(decision.then)
+            await asyncio.sleep(0)  # it is the next in turn
         if decision.then is None or decision.then.name != "died":
             await self.life.follow(domid)
             await self.sleeping.adopt(domid)
@@ -181,7 +186,7 @@ class Monitor:
     def _continue(self, operation: Operation) -> None:
         """What was under way goes on by itself; nobody waits for its answer any more."""
         works: dict[str, Callable[[], Awaitable[None]]] = {
-            "start": lambda: self.life.start(paused=operation.paused),
+            "start": lambda: self.life.start(paused=operation.paused, operation=operation),
             "unpause": lambda: self._finish_start(operation),
             "suspend": lambda: self.saving.give_up(operation),
             "checkpoint": lambda: self.saving.give_up(operation),
@@ -255,7 +260,7 @@ class Monitor:
         if action is Action.DESTROY or not self._reload():
             self.vm.conclude(Event.DESTROYED)
             return
-        await self.life.start(paused=False, begin_with=Event.RESTARTED)
+        await self.life.start(paused=False, begin_with=Event.RESTARTED, operation=START_AGAIN)
 
     def _reload(self) -> bool:
         """Changed settings apply to a restart.  False when the file cannot be used."""

@@ -36,6 +36,10 @@ class Operation:
     delete: bool = False  # restore: that file, in the end
 
 
+START_AGAIN = Operation("start", auto_start=True)
+"""The second half of a reboot: one that was cut short is begun once more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
     """A loop device that stands, or may stand, before a disk's file."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a monitor knows of its VM.  Every change of state is told, and kept for the monitor after this one."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.notify import Notice, state_is
 from openxt_xenvm.record import Loop, Operation, Record
 from openxt_xenvm.state import Event, VmState, next_state
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -76,6 +79,7 @@ class Vm:
             record.remove(self.record_path)
         else:
             record.save(self.record_path, self._record())
+        log.debug("record: %s, domain %s, %s", self.state, self.domid, self.operation)
 
     def _record(self) -> Record:
         return Record(

@@ -59,10 +59,14 @@ class House:
 
     def launch(self, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
         """A monitor in the foreground; whether it serves is told by its signals."""
-        monitor = subprocess.Popen(
-            [sys.executable, "-m", "openxt_xenvm", "--no-daemonize", *arguments],
-            env=self.environ | environ,
-        )
+        return self._launch(["-m", "openxt_xenvm", "--no-daemonize", *arguments], environ)
+
+    def launch_program(self, program: list[str], config: Path, **environ: str) -> subprocess.Popen[bytes]:
+        """The same by another program of Python."""
+        return self._launch([*program, "--no-daemonize", "--config", str(config)], environ)
+
+    def _launch(self, words: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
+        monitor = subprocess.Popen([sys.executable, *words], env=self.environ | environ)
         self.monitors.append(monitor)
         return monitor
 
@@ -147,9 +151,9 @@ class House:
         """At once, and wait until the bus has noticed."""
         monitor.send_signal(signal.SIGKILL)
         await self.gone(monitor)
-        await self.until(lambda: self._is_absent())
+        await self.until(self.is_absent)
 
-    async def _is_absent(self) -> bool:
+    async def is_absent(self) -> bool:
         return await self.bus.name_owner(xenvm_name(UUID)) is None
 
     @staticmethod

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from openxt_core.ids import Domid, Uuid
 from openxt_xen.hypervisor import DomainInfo, Kind, ShutdownReason
 from openxt_xenvm.adoption import Course, Decision, decide
-from openxt_xenvm.record import Operation, Record
+from openxt_xenvm.record import START_AGAIN, Operation, Record
 from openxt_xenvm.state import Event, VmState
 
 UUID = Uuid("00000000-0000-0000-0000-000000000001")
@@ -69,7 +69,7 @@ def left(state: VmState, operation: Operation | None = None, domid: Domid | None
             left(VmState.SHUTTING_DOWN, REBOOT),
             Decision(Course.ADOPT, (DOMID,), Event.FOUND_ENDING, REBOOT),
         ),
-        ([], left(VmState.REBOOTING, REBOOT, None), Decision(Course.CLEAN_UP, then=START)),
+        ([], left(VmState.REBOOTING, REBOOT, None), Decision(Course.CLEAN_UP, then=START_AGAIN)),
         (
             [],
             left(VmState.REBOOTING, Operation("reboot"), None),
@@ -78,7 +78,7 @@ def left(state: VmState, operation: Operation | None = None, domid: Domid | None
         (
             [],
             left(VmState.REBOOTED, Operation("died", fate="rebooted", action="restart"), None),
-            Decision(Course.CLEAN_UP, then=START),
+            Decision(Course.CLEAN_UP, then=START_AGAIN),
         ),
         (
             [],
