@@ -131,8 +131,8 @@ class Host:
             self.guests[domid].resumed()
         self.pump()
 
-    def save(self, domid: Domid) -> dict[str, Any]:
-        document = self.machine.save(domid)
+    def save(self, domid: Domid, *, live: bool) -> dict[str, Any]:
+        document = self.machine.save(domid, live=live)
         return document | {"guest": self.guests[domid].saved()}
 
     def restore(self, domid: Domid, saved: Mapping[str, Any], store_port: int, console_port: int) -> Rings:

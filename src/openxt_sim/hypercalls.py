@@ -65,7 +65,7 @@ CALLS: dict[str, Callable[[Host, Args], object]] = {
     "set_tsc_default": lambda host, args: host.machine.set_tsc_default(_domid(args)),
     "build_pv": lambda host, args: asdict(host.build(_domid(args), ImageSpec(**args["image"]), pv=True)),
     "build_pvh": lambda host, args: asdict(host.build(_domid(args), ImageSpec(**args["image"]), pv=False)),
-    "save": lambda host, args: host.save(_domid(args)),
+    "save": lambda host, args: host.save(_domid(args), live=bool(args["live"])),
     "restore": lambda host, args: asdict(
         host.restore(_domid(args), args["saved"], int(args["store_port"]), int(args["console_port"]))
     ),

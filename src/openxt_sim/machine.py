@@ -169,9 +169,12 @@ class Machine:
             raise XenError("resume", errno.ENODATA if fast else errno.EPERM)
         domain.shutdown = None
 
-    def save(self, domid: Domid) -> dict[str, Any]:
-        """What `restore` needs.  EINVAL unless it is suspended."""
+    def save(self, domid: Domid, *, live: bool) -> dict[str, Any]:
+        """What `restore` needs.  EINVAL unless it is suspended, and for a live one of a PV domain: this host
+        has no shadow paging."""
         domain = self._other("save", domid)
+        if live and not domain.is_hvm:
+            raise XenError("save", errno.EINVAL, "Failed to enable logdirty")
         if domain.image is None or domain.shutdown is not ShutdownReason.SUSPEND:
             raise XenError("save", errno.EINVAL, "the domain is not suspended")
         image, params = asdict(domain.image), {str(param): value for param, value in domain.params.items()}

@@ -82,6 +82,7 @@ class PhysInfo:
     has_pv: bool
     has_directio: bool
     has_hap: bool
+    has_shadow: bool = False  # without it a PV domain is not saved live: nobody tells what it writes
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ def physinfo_of(lib: Any, raw: Any) -> PhysInfo:
         has_pv=bool(raw.capabilities & lib.XEN_SYSCTL_PHYSCAP_pv),
         has_directio=bool(raw.capabilities & lib.XEN_SYSCTL_PHYSCAP_directio),
         has_hap=bool(raw.capabilities & lib.XEN_SYSCTL_PHYSCAP_hap),
+        has_shadow=bool(raw.capabilities & lib.XEN_SYSCTL_PHYSCAP_shadow),
     )
 
 

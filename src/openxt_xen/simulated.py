@@ -98,7 +98,7 @@ class SimulatedHypervisor:
             raise XenError("save", errno_names.ESRCH)
         if not talk.suspend():
             raise XenError("save", errno_names.EIO, "the guest was not suspended")
-        text = SAVED + orjson.dumps(self._call("save", domid=domid))
+        text = SAVED + orjson.dumps(self._call("save", domid=domid, live=live))
         try:
             with os.fdopen(os.dup(descriptor), "wb") as file:
                 file.write(text)

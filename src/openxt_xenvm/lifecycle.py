@@ -7,7 +7,9 @@ next monitor can finish or undo what this one leaves half done.
 
 import asyncio
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -56,6 +58,7 @@ class Lifecycle:
     watch: DomainWatch
     asking: Asking = field(init=False)
     is_stopping: bool = False  # there is no way back
+    _began_at_s: float = -math.inf
 
     def __post_init__(self) -> None:
         self.asking = Asking(self.host, self.watch)
@@ -141,6 +144,7 @@ class Lifecycle:
         try:
             await executor.run(plan_start(vm.active, vm.uuid, saved), site)
             await self.follow(site.created)
+            self._began_at_s = time.monotonic()
             if not paused:
                 await self._unpause_built()
         except BaseException:
@@ -154,6 +158,10 @@ class Lifecycle:
         except OpenxtError as error:
             log.error("domain %s is left behind: %s", site.domid, error)
         self.vm.conclude(Event.DESTROYED)
+
+    def lived_s(self) -> float:
+        """Since this monitor started it; very long when an earlier one did."""
+        return time.monotonic() - self._began_at_s
 
     async def _unpause_built(self) -> None:
         try:

@@ -11,22 +11,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from openxt_core.errors import OpenxtError
 from openxt_core.ids import Domid
 from openxt_xen.hypervisor import HvmParam, XenError
 from openxt_xen.xenstore import paths
 from openxt_xenvm import adoption, record
 from openxt_xenvm.adoption import Course, Decision
-from openxt_xenvm.config.model import Action, Startup, StartupMode
+from openxt_xenvm.config.model import Startup, StartupMode
 from openxt_xenvm.config.parse import Parsed, parse_config
 from openxt_xenvm.domain.memory import KIB_PER_MIB, page_aligned_kib
+from openxt_xenvm.ending import Ending, Logs
 from openxt_xenvm.errors import DomainStuckDying, InvalidConfig, TaskRefused
 from openxt_xenvm.fate import Fate, action_for
 from openxt_xenvm.jobs import OVERTAKEN, Job, Jobs, JobState
 from openxt_xenvm.lifecycle import Lifecycle
-from openxt_xenvm.notify import CRASHED
 from openxt_xenvm.plan.closing import loops_of
-from openxt_xenvm.record import START_AGAIN, Operation
+from openxt_xenvm.record import Operation
 from openxt_xenvm.saving import Saving
 from openxt_xenvm.site import Host
 from openxt_xenvm.sleeping import Sleeping
@@ -43,16 +42,19 @@ class Monitor:
     vm: Vm
     host: Host
     life: Lifecycle
+    logs: Logs
     quitting: asyncio.Event = field(default_factory=asyncio.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # once what was left is dealt with
     jobs: Jobs = field(default_factory=Jobs)
     saving: Saving = field(init=False)
     sleeping: Sleeping = field(init=False)
+    ending: Ending = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.saving = Saving(self.life)
         self.sleeping = Sleeping(self.life)
+        self.ending = Ending(self.life, self.logs, self._read_again)
         self.jobs.may_turn_back = lambda: not self.life.is_stopping
 
     # Operations
@@ -191,7 +193,7 @@ class Monitor:
             "suspend": lambda: self.saving.give_up(operation),
             "checkpoint": lambda: self.saving.give_up(operation),
             "saved": self.saving.finish,
-            "died": lambda: self._follow_up(Fate(operation.fate)),
+            "died": lambda: self.ending.follow_up(Fate(operation.fate)),
             "halt": lambda: self.life.halt(forced=operation.forced),
             "reboot": lambda: self.life.reboot(forced=operation.forced, auto_start=operation.auto_start),
         }
@@ -236,7 +238,7 @@ class Monitor:
     async def _react_now(self, fate: Fate) -> None:
         self.vm.begin(Operation("died", fate=fate, action=action_for(fate, self.vm.active)))
         try:
-            await self._follow_up(fate)
+            await self.ending.follow_up(fate)
         finally:
             self.vm.end()
 
@@ -245,35 +247,11 @@ class Monitor:
         if self.vm.may_suspend:
             await self.saving.go_on()
 
-    async def _follow_up(self, fate: Fate) -> None:
-        if fate is Fate.CRASHED:
-            self.vm.tell(CRASHED)
-        if fate is Fate.REBOOTED:
-            await self.life.stop()
-            self.vm.move(Event.GUEST_REBOOTED)
-        await self._end(action_for(fate, self.vm.active))
-
-    async def _end(self, action: Action) -> None:
-        if action is Action.PRESERVE:
-            return
-        await self.life.stop()
-        if action is Action.DESTROY or not self._reload():
-            self.vm.conclude(Event.DESTROYED)
-            return
-        await self.life.start(paused=False, begin_with=Event.RESTARTED, operation=START_AGAIN)
-
-    def _reload(self) -> bool:
-        """Changed settings apply to a restart.  False when the file cannot be used."""
-        if not self.vm.config_path:
-            return True
-        try:
-            self.read_config()
-        except OpenxtError as error:
-            log.error("no restart: %s", error)
-            return False
-        return True
-
     # Config
+
+    def _read_again(self) -> None:
+        if self.vm.config_path:
+            self.read_config()
 
     def read_config(self, path: str = "") -> None:
         """Parse a file, by default the one given at the start, for the next start of the VM."""

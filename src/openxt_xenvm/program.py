@@ -20,6 +20,7 @@ from openxt_xen.open import open_hypervisor
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm import notify
 from openxt_xenvm.dom0.keeper import open_keeper
+from openxt_xenvm.ending import Logs
 from openxt_xenvm.events import DomainWatch
 from openxt_xenvm.jobs import Job
 from openxt_xenvm.json_rpc import JsonServer, socket_path
@@ -122,7 +123,7 @@ class _Process:
         watch = DomainWatch(
             host, vm.uuid, notifier.tell, lambda domid, fate: monitor.domain_ended(domid, fate)
         )
-        monitor = Monitor(vm, host, Lifecycle(vm, host, watch))
+        monitor = Monitor(vm, host, Lifecycle(vm, host, watch), self._logs())
         monitor.jobs.changed = self._job_changed
         self.lifetime.on_hangup(monitor.read_config)
         try:
@@ -162,6 +163,9 @@ class _Process:
     def _signal(self, notice: Notice) -> None:
         if self.bus is not None:
             send_notice(self.bus, self.subject.uuid, notice)
+
+    def _logs(self) -> Logs:
+        return Logs(self.places.at("/var/log/xen/console"), self.places.at("/var/log/xenvm"))
 
     def _job_changed(self, job: Job) -> None:
         if self.bus is not None:

@@ -5,6 +5,7 @@ Who calls holds the VM's lock for the whole sequence.  The file bears a mark of 
 it, so that the next monitor can tell whether it was whole when this one died.
 """
 
+import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from openxt_xenvm.saved.header import Header, Machine
 from openxt_xenvm.saved.transfer import in_thread
 from openxt_xenvm.state import Event, may
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class Saving:
@@ -32,6 +35,7 @@ class Saving:
     async def suspend(self, file: str, *, live: bool) -> None:
         """The guest is in the file and its domain is gone; on failure it runs on, and there is no file."""
         vm, operation = self.life.vm, self._operation("suspend", file)
+        live = live and await self._can_be_live()
         vm.begin(operation)
         try:
             await self._run((Announce(Event.SUSPEND_BEGAN), self._write(operation, live=live)))
@@ -43,9 +47,10 @@ class Saving:
     async def checkpoint(self, file: str) -> None:
         """The guest is in the file, and runs on."""
         vm, operation = self.life.vm, self._operation("checkpoint", file)
+        live = await self._can_be_live()
         vm.begin(operation)
         try:
-            write = self._write(operation, live=True)
+            write = self._write(operation, live=live)
             await self._run((Announce(Event.SUSPEND_BEGAN), write, GoOn(self)))
             vm.conclude(Event.GUEST_GOES_ON)
         finally:
@@ -63,6 +68,15 @@ class Saving:
             why = "it has PCI devices" if vm.active.pci else "disable-migrate is set"
             raise TaskRefused(f"{name}: {why}")
         return Operation(name, file=file, mark=secrets.token_hex(8))
+
+    async def _can_be_live(self) -> bool:
+        """Whether Xen can tell what the guest writes meanwhile.  Otherwise it stands still for a while."""
+        if self.life.vm.active.kind is not Kind.PV:
+            return True
+        host = await self.life.host.xen(self.life.host.hypervisor.physinfo)
+        if not host.has_shadow:
+            log.warning("this Xen has no shadow paging: the guest does not run while it is written")
+        return host.has_shadow
 
     def _write(self, operation: Operation, *, live: bool) -> WriteSaved:
         vm, config = self.life.vm, self.life.vm.active

@@ -13,6 +13,7 @@ class Settings:
     deadline_s: float = 7200.0  # for any task, unless its caller says otherwise
     shutdown_s: float = 1800.0  # until it has shut down
     suspend_s: float = 60.0  # until a guest that has heard it is suspended (libxl's figure)
+    short_life_s: float = 10.0  # a guest that ends sooner is not restarted many times in a row
     free_memory_s: float = 64.0  # while Xen still scrubs memory
     free_memory_poll_s: float = 1.0
     backend_s: float = 30.0  # until a backend is ready for the guest

@@ -297,3 +297,30 @@ async def test_balloon_target_within_the_maximum(house: House) -> None:
     assert await house.store.read(f"/local/domain/{domid}/memory/target") == "32768"
     with pytest.raises(RemoteError, match="65 MiB"):
         await house.call("set_mem_target", mb="65")
+
+
+async def test_a_crash_leaves_a_note_with_its_reason_and_the_last_words(house: House) -> None:
+    await house.monitor(house.config(cmdline='sim.ready="the last words"'))
+    await house.call("start")
+    (domid,) = house.domids()
+    await house.guest_is_up(domid)
+    house.xen.crash(domid)
+    await house.hear(*START, "error:crashed", "shutdown")
+    (note,) = (house.root / "var/log/xenvm").iterdir()
+    text = note.read_text()
+    assert f"VM {UUID} ('guest'), domain {domid}, pvh: crash\n" in text
+    assert "  'the last words'\n" in text
+    assert f"  (XEN) Domain {domid} shutdown: reason 3 (crash)\n" in text
+    assert note.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_guest_that_crashes_at_once_is_restarted_a_few_times_only(house: House) -> None:
+    cmdline = "sim.boot=crash sim.boot_s=0"
+    await house.monitor(house.config("on_crash = restart", cmdline=cmdline))
+    await house.call("start")
+    for _ in range(4):
+        await house.hear(*START, "error:crashed")
+    await house.hear(*START, "error:crashed", "error:it ended 5 times in a row within 10 s of its start")
+    await house.hear("shutdown")
+    assert house.domids() == []
+    assert len(list((house.root / "var/log/xenvm").iterdir())) == 5

@@ -28,6 +28,7 @@ LIB = SimpleNamespace(
     XEN_SYSCTL_PHYSCAP_pv=2,
     XEN_SYSCTL_PHYSCAP_directio=4,
     XEN_SYSCTL_PHYSCAP_hap=8,
+    XEN_SYSCTL_PHYSCAP_shadow=16,
 )
 
 
