@@ -39,7 +39,6 @@ class Vm:
     disks: set[int] = field(default_factory=set)
     nics: set[int] = field(default_factory=set)
     operation: asyncio.Lock = field(default_factory=asyncio.Lock)  # starts, restarts, deletion
-    editing: asyncio.Lock = field(default_factory=asyncio.Lock)  # read-modify-write of stored lists
     hooking: asyncio.Lock = field(default_factory=asyncio.Lock)  # soft hooks, one after another
     events: "deque[tuple[Event, asyncio.Future[None] | None]]" = field(default_factory=deque)
     is_draining: bool = False

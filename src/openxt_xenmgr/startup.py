@@ -37,6 +37,7 @@ from openxt_xenmgr.vm.edits import Editor
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.memory import HostMemory
 from openxt_xenmgr.vm.monitor import Monitors
+from openxt_xenmgr.vm.outside import Outside
 from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.reactions import Reactor
 from openxt_xenmgr.vm.recovery import Recovery
@@ -138,6 +139,7 @@ async def serve(lifetime: Lifetime, world: World) -> None:
     await world.nodes.prepare_host()
     await inject_services(world)
     await set_default_backend(world)
+    await Outside(world).follow()
     await find_vms(world, work, recovery)
     work.publisher.lay_out(faces(work))
     world.bus.serve(tree)

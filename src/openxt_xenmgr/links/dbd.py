@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The database daemon, in our words.
 
-Everything asked of it can be asked twice with the same outcome, so while it is absent, or went away before
-it answered, the question is put again.
+Everything asked of it but a commit can be asked twice with the same outcome, so while it is absent, or went
+away before it answered, the question is put again.
 """
 
 import asyncio
 import json
 from collections.abc import Sequence
-from typing import Any
+from enum import Enum
+from typing import Any, TypeAlias
 
-from openxt_core.errors import RemoteError, Unavailable
+from openxt_core.errors import Conflict, RemoteError, Unavailable
 from openxt_core.ids import DBD_NAME
 from openxt_core.spec import Caller, Value
 
@@ -18,6 +19,27 @@ TIMEOUT_S = 25.0
 # A daemon that is being restarted is back within tenths of a second; five tries a second apart are
 # what the original's clients made.
 PAUSES_S = (0.05, 0.1, 0.25, 0.6, 1.0, 1.0, 1.0, 1.0)
+
+
+TRANSACTIONS = f"{DBD_NAME}.transactions"
+
+Operation: TypeAlias = tuple[str, str, str]
+"""write, inject or rm; a path; the value."""
+
+
+class Outcome(Enum):
+    """What became of a commit."""
+
+    DONE = "done"
+    CONFLICT = "something was changed meanwhile: nothing was done"
+    UNKNOWN = "the daemon went away: it was done or not"
+
+
+def replacing_list(path: str, items: Sequence[str]) -> Operation:
+    """Replace a stored list; an empty one is no node at all."""
+    if not items:
+        return "rm", path, ""
+    return "inject", path, json.dumps({str(at): item for at, item in enumerate(items)})
 
 
 class DbClient:
@@ -60,30 +82,47 @@ class DbClient:
         """Replace the whole subtree at `path`."""
         await self._ask("inject", "ss", path, json.dumps(tree))
 
-    async def write_list(self, path: str, items: Sequence[str]) -> None:
-        """Replace a stored list; an empty one is no node at all."""
-        if items:
-            await self.inject(path, {str(at): item for at, item in enumerate(items)})
-        else:
-            await self.rm(path)
+    async def snapshot_text(self, path: str) -> tuple[int, str]:
+        """The subtree at `path` as JSON text, and the revision at which it was that."""
+        revision, text = await self._ask("snapshot", "s", path, interface=TRANSACTIONS)
+        return int(revision), str(text)
 
-    async def _ask(self, member: str, signature: str, *body: Value) -> Sequence[Value]:
+    async def commit(self, path: str, revision: int, operations: Sequence[Operation]) -> Outcome:
+        """Carry out all operations, if `path` and all below are as they were at the revision."""
+        body = ([(path, revision)], operations)
+        try:
+            await self._call("commit", "a(st)a(sss)", body, TRANSACTIONS)
+        except Unavailable:
+            return Outcome.UNKNOWN
+        except RemoteError as error:
+            if error.is_absent:
+                return Outcome.UNKNOWN
+            if error.name == Conflict.dbus_name:
+                return Outcome.CONFLICT
+            raise
+        return Outcome.DONE
+
+    async def _ask(
+        self, member: str, signature: str, *body: Value, interface: str = DBD_NAME
+    ) -> Sequence[Value]:
         for pause_s in PAUSES_S:
             try:
-                return await self._call(member, signature, body)
+                return await self._call(member, signature, body, interface)
             except RemoteError as error:
                 if not error.is_absent:
                     raise
             await asyncio.sleep(pause_s)
         try:
-            return await self._call(member, signature, body)
+            return await self._call(member, signature, body, interface)
         except RemoteError as error:
             if error.is_absent:
                 raise Unavailable(f"the database daemon {DBD_NAME} does not answer: {error}") from error
             raise
 
-    async def _call(self, member: str, signature: str, body: Sequence[Value]) -> Sequence[Value]:
-        return await self._caller.call(DBD_NAME, "/", DBD_NAME, member, signature, body, timeout_s=TIMEOUT_S)
+    async def _call(
+        self, member: str, signature: str, body: Sequence[Value], interface: str
+    ) -> Sequence[Value]:
+        return await self._caller.call(DBD_NAME, "/", interface, member, signature, body, timeout_s=TIMEOUT_S)
 
 
 def decode(text: str) -> Any:

@@ -2,9 +2,9 @@
 """Faces of a VM's disks and network cards: `/vm/<uuid>/disk/<id>` and `/vm/<uuid>/nic/<id>`."""
 
 import re
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
-from typing import Any
+from typing import Any, TypeAlias
 
 from openxt_api.vm_disk import Vmdisk
 from openxt_api.vm_nic import Vmnic
@@ -20,7 +20,11 @@ from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import devices
 from openxt_xenmgr.vm.devices import DiskEntry, NicEntry
 from openxt_xenmgr.vm.edits import set_nic_network
+from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.tree import Tree
 from openxt_xenmgr.world import World
+
+Find: TypeAlias = Callable[[Vm, int, Tree], DiskEntry | NicEntry]
 
 DISK_ROWS = by_name(disk_rows.ROWS)
 NIC_ROWS = by_name(nic_rows.ROWS)
@@ -38,16 +42,21 @@ async def read_all(rows: Mapping[str, Row[Any]], entry: DiskEntry | NicEntry) ->
     return {name: await read_row(row, entry) for name, row in rows.items()}
 
 
-async def write_row(row: Row[Any], entry: DiskEntry | NicEntry, key: str, world: World, value: Value) -> None:
-    """`key` is the entry's place in the VM's tree."""
+async def write_row(row: Row[Any], find: Find, vm: Vm, id: int, world: World, value: Value) -> None:
+    """Write a property of the entry that `find` finds."""
     if isinstance(row, Live):
         assert row.write is not None
-        done = row.write(entry, value)
+        done = row.write(find(vm, id, await world.store.tree(vm)), value)
         if isawaitable(done):
             await done
         return
-    changes = [Change(f"{key}/{change.key}", change.value) for change in changes_for(row, value)]
-    await world.store.change(entry.vm, changes)
+    wanted = changes_for(row, value)
+
+    def decide(config: VmConfig) -> tuple[list[Change], None]:
+        key = find(vm, id, config.tree).key
+        return [Change(f"{key}/{change.key}", change.value) for change in wanted], None
+
+    await world.store.edit(vm, decide)
 
 
 async def tell(work: Work, call: Call, spec: Interface, rows: Mapping[str, Row[Any]], name: str) -> None:
@@ -78,9 +87,7 @@ class DiskObject(Vmdisk):
         row = needed_row(DISK_ROWS, self.SPEC, name, writing=True)
         if name == "phys-path" and ":" in value:
             raise BadRequest(f"phys-path cannot be {value[:60]!r}: no ':' is allowed in it")
-        async with self._vm.editing:
-            key = devices.disk_key(self._id)
-            await write_row(row, await self._entry(), key, self._work.world, value)
+        await write_row(row, devices.disk_in, self._vm, self._id, self._work.world, value)
         await tell(self._work, self.call, self.SPEC, DISK_ROWS, name)
 
     async def get_all(self) -> dict[str, Value]:
@@ -121,12 +128,10 @@ class NicObject(Vmnic):
     async def set_property(self, name: str, value: Value) -> None:
         row = needed_row(NIC_ROWS, self.SPEC, name, writing=True)
         _check(name, value)
-        async with self._vm.editing:
-            entry = await self._entry()
-            if name == nic_rows.NETWORK:
-                await set_nic_network(self._work.world, self._vm, self._id, value)
-            else:
-                await write_row(row, entry, devices.nic_key(self._id), self._work.world, value)
+        if name == nic_rows.NETWORK:
+            await set_nic_network(self._work.world, self._vm, self._id, value)
+        else:
+            await write_row(row, devices.nic_in, self._vm, self._id, self._work.world, value)
         await tell(self._work, self.call, self.SPEC, NIC_ROWS, name)
 
     async def get_all(self) -> dict[str, Value]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The disk and nic lists of a VM: add, change, remove entries, under the VM's editing lock."""
+"""The disk and nic lists of a VM: add, change, remove entries, each in one transaction."""
 
 import contextlib
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from openxt_core.places import Places
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.deletion import image_files
-from openxt_xenmgr.vm.model import DEFAULT_NETWORK, Disk, Nic, disks_of, free_device, next_id
+from openxt_xenmgr.vm.model import DEFAULT_NETWORK, Disk, Nic, VmConfig, disks_of, free_device, next_id
 from openxt_xenmgr.vm.tree import Tree, numbered, subtree
 from openxt_xenmgr.world import World
 
@@ -25,8 +25,9 @@ def nic_key(nic: int) -> str:
 
 async def add_disk(world: World, vm: Vm) -> int:
     """A new entry without an image; its number."""
-    async with vm.editing:
-        disks = disks_of(await world.store.tree(vm))
+
+    def decide(config: VmConfig) -> tuple[list[Change], int]:
+        disks = disks_of(config.tree)
         id = next_id(disk.id for disk in disks)
         fields = {
             "path": "",
@@ -36,18 +37,23 @@ async def add_disk(world: World, vm: Vm) -> int:
             "devtype": "disk",
             "shared": "false",
         }
-        await world.store.change(vm, _changes(disk_key(id), fields))
+        return _changes(disk_key(id), fields), id
+
+    id = await world.store.edit(vm, decide)
+    assert id is not None  # an entry that was not there differs
     vm.disks.add(id)
     return id
 
 
 async def add_nic(world: World, vm: Vm) -> int:
     """A new network card on the default network; its number."""
-    async with vm.editing:
-        tree = await world.store.tree(vm)
-        id = next_id(used for used, _ in numbered(tree, "config/nic"))
-        fields = {"id": str(id), "network": DEFAULT_NETWORK}
-        await world.store.change(vm, _changes(nic_key(id), fields))
+
+    def decide(config: VmConfig) -> tuple[list[Change], int]:
+        id = next_id(used for used, _ in numbered(config.tree, "config/nic"))
+        return _changes(nic_key(id), {"id": str(id), "network": DEFAULT_NETWORK}), id
+
+    id = await world.store.edit(vm, decide)
+    assert id is not None  # as above
     vm.nics.add(id)
     return id
 
@@ -65,6 +71,10 @@ class DiskEntry:
     tree: Tree  # of the entry
 
     @property
+    def key(self) -> str:
+        return disk_key(self.id)
+
+    @property
     def disk(self) -> Disk:
         return Disk.of(self.id, self.tree)
 
@@ -76,40 +86,60 @@ class NicEntry:
     tree: Tree
 
     @property
+    def key(self) -> str:
+        return nic_key(self.id)
+
+    @property
     def nic(self) -> Nic:
         return Nic.of(self.id, self.tree)
 
 
 async def find_disk(world: World, vm: Vm, id: int) -> DiskEntry:
     """Raises NoSuchDisk (206)."""
-    tree = subtree(await world.store.tree(vm), disk_key(id))
-    if not tree:
+    return disk_in(vm, id, await world.store.tree(vm))
+
+
+def disk_in(vm: Vm, id: int, tree: Tree) -> DiskEntry:
+    """Raises NoSuchDisk (206)."""
+    entry = subtree(tree, disk_key(id))
+    if not entry:
         raise NoSuchDisk(f"VM {vm.uuid} has no disk {id}")
-    return DiskEntry(vm, id, tree)
+    return DiskEntry(vm, id, entry)
 
 
 async def find_nic(world: World, vm: Vm, id: int) -> NicEntry:
     """Raises NoSuchNic (222)."""
-    tree = subtree(await world.store.tree(vm), nic_key(id))
-    if not tree:
+    return nic_in(vm, id, await world.store.tree(vm))
+
+
+def nic_in(vm: Vm, id: int, tree: Tree) -> NicEntry:
+    """Raises NoSuchNic (222)."""
+    entry = subtree(tree, nic_key(id))
+    if not entry:
         raise NoSuchNic(f"VM {vm.uuid} has no network card {id}")
-    return NicEntry(vm, id, tree)
+    return NicEntry(vm, id, entry)
 
 
 async def attach(world: World, vm: Vm, id: int, path: str, type: str) -> None:
     """Put an image or device behind a disk, writable."""
-    async with vm.editing:
-        await find_disk(world, vm, id)
+
+    def decide(config: VmConfig) -> tuple[list[Change], None]:
+        disk_in(vm, id, config.tree)
         fields = {"path": path, "type": type, "mode": "w", "devtype": "disk"}
-        await world.store.change(vm, _changes(disk_key(id), fields))
+        return _changes(disk_key(id), fields), None
+
+    await world.store.edit(vm, decide)
 
 
 async def remove_disk(world: World, vm: Vm, id: int) -> None:
     """Remove the entry, and its vhd image unless it is shared or another disk has it too."""
-    async with vm.editing:
-        disk = (await find_disk(world, vm, id)).disk
-        await world.store.change(vm, (Change(disk_key(id), None),))
-        vm.disks.discard(id)
+
+    def decide(config: VmConfig) -> tuple[list[Change], Disk]:
+        return [Change(disk_key(id), None)], disk_in(vm, id, config.tree).disk
+
+    disk = await world.store.edit(vm, decide)
+    assert disk is not None  # what was there is to be removed
+    vm.disks.discard(id)
     if disk.type == "vhd" and disk.path and not disk.shared and not await _is_used(world, disk.path):
         _unlink(world.places, disk.path)
 
@@ -127,7 +157,9 @@ def _unlink(places: Places, path: str) -> None:
 
 
 async def remove_nic(world: World, vm: Vm, id: int) -> None:
-    async with vm.editing:
-        await find_nic(world, vm, id)
-        await world.store.change(vm, (Change(nic_key(id), None),))
-        vm.nics.discard(id)
+    def decide(config: VmConfig) -> tuple[list[Change], None]:
+        nic_in(vm, id, config.tree)
+        return [Change(nic_key(id), None)], None
+
+    await world.store.edit(vm, decide)
+    vm.nics.discard(id)

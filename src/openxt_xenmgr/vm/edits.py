@@ -22,6 +22,7 @@ from openxt_xenmgr.properties.table import Change, Effect, Joined, Stored, chang
 from openxt_xenmgr.properties.vm import HDX, STORED_BY_NAME
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.creation import slots_of_user_vms
+from openxt_xenmgr.vm.devices import nic_in
 from openxt_xenmgr.vm.model import Nic, VmConfig, nics_of
 from openxt_xenmgr.vm.slots import swapped
 from openxt_xenmgr.vm.states import AT_REST
@@ -151,17 +152,29 @@ def first_nic(config: VmConfig, *, wireless: bool) -> Nic | None:
 
 async def set_first_network(world: World, vm: Vm, network: str, *, wireless: bool) -> None:
     """Change the network of the first such nic; nothing happens without one."""
-    async with vm.editing:
-        nic = first_nic(await world.store.config(vm), wireless=wireless)
-        if nic is not None:
-            await set_nic_network(world, vm, nic.id, network)
+
+    def decide(config: VmConfig) -> tuple[list[Change], None]:
+        nic = first_nic(config, wireless=wireless)
+        return [] if nic is None else _network_changes(vm, nic.id, network), None
+
+    await world.store.edit(vm, decide)
 
 
 async def set_nic_network(world: World, vm: Vm, nic: int, network: str) -> None:
-    """Store the network of a nic.  A running VM keeps the old one: switching it is not built yet."""
+    """Store the network of a nic.  Raises NoSuchNic (222)."""
+
+    def decide(config: VmConfig) -> tuple[list[Change], None]:
+        nic_in(vm, nic, config.tree)
+        return _network_changes(vm, nic, network), None
+
+    await world.store.edit(vm, decide)
+
+
+def _network_changes(vm: Vm, nic: int, network: str) -> list[Change]:
+    """A running VM keeps the old one: switching it is not built yet."""
     if vm.state not in AT_REST:
         raise NotSupported("switching the network of a running VM is not built yet")
-    await world.store.change(vm, (Change(f"config/nic/{nic}/network", network),))
+    return [Change(f"config/nic/{nic}/network", network)]
 
 
 def portica_status(config: VmConfig, seamless: bool) -> int:

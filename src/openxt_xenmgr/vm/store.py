@@ -1,25 +1,35 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A VM's configuration in the database: read it whole, write only what changed, then announce it.
 
-dbd tells nobody of changes, so nothing is remembered that could be out of date: each operation starts with
-one dump.  What a dump decodes to is kept with its text, and used again when the next dump is the same text.
+Each operation starts with one dump; what it decodes to is kept with its text, and used again when the next
+dump is the same text.  A change is one transaction on the VM's whole tree: who decides on what was read, and
+comes second, reads and decides again.  So nobody's change is lost, whoever else edits the database.
 """
 
+import asyncio
+import random
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-from openxt_core.errors import BadRequest
+from openxt_core.errors import BadRequest, Unavailable
 from openxt_core.spec import Value
 from openxt_xenmgr.announce import Announcer
-from openxt_xenmgr.links.dbd import DbClient, decode
+from openxt_xenmgr.links.dbd import DbClient, Operation, Outcome, decode, replacing_list
 from openxt_xenmgr.properties.table import Change, Stored, value_in
+from openxt_xenmgr.properties.vm import STORED
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.model import VmConfig, disks_of, nics_of
 from openxt_xenmgr.vm.tree import Tree, items, leaf_text, maybe_text, node, parts
 
 MAX_RECENT = 64
+MAX_ATTEMPTS = 100
+PAUSE_S = 0.01
+
+T = TypeVar("T")
+Decide: TypeAlias = Callable[[VmConfig], tuple[Iterable[Change], T]]
+"""What to change of a VM, and what to tell whoever wanted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +50,9 @@ class VmStore:
 
     async def dump(self, vm: Vm) -> Dump:
         """The VM's whole tree as it is now."""
-        text = await self.db.dump_text(vm.db)
+        return self._dump(vm, await self.db.dump_text(vm.db))
+
+    def _dump(self, vm: Vm, text: str) -> Dump:
         known = self._recent.get(vm.uuid)
         if known is not None and known.text == text:
             return known
@@ -72,27 +84,35 @@ class VmStore:
     async def change(
         self, vm: Vm, changes: Iterable[Change], *, always: bool = False, quiet: bool = False
     ) -> bool:
-        """Carry out changes; True when anything was written.
+        """Carry out changes; True when anything was written."""
+        wanted = tuple(changes)
+        return await self.edit(vm, lambda _: (wanted, True), always=always, quiet=quiet) is not None
 
-        What is stored already is not written again, unless `always`; what was written is announced,
-        unless `quiet`.
+    async def edit(self, vm: Vm, decide: Decide[T], *, always: bool = False, quiet: bool = False) -> T | None:
+        """Carry out the changes that are decided on the VM as it is; all at once, or none.
+
+        `decide` may be asked again, and raises what speaks against the changes.  What is stored already is
+        not written again, unless `always`; what was written is announced, unless `quiet`.  Returns what was
+        decided beside the changes; None if there was nothing to write.
         """
-        before = await self.config(vm)
-        due = [change for change in changes if always or differs(before.tree, change)]
-        for change in due:
-            await self._write(vm, change)
-        if due:
-            await self._announce(vm, before, quiet)
-        return bool(due)
-
-    async def _write(self, vm: Vm, change: Change) -> None:
-        path = f"{vm.db}/{change.key}"
-        if change.value is None:
-            await self.db.rm(path)
-        elif isinstance(change.value, str):
-            await self.db.write(path, change.value)
-        else:
-            await self.db.write_list(path, change.value)
+        unanswered: tuple[Sequence[Change], VmConfig, T] | None = None
+        for attempt in range(MAX_ATTEMPTS):
+            revision, text = await self.db.snapshot_text(vm.db)
+            now = self._dump(vm, text).config
+            if unanswered is not None and not any(differs(now.tree, change) for change in unanswered[0]):
+                await self._announce(vm, unanswered[1], quiet)
+                return unanswered[2]
+            changes, result = decide(now)
+            due = [change for change in changes if always or differs(now.tree, change)]
+            if not due:
+                return None
+            outcome = await self.db.commit(vm.db, revision, [_operation(vm, change) for change in due])
+            if outcome is Outcome.DONE:
+                await self._announce(vm, now, quiet)
+                return result
+            unanswered = (due, now, result) if outcome is Outcome.UNKNOWN else None
+            await asyncio.sleep(random.uniform(0, PAUSE_S * min(attempt, 10)))  # noqa: S311  (a pause)
+        raise Unavailable(f"VM {vm.uuid} could not be changed: others do so all the time")
 
     async def _announce(self, vm: Vm, before: VmConfig, quiet: bool) -> None:
         after = await self.config(vm)
@@ -100,6 +120,40 @@ class VmStore:
             self._announcer.vm_config_changed(vm.uuid)
         changed = {name: value for name, value in after.values.items() if before.values[name] != value}
         self._announcer.vm_properties(vm.uuid, changed)
+
+    async def announce_outside(self, vm: Vm, keys: Sequence[str]) -> None:
+        """Somebody else changed these keys, or something above them: tell what is different now."""
+        known = self._recent.get(vm.uuid)
+        after = await self.config(vm)
+        if known is not None:
+            changed = {
+                name: value for name, value in after.values.items() if known.config.values[name] != value
+            }
+            is_other = known.config.tree != after.tree
+        else:
+            changed = {row.name: after.values[row.name] for row in STORED if _is_at(row.key, keys)}
+            is_other = True
+        if is_other:
+            self._announcer.vm_config_changed(vm.uuid)
+        if "name" in changed:
+            self._announcer.vm_name_changed(vm.uuid)
+        self._announcer.vm_properties(vm.uuid, changed)
+
+
+def _is_at(key: str, changed: Sequence[str]) -> bool:
+    """Whether a key is one of these, or below or above it."""
+    return any(
+        not one or key == one or key.startswith(f"{one}/") or one.startswith(f"{key}/") for one in changed
+    )
+
+
+def _operation(vm: Vm, change: Change) -> Operation:
+    path = f"{vm.db}/{change.key}"
+    if change.value is None:
+        return "rm", path, ""
+    return (
+        ("write", path, change.value) if isinstance(change.value, str) else replacing_list(path, change.value)
+    )
 
 
 def learn_lists(vm: Vm, tree: Tree) -> None:
