@@ -20,22 +20,26 @@ async def test_two_clients_and_an_editor_of_the_database_lose_nothing() -> None:
     async with desk() as it:
         path = await it.create()
         one, two, editor = [await Bus.connect(it.house.layout.bus_address) for _ in range(3)]
+        before = await _rules(it, path)
         async with asyncio.TaskGroup() as group:
             counts = [group.create_task(_grow(bus, path, first)) for bus, first in ((one, 1000), (two, 2000))]
             edits = group.create_task(_edit(editor, it, path))
         disks = [id for count in counts for id in count.result()]
         tree = json.loads(await it.db("dump", f"/vm/{it.uuid(path)}"))
-        ports = {f"myself -> 0:{first + n}" for first in (1000, 2000) for n in range(ROUNDS)}
-        assert set(tree["v4v-firewall-rules"].values()) == ports | {
-            f"myself -> 0:{3000 + n}" for n in range(ROUNDS)
-        }
-        devices = {entry["device"] for entry in tree["config"]["pci"].values()}
-        assert devices == {str(first + n) for first in (1000, 2000) for n in range(ROUNDS)}
+        added = [f"myself -> 0:{first + n}" for first in (1000, 2000, 3000) for n in range(ROUNDS)]
+        assert sorted(tree["v4v-firewall-rules"].values()) == sorted([*before, *added])
+        devices = {int(entry["device"], 16) for entry in tree["config"]["pci"].values()}
+        assert devices == {first + n for first in (1000, 2000) for n in range(ROUNDS)}
         assert len(set(disks)) == 2 * ROUNDS // 3
         assert {str(id) for id in disks} <= set(tree["config"]["disk"])
         assert edits.result() >= 0
         for bus in (one, two, editor):
             bus.close()
+
+
+async def _rules(it: Desk, path: str) -> list[str]:
+    stored = json.loads(await it.db("dump", f"/vm/{it.uuid(path)}/v4v-firewall-rules"))
+    return list(stored.values()) if stored else []
 
 
 async def _grow(bus: Bus, path: str, first: int) -> list[int]:
