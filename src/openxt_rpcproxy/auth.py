@@ -12,6 +12,7 @@ MAX_LINE = 128  # bytes, line end included
 MAX_LINES = 32
 
 _MECHANISMS = ("ANONYMOUS", "EXTERNAL")
+_OF_DOM0 = (*_MECHANISMS, "DOMID")  # another proxy in domain 0 names its client; it stays domain 0 to us
 
 
 class AuthError(Exception):
@@ -29,9 +30,11 @@ class _State(enum.Enum):
 class ClientAuth:
     """The server's side towards the client.  Feed it bytes; it gives answers."""
 
-    def __init__(self, uuid: str = "") -> None:
+    def __init__(self, uuid: str = "", *, is_dom0: bool = False) -> None:
         """`uuid`: told to the client as DATA before OK when not empty."""
         self._uuid = uuid
+        self._mechanisms = _OF_DOM0 if is_dom0 else _MECHANISMS
+        self._guid = ""  # the bus's, once it accepted us; stays when the client begins anew
         self._state = _State.NUL
         self._buffer = bytearray()
         self._lines = 0
@@ -70,9 +73,13 @@ class ClientAuth:
         """The bus took our own authentication; tell the client."""
         assert self._pending
         self._pending = False
+        self._guid = guid
+        return self._accepted()
+
+    def _accepted(self) -> bytes:
         self._state = _State.ACCEPTED
         told = f"DATA {self._uuid}\r\n" if self._uuid else ""
-        return f"{told}OK {guid}\r\n".encode()
+        return f"{told}OK {self._guid}\r\n".encode()
 
     def _next_line(self) -> str | None:
         if self._state is _State.NUL:
@@ -102,9 +109,8 @@ class ClientAuth:
         if word == "AUTH" and self._state is _State.AUTH:
             return self._auth(argument)
         if word == "DATA" and self._state is _State.DATA:
-            self._pending = True
-            return b""
-        if word in ("CANCEL", "ERROR") and self._state is not _State.ACCEPTED:
+            return self._identified()
+        if word in ("CANCEL", "ERROR"):
             return self._rejected()
         if word == "BEGIN":
             if self._state is not _State.ACCEPTED:
@@ -116,17 +122,23 @@ class ClientAuth:
 
     def _auth(self, argument: str) -> bytes:
         mechanism, _, initial = argument.partition(" ")
-        if mechanism not in _MECHANISMS:
+        if mechanism not in self._mechanisms:
             return self._rejected()
         if mechanism == "EXTERNAL" and not initial:
             self._state = _State.DATA
             return b"DATA\r\n"
+        return self._identified()
+
+    def _identified(self) -> bytes:
+        """Who the client says it is does not matter; that the bus takes us does."""
+        if self._guid:
+            return self._accepted()
         self._pending = True
         return b""
 
     def _rejected(self) -> bytes:
         self._state = _State.AUTH
-        return f"REJECTED {' '.join(_MECHANISMS)}\r\n".encode()
+        return f"REJECTED {' '.join(self._mechanisms)}\r\n".encode()
 
 
 class BusAuth:
@@ -145,6 +157,6 @@ class BusAuth:
         word, _, argument = line.partition(" ")
         if word == "OK":
             return b"BEGIN\r\n", argument
-        if word == "REJECTED" and self._tries:
+        if word in ("REJECTED", "ERROR") and self._tries:
             return self._tries.pop(0), None
         raise AuthError(f"the bus answered {line[:80]!r}")

@@ -20,7 +20,7 @@ def facts_of(message: bytes, header: Header, direction: Direction, source: Sourc
     if texts:
         known["arg0"] = texts[0]
     is_named = property_call and header.interface == PROPERTIES and header.signature.startswith("s")
-    if is_named and len(texts) == 2 and header.member != "GetAll":
+    if is_named and header.member != "GetAll" and texts[1:] not in ([], [""]):
         known["property"] = texts[1]
     return Facts(direction, kind, source, known, property_call, texts[0] if is_named and texts else "")
 

@@ -119,7 +119,8 @@ class Server:
                 self.names.pop(name, None)
 
     def _client_auth(self, source: Source) -> ClientAuth:
-        return ClientAuth((source.uuid or "") if self._settings.tell_uuid else "")
+        uuid = (source.uuid or "") if self._settings.tell_uuid else ""
+        return ClientAuth(uuid, is_dom0=source.domid == DOM0)
 
     def domid_of(self, name: str) -> Domid:
         """Which domain is behind a unique name of the bus.  Raises Refused when none of ours is."""

@@ -28,6 +28,7 @@ def facts(member: str, signature: str, *body: Any, interface: str = PROPERTIES) 
         (facts("Get", "ss", "a.K", "memory"), "a.K", {"property": "memory", "arg0": "a.K"}),
         (facts("Get", "ss", "abc", "vcpus"), "abc", {"property": "vcpus", "arg0": "abc"}),
         (facts("Get", "s", "a.K"), "a.K", {"arg0": "a.K"}),
+        (facts("Get", "ss", "a.K", ""), "a.K", {"arg0": "a.K"}),
         (facts("Get", "u", 5), "", {}),
         (facts("GetAll", "s", "a.K"), "a.K", {"arg0": "a.K"}),
         (facts("Get", "ss", "a.K", "memory", interface=""), "", {"arg0": "a.K"}),

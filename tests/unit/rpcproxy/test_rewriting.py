@@ -105,6 +105,46 @@ def test_an_owner_is_replaced_only_in_an_answer_of_its_shape() -> None:
     assert decode(with_owner(encode(other), "a.b")).body == [1]
 
 
+def number(order: str, value: int) -> bytes:
+    return struct.pack(order + "I", value)
+
+
+def text(order: str, value: str) -> bytes:
+    return number(order, len(value)) + value.encode() + b"\0"
+
+
+def whole(order: str, kind: int, flags: int, fields: list[tuple[int, bytes, bytes]], body: bytes) -> bytes:
+    """A message as a client of that byte order writes it."""
+    packed = b""
+    for code, type_, raw in fields:
+        packed += b"\0" * (-len(packed) % 8) + bytes([code, 1]) + type_ + b"\0" + raw
+    mark = b"l" if order == "<" else b"B"
+    head = struct.pack(order + "cBBBIII", mark, kind, flags, 1, len(body), 77, len(packed))
+    return head + packed + b"\0" * (-len(packed) % 8) + body
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_each_rewriting_reads_either_byte_order_and_keeps_the_rest(order: str) -> None:
+    mine = (200, b"s", text(order, "kept"))
+    path, member = (1, b"o", text(order, "/x")), (3, b"s", text(order, "ReleaseName"))
+    to_bus, to_other = (6, b"s", text(order, BUS_NAME)), (6, b"s", text(order, ":1.5"))
+    of_text, of_number = (8, b"g", b"\1s\0"), (8, b"g", b"\1u\0")
+    release = whole(order, 1, 6, [path, member, to_bus, mine, of_text], text(order, "guest"))
+    call = whole(order, 1, 2, [path, member, to_other, mine, of_number], number(order, 0x01020304))
+    answer = whole(order, 2, 1, [(5, b"u", number(order, 9)), mine, of_text], text(order, ":1.3"))
+    for before, after, body, flags in (
+        (release, with_own_name(release, NAME), [NAME], 6),
+        (call, with_destination(call, "a.b"), [0x01020304], 2),
+        (answer, with_owner(answer, "a.b"), ["a.b"], 1),
+    ):
+        assert scan(before).order == order
+        found = decode(after)
+        assert (found.serial, found.flags, found.body) == (77, flags, body)
+        assert found.fields[200] == Variant("s", "kept")
+    assert decode(with_destination(call, "a.b")).fields[DESTINATION] == "a.b"
+    assert decode(with_owner(answer, "a.b")).fields[5] == 9
+
+
 @given(st.binary(max_size=200), st.integers(0, 400), st.booleans())
 def test_damaged_messages_are_refused_or_rewritten_and_never_anything_else(
     noise: bytes, at: int, big: bool
