@@ -7,9 +7,13 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
 
+#define XC_WANT_COMPAT_MAP_FOREIGN_API 1 /* one page of a guest is mapped: no second library for that */
 #include <xenctrl.h>
 #include <xenguest.h>
+#include <xen/hvm/hvm_info_table.h>
 #include <xen/hvm/params.h>
 
 /*
@@ -63,4 +67,49 @@ static const char *openxt_messages(void)
 static unsigned long openxt_p2m(struct xc_dom_image *image, unsigned long pfn)
 {
     return xc_dom_p2m(image, pfn);
+}
+
+/*
+ * What hvmloader reads of its processors, in a page that the builder has begun.  The bytes of the table add up
+ * to 0 modulo 256.
+ */
+static int openxt_hvm_info(xc_interface *xch, uint32_t domid, bool apic, unsigned vcpus)
+{
+    struct hvm_info_table *info;
+    uint8_t sum = 0;
+    uint8_t *page = xc_map_foreign_range(xch, domid, XC_PAGE_SIZE, PROT_READ | PROT_WRITE, HVM_INFO_PFN);
+
+    if (page == NULL)
+        return -1;
+    info = (struct hvm_info_table *)(page + HVM_INFO_OFFSET);
+    info->apic_mode = apic;
+    info->nr_vcpus = vcpus;
+    for (unsigned i = 0; i < sizeof(info->vcpu_online); i++)
+        info->vcpu_online[i] = 0;
+    for (unsigned vcpu = 0; vcpu < vcpus && vcpu < HVM_MAX_VCPUS; vcpu++)
+        info->vcpu_online[vcpu / 8] |= 1 << vcpu % 8;
+    info->checksum = 0;
+    for (unsigned i = 0; i < info->length && i < XC_PAGE_SIZE - HVM_INFO_OFFSET; i++)
+        sum += ((uint8_t *)info)[i];
+    info->checksum = -sum;
+    return munmap(page, XC_PAGE_SIZE);
+}
+
+/* Let a vcpu run on the listed processors only.  The library's map has as many bits as the host has of them. */
+static int openxt_set_affinity(xc_interface *xch, uint32_t domid, int vcpu, const uint32_t *pcpus, unsigned count)
+{
+    int size = xc_get_cpumap_size(xch), failed;
+    uint8_t *map;
+
+    if (size <= 0)
+        return -1;
+    map = calloc(1, size);
+    if (map == NULL)
+        return -1;
+    for (unsigned i = 0; i < count; i++)
+        if (pcpus[i] / 8 < (unsigned)size)
+            map[pcpus[i] / 8] |= 1 << pcpus[i] % 8;
+    failed = xc_vcpu_setaffinity(xch, domid, vcpu, map, NULL, XEN_VCPUAFFINITY_HARD);
+    free(map);
+    return failed;
 }

@@ -46,6 +46,7 @@ DOM0_PACKAGES = (
     "procps",
     "python3",
     "python3-pyxs",
+    "qemu-system-xen",  # device model of HVM guests
     "strace",
     "systemd",  # busctl
     "xen-utils-4.17",

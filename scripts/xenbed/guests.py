@@ -20,10 +20,14 @@ FLAGS = (
     *("-Wl,--build-id=none", "-Wl,-z,noseparate-code", "-Wl,-z,norelro"),
 )
 
+PLAIN = ("-m32", "-march=i686")  # 32 bits, without paging
+AS_DISK = (f"-Wl,-T,{SOURCES / 'tiny' / 'disk.ld'}", "-Wl,--oformat=binary")
+
 #            file         own flags                                                       own sources
 TINY = (
     ("tiny-pv", ("-m64", "-mno-red-zone", "-Wl,-Ttext-segment=0x200000"), ("entry_pv.S", "boot_pv.c")),
-    ("tiny-pvh", ("-m32", "-march=i686", "-Wl,-Ttext-segment=0x100000"), ("entry_pvh.S", "boot_pvh.c")),
+    ("tiny-pvh", (*PLAIN, "-Wl,-Ttext-segment=0x100000"), ("entry_pvh.S", "boot_pvh.c", "container.c")),
+    ("tiny-hvm.img", (*PLAIN, *AS_DISK), ("entry_hvm.S", "boot_hvm.c", "container.c")),
 )
 SHARED = ("life.c", "rings.c")
 

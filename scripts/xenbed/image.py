@@ -29,7 +29,7 @@ STAGE1_FOLDERS = ("bin", "dev", "proc", "sys", "mnt")
 DOM0_FOLDERS = ("openxt", "bed", "guest", "var/lib/xen", "var/lib/xenstored")  # mount points, but for guest
 SITE_PACKAGES = "usr/local/lib/python3.11/dist-packages"  # where Debian's python3 looks by itself
 PROJECT_PATH_FILE = "openxt.pth"  # … and this makes it look into the payload, too
-IMAGE_SIZE = "768M"  # sparse
+IMAGE_SIZE = "1G"  # sparse
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,15 @@ from openxt_sim.peers import Peer
 from openxt_sim.requests import handle
 from openxt_sim.store import Quotas, Store
 from openxt_sim.tree import Failure
-from openxt_xen.hypervisor import DomainSpec, ImageSpec, Rings, ShutdownReason, XenError
+from openxt_xen.hypervisor import (
+    DomainSpec,
+    HvmBuilt,
+    HvmImageSpec,
+    ImageSpec,
+    Rings,
+    ShutdownReason,
+    XenError,
+)
 from openxt_xen.xenstore.wire import Packet, to_text
 
 
@@ -89,6 +97,17 @@ class Host:
         kind = "pv" if pv else "pvh"
         self.guests[domid] = Guest(domid, kind, image.cmdline, behaviour, self._around(domid))
         return rings
+
+    def build_hvm(self, domid: Domid, image: HvmImageSpec) -> HvmBuilt:
+        """The firmware finds what the device model gives it to boot; here it is a guest without words."""
+        self.machine.domain("build_hvm", domid)
+        if error := refusals.of_kernel(self._world.head(image.loader)):
+            raise XenError("build_hvm", error, image.loader)
+        if self._world.head(image.firmware) is None:
+            raise XenError("build_hvm", errno.ENOENT, f"firmware {image.firmware}")
+        built = self.machine.build_hvm(domid, image)
+        self.guests[domid] = Guest(domid, "hvm", "", Behaviour(), self._around(domid))
+        return built
 
     def _around(self, domid: Domid) -> Surroundings:
         return Surroundings(

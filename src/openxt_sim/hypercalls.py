@@ -12,7 +12,15 @@ from typing import Any
 
 from openxt_core.ids import Domid, Uuid
 from openxt_sim.host import Host
-from openxt_xen.hypervisor import DomainSpec, HvmParam, ImageSpec, Kind, ShutdownReason, XenError
+from openxt_xen.hypervisor import (
+    DomainSpec,
+    HvmImageSpec,
+    HvmParam,
+    ImageSpec,
+    Kind,
+    ShutdownReason,
+    XenError,
+)
 
 Args = Mapping[str, Any]
 """As decoded from JSON: checked by the handler that takes it."""
@@ -36,6 +44,12 @@ def _cpuid(host: Host, args: Args) -> object:
     overrides = {(leaf, subleaf): masks for leaf, subleaf, masks in args["overrides"]}
     host.machine.apply_cpuid_policy(_domid(args), overrides)
     return None
+
+
+def _build_hvm(host: Host, args: Args) -> object:
+    image = dict(args["image"])
+    tables = {name: bytes.fromhex(image[name]) for name in ("acpi_table", "smbios")}
+    return asdict(host.build_hvm(_domid(args), HvmImageSpec(**image | tables)))
 
 
 CALLS: dict[str, Callable[[Host, Args], object]] = {
@@ -62,6 +76,10 @@ CALLS: dict[str, Callable[[Host, Args], object]] = {
     ),
     "get_hvm_param": lambda host, args: host.machine.get_hvm_param(_domid(args), HvmParam(args["param"])),
     "apply_cpuid_policy": _cpuid,
+    "set_affinity": lambda host, args: host.machine.set_affinity(
+        _domid(args), int(args["vcpu"]), [int(pcpu) for pcpu in args["pcpus"]]
+    ),
+    "label_number": lambda host, args: host.machine.label_number(str(args["label"])),
     "set_tsc_default": lambda host, args: host.machine.set_tsc_default(_domid(args)),
     "build_pv": lambda host, args: asdict(host.build(_domid(args), ImageSpec(**args["image"]), pv=True)),
     "build_pvh": lambda host, args: asdict(host.build(_domid(args), ImageSpec(**args["image"]), pv=False)),
@@ -69,6 +87,7 @@ CALLS: dict[str, Callable[[Host, Args], object]] = {
     "restore": lambda host, args: asdict(
         host.restore(_domid(args), args["saved"], int(args["store_port"]), int(args["console_port"]))
     ),
+    "build_hvm": _build_hvm,
     "send_trigger": lambda host, args: host.machine.send_trigger(
         _domid(args), int(args["trigger"]), int(args["vcpu"])
     ),

@@ -15,6 +15,8 @@ from openxt_sim import refusals
 from openxt_xen.hypervisor import (
     DomainInfo,
     DomainSpec,
+    HvmBuilt,
+    HvmImageSpec,
     HvmParam,
     ImageSpec,
     Kind,
@@ -33,7 +35,10 @@ DOM0_KIB = 512 * 1024
 KIB_PER_PAGE = 4
 PVH_EXTRA_KIB = 40  # pages that the builder adds: rings, start info, tables
 OVERHEAD_KIB = 1024  # about what Xen itself takes for a small domain
-SPECIAL_PFN = 0xFF000 - 8  # of a PVH domain: the frames that the builder lays out
+HVM_EXTRA_KIB = 64  # and here: rings, pages of the device model; the VGA hole holds none
+VGA_HOLE_KIB = 128
+SPECIAL_PFN = 0xFF000 - 8  # of an HVM or PVH domain: the frames that the builder lays out
+TABLES_ADDRESS = 0x200000  # of an HVM domain: behind hvmloader
 VERSION = Version(4, 17, ".0-simulated", "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_64")
 
 
@@ -48,10 +53,11 @@ class Domain:
     memory_kib: int = 0
     paging_kib: int = 0
     shutdown: ShutdownReason | None = None
-    image: ImageSpec | None = None  # None: not built
+    image: ImageSpec | HvmImageSpec | None = None  # None: not built
     ports: dict[int, Domid] = field(default_factory=dict)  # unbound: who may bind
     bound: set[int] = field(default_factory=set)
     params: dict[int, int] = field(default_factory=dict)
+    affinity: dict[int, frozenset[int]] = field(default_factory=dict)
     runs: int = 0  # how often it was started, as a stand-in for the time it used
 
     @property
@@ -259,6 +265,18 @@ class Machine:
         self.domain("apply_cpuid_policy", domid)
         _check("apply_cpuid_policy", refusals.of_cpuid(overrides))
 
+    def set_affinity(self, domid: Domid, vcpu: int, pcpus: Sequence[int]) -> None:
+        domain = self.domain("set_affinity", domid)
+        if not 0 <= vcpu < domain.vcpus:
+            raise XenError("set_affinity", errno.EINVAL)
+        if not any(0 <= pcpu < self.cpus for pcpu in pcpus):
+            raise XenError("set_affinity", errno.EINVAL)
+        domain.affinity[vcpu] = frozenset(pcpus)
+
+    def label_number(self, label: str) -> int:
+        """This host enforces no policy, as Debian's."""
+        raise XenError("label_number", errno.ENOSYS)
+
     def set_tsc_default(self, domid: Domid) -> None:
         self.domain("set_tsc_default", domid)
 
@@ -285,14 +303,21 @@ class Machine:
         if not domain.is_hvm:
             frame = 0x100000 + domain.domid * 0x10000  # machine frames: any numbers will do
             return Rings(store=frame + 1, console=frame + 2)
-        rings = Rings(store=SPECIAL_PFN + 4, console=SPECIAL_PFN + 7)
-        domain.params[HvmParam.STORE_PFN], domain.params[HvmParam.STORE_EVTCHN] = (
-            rings.store,
-            image.store_port,
-        )
-        domain.params[HvmParam.CONSOLE_PFN] = rings.console
-        domain.params[HvmParam.CONSOLE_EVTCHN] = image.console_port
-        return rings
+        return _lay_out_rings(domain, image.store_port, image.console_port)
+
+    def build_hvm(self, domid: Domid, image: HvmImageSpec) -> HvmBuilt:
+        call = "build_hvm"
+        domain = self.domain(call, domid)
+        if not domain.is_hvm:
+            raise XenError(call, errno.ENOEXEC)
+        if domain.image is not None or not 0 <= image.target_kib <= image.memory_kib:
+            raise XenError(call, errno.EINVAL)
+        self._take_memory(call, domain, image.target_kib or image.memory_kib)
+        domain.image = image
+        rings = _lay_out_rings(domain, image.store_port, image.console_port)
+        acpi = TABLES_ADDRESS if image.acpi_table else 0
+        smbios = TABLES_ADDRESS + len(image.acpi_table) if image.smbios else 0
+        return HvmBuilt(rings, acpi, len(image.acpi_table), smbios, len(image.smbios))
 
     def _take_memory(self, call: str, domain: Domain, kib: int) -> None:
         """The guest's, and what the builder adds.  EINVAL beyond its limit, ENOMEM beyond the host's."""
@@ -302,6 +327,17 @@ class Machine:
         if needed_kib > self.free_kib:
             raise XenError(call, errno.ENOMEM)
         domain.memory_kib = needed_kib
+
+
+def _lay_out_rings(domain: Domain, store_port: int, console_port: int) -> Rings:
+    rings = Rings(store=SPECIAL_PFN + 4, console=SPECIAL_PFN + 7)
+    domain.params |= {
+        HvmParam.STORE_PFN: rings.store,
+        HvmParam.STORE_EVTCHN: store_port,
+        HvmParam.CONSOLE_PFN: rings.console,
+        HvmParam.CONSOLE_EVTCHN: console_port,
+    }
+    return rings
 
 
 def _check(call: str, error: int) -> None:

@@ -14,6 +14,8 @@ from openxt_xen.hypervisor import DomainSpec, HvmParam, Kind
 MAX_VCPUS = {Kind.PV: 8192, Kind.PVH: 128, Kind.HVM: 128}
 VCPU_LIMIT = 8192  # a larger number is not even looked for
 ACPI_STATES = (0, 3)  # awake, asleep
+MAX_TIMER_MODE = 3
+VIRIDIAN_BASE, VIRIDIAN_KNOWN = 1 << 0, (1 << 13) - 1  # groups of enlightenments
 
 # Triggers: 0 nmi, 1 reset, 2 init, 3 power button, 4 sleep button
 HANDLED_TRIGGERS = (0, 3, 4)
@@ -37,7 +39,11 @@ def of_creation(spec: DomainSpec) -> int:
 def of_param(param: int, present: int, value: int) -> int:
     if param == HvmParam.ACPI_S_STATE and value not in ACPI_STATES:
         return errno.EINVAL
-    is_chosen_for_good = param == HvmParam.ALTP2M and present != 0
+    if param == HvmParam.TIMER_MODE and value > MAX_TIMER_MODE:
+        return errno.EINVAL
+    if param == HvmParam.VIRIDIAN and (not value & VIRIDIAN_BASE or value & ~VIRIDIAN_KNOWN):
+        return errno.EINVAL
+    is_chosen_for_good = param in (HvmParam.ALTP2M, HvmParam.VIRIDIAN) and present != 0
     return errno.EEXIST if is_chosen_for_good and value != present else 0
 
 

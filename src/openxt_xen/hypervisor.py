@@ -53,6 +53,7 @@ class HvmParam(enum.IntEnum):
     CALLBACK_IRQ = 0
     STORE_PFN = 1
     STORE_EVTCHN = 2
+    VIRIDIAN = 9
     TIMER_MODE = 10
     HPET_ENABLED = 11
     ACPI_S_STATE = 14
@@ -132,11 +133,38 @@ class ImageSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class HvmImageSpec:
+    """What the HVM builder needs.  Paths are files of the calling host, tables are bytes."""
+
+    loader: str  # hvmloader
+    firmware: str  # the BIOS that it starts
+    memory_kib: int  # the most it may ever have, without video memory
+    target_kib: int  # what it has at first; the rest is populated on demand
+    max_vcpus: int
+    store_port: int
+    console_port: int
+    apic: bool = True
+    acpi_table: bytes = b""
+    smbios: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Rings:
     """Frame numbers (gfn) of the shared pages that the builder laid out."""
 
     store: int
     console: int
+
+
+@dataclass(frozen=True, slots=True)
+class HvmBuilt:
+    """Where things lie in a built HVM guest.  Addresses in bytes, 0 for tables that were not given."""
+
+    rings: Rings
+    acpi_address: int = 0
+    acpi_length: int = 0
+    smbios_address: int = 0
+    smbios_length: int = 0
 
 
 class SaveTalk(Protocol):
@@ -201,9 +229,25 @@ class Hypervisor(Protocol):
     def get_hvm_param(self, domid: Domid, param: HvmParam) -> int: ...
 
     def apply_cpuid_policy(
-        self, domid: Domid, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
+        self,
+        domid: Domid,
+        overrides: Mapping[tuple[int, int | None], Sequence[str | None]],
+        *,
+        pae: bool = True,
+        itsc: bool = False,
+        nested: bool = False,
     ) -> None:
-        """Default policy, then per (leaf, subleaf) four 32-character masks for eax, ebx, ecx, edx."""
+        """Default policy, then per (leaf, subleaf) four 32-character masks for eax, ebx, ecx, edx.
+
+        `itsc` shows a clock that ticks alike on every host, for a guest that never moves."""
+        ...
+
+    def set_affinity(self, domid: Domid, vcpu: int, pcpus: Sequence[int]) -> None:
+        """Let a vcpu run on these processors only.  Those that the host lacks are left out; EINVAL: all."""
+        ...
+
+    def label_number(self, label: str) -> int:
+        """The number of a security label, for DomainSpec.  ENOSYS where Xen enforces no policy."""
         ...
 
     def set_tsc_default(self, domid: Domid) -> None: ...
@@ -211,6 +255,8 @@ class Hypervisor(Protocol):
     def build_pv(self, domid: Domid, image: ImageSpec) -> Rings: ...
 
     def build_pvh(self, domid: Domid, image: ImageSpec) -> Rings: ...
+
+    def build_hvm(self, domid: Domid, image: HvmImageSpec) -> HvmBuilt: ...
 
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
         """0 nmi, 1 reset, 2 init, 3 power button, 4 sleep button."""

@@ -17,6 +17,8 @@ from openxt_xen import libxc_migration as migration
 from openxt_xen.hypervisor import (
     DomainInfo,
     DomainSpec,
+    HvmBuilt,
+    HvmImageSpec,
     HvmParam,
     ImageSpec,
     Kind,
@@ -28,6 +30,7 @@ from openxt_xen.hypervisor import (
     XenError,
 )
 from openxt_xen.libxc_calls import Calls
+from openxt_xen.libxc_hvm import build_hvm
 from openxt_xen.libxc_image import build_pv, build_pvh
 from openxt_xen.libxc_records import KIB_PER_PAGE, domain_info_of, handle_of, physinfo_of
 
@@ -241,9 +244,15 @@ class LibXc:
         self._on(domid, "xc_domain_set_tsc_info", mode, elapsed_ns, khz, incarnation)
 
     def apply_cpuid_policy(
-        self, domid: Domid, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
+        self,
+        domid: Domid,
+        overrides: Mapping[tuple[int, int | None], Sequence[str | None]],
+        *,
+        pae: bool = True,
+        itsc: bool = False,
+        nested: bool = False,
     ) -> None:
-        restore, featureset, no_features, pae, itsc, nested = False, self._ffi.NULL, 0, True, False, False
+        restore, featureset, no_features = False, self._ffi.NULL, 0
         leaves, masks = self._cpuid_leaves(overrides)
         self._on(
             domid, "xc_cpuid_apply_policy", restore, featureset, no_features, pae, itsc, nested,
@@ -269,6 +278,15 @@ class LibXc:
         leaves[len(overrides)].leaf = self._lib.XEN_CPUID_INPUT_UNUSED
         return leaves, masks
 
+    def set_affinity(self, domid: Domid, vcpu: int, pcpus: Sequence[int]) -> None:
+        self._on(domid, "openxt_set_affinity", vcpu, self._ffi.new("uint32_t[]", pcpus), len(pcpus))
+
+    def label_number(self, label: str) -> int:
+        text = self._ffi.new("char[]", label.encode())  # a copy: the library may write to it
+        number = self._ffi.new("uint32_t *")
+        self._do("xc_flask_context_to_sid", text, len(text) - 1, number)
+        return int(number[0])
+
     # Filling one
 
     def build_pv(self, domid: Domid, image: ImageSpec) -> Rings:
@@ -278,6 +296,10 @@ class LibXc:
     def build_pvh(self, domid: Domid, image: ImageSpec) -> Rings:
         self._require("xc_dom_boot_xen_init", domid)
         return build_pvh(self._calls, domid, image)
+
+    def build_hvm(self, domid: Domid, image: HvmImageSpec) -> HvmBuilt:
+        self._require("xc_dom_boot_xen_init", domid)
+        return build_hvm(self._calls, domid, image)
 
     def _require(self, call: str, domid: Domid) -> None:
         """The builder itself would fail late, and for another reason."""

@@ -2,11 +2,11 @@
 """Lay out the memory of a PV or PVH guest through libxenguest: kernel, ramdisk, start info, rings.
 
 The domain exists already, with its vcpus, limits, event channels and cpuid policy.  Backends of console and
-xenstore are in dom0.  The order of calls is the one that libxl 4.17 uses.
+xenstore are in dom0.  The order of calls is the one that libxl 4.17 uses; `libxc_hvm` shares most of them.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from openxt_xen.pvh_tables import (
     HOLE_START,
     TABLES_ADDRESS,
     AcpiTables,
+    Region,
     acpi_tables,
     memory_layout,
     memory_map,
@@ -27,11 +28,11 @@ from openxt_xen.pvh_tables import (
 
 def build_pv(calls: Calls, domid: Domid, spec: ImageSpec) -> Rings:
     """Build a PV guest.  Raises XenError with the builder's own words."""
-    with _image(calls, spec) as image:
+    with new_image(calls, spec) as image:
         image.container_type = calls.lib.XC_DOM_PV_CONTAINER
-        _load_files(calls, image, spec)
-        _allocate(calls, image, domid, spec)
-        _finish(calls, image)
+        load_files(calls, image, spec)
+        allocate(calls, image, domid, spec)
+        finish(calls, image)
         return Rings(
             store=calls.lib.openxt_p2m(image, image.xenstore_pfn),
             console=calls.lib.openxt_p2m(image, image.console_pfn),
@@ -41,20 +42,21 @@ def build_pv(calls: Calls, domid: Domid, spec: ImageSpec) -> Rings:
 def build_pvh(calls: Calls, domid: Domid, spec: ImageSpec) -> Rings:
     """Build a PVH guest.  Raises XenError with the builder's own words."""
     acpi = acpi_tables(spec.max_vcpus) if spec.acpi else None
-    with _image(calls, spec) as image:
+    with new_image(calls, spec) as image:
         image.container_type = calls.lib.XC_DOM_HVM_CONTAINER
-        _load_files(calls, image, spec)
+        load_files(calls, image, spec)
         _set_layout(image, spec)
-        _allocate(calls, image, domid, spec)
+        allocate(calls, image, domid, spec)
         # `buffers` are C memory that `image` points into: they live until the image is written.
-        buffers = [_set_memory_map(calls, image, domid, spec, acpi), *_set_acpi_modules(calls, image, acpi)]
-        _finish(calls, image)
+        regions = memory_map(memory_layout(spec.memory_kib), acpi)
+        buffers = [set_memory_map(calls, image, domid, regions), *_set_acpi_modules(calls, image, acpi)]
+        finish(calls, image)
         del buffers
         return Rings(store=image.xenstore_pfn, console=image.console_pfn)
 
 
 @contextmanager
-def _image(calls: Calls, spec: ImageSpec) -> Iterator[Any]:
+def new_image(calls: Calls, spec: ImageSpec) -> Iterator[Any]:
     """An empty struct xc_dom_image, released in the end.  The library copies both texts at once."""
     features = spec.features.encode() or calls.ffi.NULL
     image = calls.pointer("xc_dom_allocate", calls.handle, spec.cmdline.encode(), features)
@@ -64,7 +66,7 @@ def _image(calls: Calls, spec: ImageSpec) -> Iterator[Any]:
         calls.lib.xc_dom_release(image)
 
 
-def _load_files(calls: Calls, image: Any, spec: ImageSpec) -> None:
+def load_files(calls: Calls, image: Any, spec: ImageSpec) -> None:
     """The library maps or reads the files here and keeps no pointer to their names.
 
     Of an empty file it says that it is one, but sets no errno."""
@@ -85,7 +87,7 @@ def _set_layout(image: Any, spec: ImageSpec) -> None:
     image.device_model = False
 
 
-def _allocate(calls: Calls, image: Any, domid: Domid, spec: ImageSpec) -> None:
+def allocate(calls: Calls, image: Any, domid: Domid, spec: ImageSpec) -> None:
     """Read the kernel's wishes and give the domain its memory."""
     image.flags = 0
     image.claim_enabled = 1  # too little free memory then fails at once, not after having taken it all
@@ -99,9 +101,8 @@ def _allocate(calls: Calls, image: Any, domid: Domid, spec: ImageSpec) -> None:
     calls.number("xc_dom_boot_mem_init", image, unknown=errno.EINVAL)
 
 
-def _set_memory_map(calls: Calls, image: Any, domid: Domid, spec: ImageSpec, acpi: AcpiTables | None) -> Any:
+def set_memory_map(calls: Calls, image: Any, domid: Domid, regions: Sequence[Region]) -> Any:
     """Tell Xen, and the start info, what memory there is.  Returns C memory to keep alive."""
-    regions = memory_map(memory_layout(spec.memory_kib), acpi)
     entries = calls.ffi.new("struct e820entry[]", len(regions))
     for entry, region in zip(entries, regions, strict=True):
         entry.addr, entry.size, entry.type = region.address, region.size, region.kind
@@ -124,7 +125,7 @@ def _set_acpi_modules(calls: Calls, image: Any, acpi: AcpiTables | None) -> list
     return kept
 
 
-def _finish(calls: Calls, image: Any) -> None:
+def finish(calls: Calls, image: Any) -> None:
     """Write kernel, ramdisk and start info, start the vcpu, and let dom0 map the two rings by grant."""
     for step in ("xc_dom_build_image", "xc_dom_boot_image", "xc_dom_gnttab_init"):
         calls.number(step, image, unknown=errno.EINVAL)

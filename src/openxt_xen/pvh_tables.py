@@ -66,12 +66,12 @@ class AcpiTables:
         return len(self.tables) + PAGE_SIZE
 
 
-def memory_layout(memory_kib: int) -> Layout:
+def memory_layout(memory_kib: int, hole_start: int = HOLE_START) -> Layout:
     """How `memory_kib` of RAM is spread around the hole below 4 GiB."""
     size = memory_kib * 1024
-    if size <= HOLE_START:
+    if size <= hole_start:
         return Layout(size, 0)
-    return Layout(HOLE_START, FOUR_GIB + size - HOLE_START)
+    return Layout(hole_start, FOUR_GIB + size - hole_start)
 
 
 def memory_map(layout: Layout, acpi: AcpiTables | None) -> tuple[Region, ...]:

@@ -20,6 +20,8 @@ from openxt_core.ids import Domid, Uuid
 from openxt_xen.hypervisor import (
     DomainInfo,
     DomainSpec,
+    HvmBuilt,
+    HvmImageSpec,
     HvmParam,
     ImageSpec,
     Kind,
@@ -145,10 +147,22 @@ class SimulatedHypervisor:
         return int(self._call("get_hvm_param", domid=domid, param=param))
 
     def apply_cpuid_policy(
-        self, domid: Domid, overrides: Mapping[tuple[int, int | None], Sequence[str | None]]
+        self,
+        domid: Domid,
+        overrides: Mapping[tuple[int, int | None], Sequence[str | None]],
+        *,
+        pae: bool = True,
+        itsc: bool = False,
+        nested: bool = False,
     ) -> None:
         rows = [(leaf, subleaf, list(masks)) for (leaf, subleaf), masks in overrides.items()]
-        self._call("apply_cpuid_policy", domid=domid, overrides=rows)
+        self._call("apply_cpuid_policy", domid=domid, overrides=rows, pae=pae, itsc=itsc, nested=nested)
+
+    def set_affinity(self, domid: Domid, vcpu: int, pcpus: Sequence[int]) -> None:
+        self._call("set_affinity", domid=domid, vcpu=vcpu, pcpus=list(pcpus))
+
+    def label_number(self, label: str) -> int:
+        return int(self._call("label_number", label=label))
 
     def set_tsc_default(self, domid: Domid) -> None:
         self._call("set_tsc_default", domid=domid)
@@ -158,6 +172,11 @@ class SimulatedHypervisor:
 
     def build_pvh(self, domid: Domid, image: ImageSpec) -> Rings:
         return Rings(**self._call("build_pvh", domid=domid, image=asdict(image)))
+
+    def build_hvm(self, domid: Domid, image: HvmImageSpec) -> HvmBuilt:
+        tables = {"acpi_table": image.acpi_table.hex(), "smbios": image.smbios.hex()}
+        built = self._call("build_hvm", domid=domid, image=asdict(image) | tables)
+        return HvmBuilt(**built | {"rings": Rings(**built["rings"])})
 
     # What a test asks of the simulation
 

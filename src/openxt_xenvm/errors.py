@@ -106,6 +106,10 @@ class DeviceError(Named, Unavailable):
     name = "Device_error"
 
 
+class DeviceModelFailed(Named, Unavailable):
+    name = "Ioemu_failed"
+
+
 class XcError(Named, Unavailable):
     name = "Xc.Error"
 

@@ -15,14 +15,17 @@ from dataclasses import dataclass, field, replace
 
 from openxt_core.errors import NotSupported, OpenxtError
 from openxt_core.ids import Domid
-from openxt_xen.hypervisor import ShutdownReason
+from openxt_xen.hypervisor import Kind, ShutdownReason
 from openxt_xenvm import executor
 from openxt_xenvm.asking import Asking
 from openxt_xenvm.config.model import DomainConfig, StartupMode
 from openxt_xenvm.config.nics import on_bridges
 from openxt_xenvm.devices import checks
+from openxt_xenvm.dm import qemu
 from openxt_xenvm.domain import build, memory
+from openxt_xenvm.domain.hardware import Firmware, Hardware
 from openxt_xenvm.errors import (
+    DeviceError,
     DomainStuckDying,
     InvalidConfig,
     NotEnoughFreeMemory,
@@ -59,6 +62,7 @@ class Lifecycle:
     asking: Asking = field(init=False)
     is_stopping: bool = False  # there is no way back
     _began_at_s: float = -math.inf
+    _hardware: Hardware | None = None  # of the start that is under way
 
     def __post_init__(self) -> None:
         self.asking = Asking(self.host, self.watch)
@@ -102,20 +106,43 @@ class Lifecycle:
         vm.active = config = replace(vm.active, nic=on_bridges(vm.active.nic, bridges))
         if missing := list(build.not_built_yet(config)):
             raise NotSupported(f"{', '.join(missing)}: not built yet")
-        own = build.size_mistakes(config) if saved else build.mistakes(config, is_readable)
-        if mistakes := [*own, *await self._device_mistakes(bridges)]:
+        if mistakes := await self._mistakes(bridges, is_saved=saved is not None):
             raise InvalidConfig("; ".join(mistakes))
         host = await self.host.xen(self.host.hypervisor.physinfo)
         if lacking := build.missing_capabilities(config, host):
             raise RequiresMoreCapabilities(f"config requires {', '.join(lacking)}")
-        for key in build.without_effect(config):
+        for key in (*build.without_effect(config), *qemu.without_effect(config)):
             log.warning("%s has no effect on this host", key)
         if not config.no_mem_check:
             await self._wait_for_memory(memory.required_to_boot_kib(config))
 
-    async def _device_mistakes(self, bridges: Sequence[str]) -> list[str]:
-        found = checks.HostDevices(self.host.keeper.disk_problem, bridges)
-        return await self.host.xen(lambda: list(checks.mistakes(self.vm.active, found)))
+    async def _mistakes(self, bridges: Sequence[str], *, is_saved: bool) -> list[str]:
+        """Everything that is wrong, at once."""
+        keeper, config = self.host.keeper, self.vm.active
+        files = build.Files(keeper.kernel_problem, is_readable)
+        devices = checks.HostDevices(keeper.disk_problem, bridges)
+        own = build.size_mistakes(config) if is_saved else build.mistakes(config, files)
+        found = await self.host.xen(lambda: [*own, *checks.mistakes(config, devices)])
+        try:
+            self._hardware = await self.host.xen(self._hardware_of, config)
+        except DeviceError as error:
+            found += error.arguments
+        return found
+
+    def _hardware_of(self, config: DomainConfig) -> Hardware | None:
+        """What the domain takes of its host; None for one that takes nothing.  Blocks."""
+        keeper = self.host.keeper
+        if config.kind is not Kind.HVM:
+            model = keeper.device_model(config.qemu_dm_path) if config.wants_device_model else ()
+            return Hardware(Firmware("", ""), model) if model else None
+        return Hardware(
+            keeper.firmware(),
+            keeper.device_model(config.qemu_dm_path) if config.wants_device_model else (),
+            is_direct=bool(config.kernel) and keeper.is_linux(config.kernel),
+            acpi_table=keeper.acpi_table() if config.acpi_pt else b"",
+            smbios=keeper.smbios_tables() if config.smbios_pt else b"",
+            vendor=keeper.processor_vendor(),
+        )
 
     async def _refuse_second_domain(self) -> None:
         domains = await self.host.xen(self.host.hypervisor.domains)
@@ -142,7 +169,7 @@ class Lifecycle:
         vm.move(begin_with)
         site = self.site()
         try:
-            await executor.run(plan_start(vm.active, vm.uuid, saved), site)
+            await executor.run(plan_start(vm.active, vm.uuid, self._hardware, saved), site)
             await self.follow(site.created)
             self._began_at_s = time.monotonic()
             if not paused:

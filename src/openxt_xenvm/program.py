@@ -138,7 +138,15 @@ class _Process:
         store = await XenStore.connect()
         store.closed = self.store_lost.set
         build_lock = self.places.at("/var/lock/xen-buildvm-lock")
-        return Host(hypervisor, store, build_lock, open_keeper(os.environ), self.settings)
+        return Host(
+            hypervisor,
+            store,
+            build_lock,
+            open_keeper(os.environ),
+            self.settings,
+            run=self.places.run / "xenvm",
+            logs=self.places.at("/var/log/xen"),
+        )
 
     async def _serve(self, monitor: Monitor) -> None:
         """Answer before the name is there: nobody finds us silent."""

@@ -21,6 +21,8 @@ class Settings:
     closed_s: float = 10.0  # until a backend has let go of a guest
     progress_s: float = 0.5  # between two looks at how far a suspend is
     acpi_poll_s: float = 1.0  # between two looks at a guest's ACPI state
+    model_answer_s: float = 10.0  # until a device model has answered a question
+    model_end_s: float = 10.0  # until one has ended that was told to
     gone_s: float = 30.0  # until a destroyed domain has left Xen's list
 
     @classmethod

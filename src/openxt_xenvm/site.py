@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from openxt_core.ids import Domid, Uuid
-from openxt_xen.hypervisor import Hypervisor, Rings
+from openxt_xen.hypervisor import HvmBuilt, Hypervisor, Rings
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm.devices.base import Guest
 from openxt_xenvm.dom0.keeper import Keeper
@@ -38,6 +38,8 @@ class Host:
     build_lock: Path
     keeper: Keeper
     settings: Settings = field(default_factory=Settings)
+    run: Path = Path("/var/run/xenvm")
+    logs: Path = Path("/var/log/xen")
     _worker: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="xen")
     )
@@ -109,6 +111,7 @@ class Site:
     store_port: int = 0
     console_port: int = 0
     rings: Rings | None = None
+    tables: HvmBuilt | None = None  # HVM only
     backends: frozenset[Domid] = frozenset({Domid(0)})
     loops: set[Loop] = field(default_factory=set)
     save: Callable[[], None] = lambda: None

@@ -24,6 +24,7 @@ from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xen.hypervisor import (
     DomainInfo,
     DomainSpec,
+    HvmImageSpec,
     HvmParam,
     Hypervisor,
     ImageSpec,
@@ -39,6 +40,8 @@ ABSENT = Domid(31999)
 UNKNOWN = -1
 MEMORY_KIB = 8 * 1024
 SLACK_KIB = 1024
+HVM_KIB = 16 * 1024
+VGA_HOLE_KIB = 128
 EXTRA_KIB = {Kind.PV: 0, Kind.PVH: 40}  # what the builder adds to the guest's memory
 KINDS = pytest.mark.parametrize("kind", [Kind.PV, Kind.PVH])
 
@@ -568,6 +571,153 @@ def test_a_built_pvh_domain_finds_its_rings_in_its_params(
         HvmParam.CONSOLE_EVTCHN: spec.console_port,
     }
     assert {param: hypervisor.get_hvm_param(domid, param) for param in expected} == expected
+
+
+# HVM
+
+
+def firmware(environ: dict[str, str]) -> tuple[str, str]:
+    """hvmloader and a BIOS."""
+    kernel = environ.get("OPENXT_TEST_KERNEL_PVH", "")
+    if kernel:
+        return kernel, kernel
+    loaders = sorted(Path("/usr/lib").glob("xen-*/boot/hvmloader"))
+    bios = Path("/usr/share/seabios/bios-256k.bin")
+    if not loaders or not bios.exists():
+        pytest.skip("no hvmloader, or no BIOS")
+    return str(loaders[-1]), str(bios)
+
+
+def hvm_image(hypervisor: Hypervisor, environ: dict[str, str], domid: Domid) -> HvmImageSpec:
+    loader, bios = firmware(environ)
+    ports = [hypervisor.alloc_unbound_port(domid, DOM0) for _ in range(2)]
+    return HvmImageSpec(loader, bios, HVM_KIB, HVM_KIB, 2, *ports)
+
+
+@pytest.fixture
+def hvm(hypervisor: Hypervisor, create: Callable[..., Domid]) -> Domid:
+    """An HVM domain that can be built."""
+    domid = create(Kind.HVM, 2)
+    hypervisor.set_max_memory(domid, HVM_KIB + SLACK_KIB)
+    hypervisor.set_tsc_default(domid)
+    hypervisor.set_paging_pool(domid, 4096)
+    hypervisor.apply_cpuid_policy(domid, {})
+    return domid
+
+
+def test_a_built_hvm_domain_has_its_memory_and_its_rings(
+    hypervisor: Hypervisor, environ: dict[str, str], hvm: Domid
+) -> None:
+    spec = hvm_image(hypervisor, environ, hvm)
+    built = hypervisor.build_hvm(hvm, spec)
+    found = look(hypervisor, hvm).memory_kib - HVM_KIB
+    assert -VGA_HOLE_KIB <= found <= SLACK_KIB
+    params = {
+        HvmParam.STORE_PFN: built.rings.store,
+        HvmParam.STORE_EVTCHN: spec.store_port,
+        HvmParam.CONSOLE_PFN: built.rings.console,
+        HvmParam.CONSOLE_EVTCHN: spec.console_port,
+    }
+    assert {param: hypervisor.get_hvm_param(hvm, param) for param in params} == params
+    assert built.acpi_address == built.smbios_address == 0
+
+
+def test_tables_given_to_an_hvm_domain_are_in_its_memory(
+    hypervisor: Hypervisor, environ: dict[str, str], hvm: Domid
+) -> None:
+    spec = replace(
+        hvm_image(hypervisor, environ, hvm), acpi_table=b"SLIC" * 16, smbios=b"\x04\0\0\0\x7f\4\0\0"
+    )
+    built = hypervisor.build_hvm(hvm, spec)
+    assert (built.acpi_length, built.smbios_length) == (64, 8)
+    assert 0 < built.acpi_address != built.smbios_address > 0
+    assert max(built.acpi_address, built.smbios_address) < HVM_KIB * 1024
+
+
+def test_an_hvm_domain_may_begin_with_less_than_its_most(
+    hypervisor: Hypervisor, environ: dict[str, str], hvm: Domid
+) -> None:
+    spec = replace(hvm_image(hypervisor, environ, hvm), target_kib=HVM_KIB // 2)
+    hypervisor.build_hvm(hvm, spec)
+    assert HVM_KIB // 2 - VGA_HOLE_KIB <= look(hypervisor, hvm).memory_kib <= HVM_KIB // 2 + SLACK_KIB
+
+
+def test_an_hvm_build_without_its_bios_is_enoent(
+    hypervisor: Hypervisor, environ: dict[str, str], hvm: Domid
+) -> None:
+    spec = replace(hvm_image(hypervisor, environ, hvm), firmware="/no/such/bios")
+    assert errno_of(lambda: hypervisor.build_hvm(hvm, spec)) == errno.ENOENT
+    assert look(hypervisor, hvm).memory_kib == 0
+
+
+@pytest.mark.parametrize("max_kib", [0, 4 * 1024])
+def test_an_hvm_build_beyond_the_memory_limit_is_einval(
+    hypervisor: Hypervisor, environ: dict[str, str], hvm: Domid, max_kib: int
+) -> None:
+    hypervisor.set_max_memory(hvm, max_kib)
+    spec = hvm_image(hypervisor, environ, hvm)
+    assert errno_of(lambda: hypervisor.build_hvm(hvm, spec)) == errno.EINVAL
+
+
+def test_a_domain_without_hvm_takes_no_bios(
+    hypervisor: Hypervisor, environ: dict[str, str], create: Callable[..., Domid]
+) -> None:
+    domid = create(Kind.PV)
+    hypervisor.set_max_memory(domid, HVM_KIB + SLACK_KIB)
+    spec = hvm_image(hypervisor, environ, domid)
+    assert errno_of(lambda: hypervisor.build_hvm(domid, spec)) != 0
+
+
+VIRIDIAN = 1 << 0 | 1 << 2 | 1 << 5 | 1 << 6
+
+
+@pytest.mark.parametrize(
+    ("param", "value", "error"),
+    [
+        (HvmParam.VIRIDIAN, VIRIDIAN, 0),
+        (HvmParam.VIRIDIAN, 0, errno.EINVAL),
+        (HvmParam.VIRIDIAN, 1 << 40, errno.EINVAL),
+        (HvmParam.TIMER_MODE, 3, 0),
+        (HvmParam.TIMER_MODE, 4, errno.EINVAL),
+        (HvmParam.HPET_ENABLED, 1, 0),
+        (HvmParam.VPT_ALIGN, 1, 0),
+    ],
+)
+def test_an_hvm_domains_switches_take_known_values(
+    hypervisor: Hypervisor, hvm: Domid, param: HvmParam, value: int, error: int
+) -> None:
+    assert errno_of(lambda: hypervisor.set_hvm_param(hvm, param, value)) == error
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("vcpu", "pcpus", "error"),
+    [
+        (0, (0,), 0),
+        (0, (0, 1, 63), 0),
+        (0, (4000,), errno.EINVAL),
+        (0, (), errno.EINVAL),
+        (7, (0,), errno.EINVAL),
+        (-1, (0,), errno.EINVAL),
+    ],
+)
+def test_a_vcpu_is_bound_to_processors_that_are_there(
+    hypervisor: Hypervisor,
+    create: Callable[..., Domid],
+    kind: Kind,
+    vcpu: int,
+    pcpus: tuple[int, ...],
+    error: int,
+) -> None:
+    assert errno_of(lambda: hypervisor.set_affinity(create(kind), vcpu, pcpus)) == error
+
+
+def test_a_host_without_a_policy_knows_no_labels(hypervisor: Hypervisor) -> None:
+    """Debian's Xen has none loaded."""
+    assert errno_of(lambda: hypervisor.label_number("system_u:system_r:hvm_guest_t")) in (
+        errno.ENOSYS,
+        errno.EOPNOTSUPP,
+    )
 
 
 # Parts

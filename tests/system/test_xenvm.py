@@ -237,7 +237,7 @@ async def test_watched_nodes_are_told(house: House) -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("virt-type = hvm", "exception: hvm"),
+        ("virt-type = hvm", "qemu-dm-path is empty"),
         ("qemu-dm-path = /usr/sbin/svirt-interpose", "exception: qemu-dm-path"),
         ("stubdom = 00000000-0000-0000-0000-000000000009", "exception: stubdom"),
         ("disk = /d:vhd:xvda:w:disk:", r"exception: disk xvda of type vhd \(tap support\): not built yet"),

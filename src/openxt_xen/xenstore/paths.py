@@ -129,6 +129,11 @@ def own_v4v_offers(destination: Domid, port: int) -> str:
     return f"data/v4v/{destination}/{port}"
 
 
+def device_model(dm_domid: Domid, domid: Domid) -> str:
+    """Where a domain and the device model in it talk about the domain that it serves."""
+    return f"{domain(dm_domid)}/device-model/{domid}"
+
+
 def device_model_state(dm_domid: Domid, domid: Domid) -> str:
     """`running` once a stock QEMU serves the domain."""
-    return f"{domain(dm_domid)}/device-model/{domid}/state"
+    return f"{device_model(dm_domid, domid)}/state"

@@ -2,6 +2,7 @@
 """The real control domain: losetup of util-linux, ip of iproute2, and what the kernel tells in /sys."""
 
 import os
+import re
 import stat
 import subprocess
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openxt_xenvm.config.model import Disk
+from openxt_xenvm.domain.hardware import Firmware
 from openxt_xenvm.errors import DeviceError
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -17,9 +19,27 @@ DELETED = " (deleted)"
 """Linux ends the name of an open file that has no name any more with this."""
 
 
+HVMLOADERS = ("usr/lib/xen-*/boot/hvmloader", "usr/lib/xen/boot/hvmloader")
+BIOSES = ("usr/share/seabios/bios-256k.bin", "usr/share/qemu/bios-256k.bin")
+QEMUS = (
+    "usr/libexec/xen-qemu-system-i386",
+    "usr/lib/xen-*/bin/qemu-system-i386",
+    "usr/bin/qemu-system-i386",
+    "usr/bin/qemu-system-x86_64",
+)
+"""Where distributions put them, the likeliest first."""
+
+KERNEL_STARTS = (b"\x7fELF", b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x5d\0\0", b"\x28\xb5\x2f\xfd", b"\x89LZO")
+"""ELF, and how one may be compressed.  Source: xen, libxenguest (4.17)."""
+
+LINUX_MAGIC_AT, LINUX_MAGIC = 0x202, b"HdrS"  # Source: Linux, Documentation/arch/x86/boot.rst
+HEAD_BYTES = 1024
+
+
 @dataclass(frozen=True)
 class CommandKeeper:
     sys: Path = Path("/sys")
+    root: Path = Path("/")
 
     def disk_problem(self, disk: Disk) -> str:
         try:
@@ -69,6 +89,48 @@ class CommandKeeper:
             raise DeviceError(f"cannot open {device}: {error.strerror}") from error
         return os.major(found.st_rdev), os.minor(found.st_rdev)
 
+    def kernel_problem(self, path: str) -> str:
+        try:
+            head = self._head(path)
+        except OSError as error:
+            return f"cannot read {path}: {error.strerror}"
+        is_one = head.startswith(KERNEL_STARTS) or head[LINUX_MAGIC_AT:].startswith(LINUX_MAGIC)
+        return "" if is_one else f"{path} is not a kernel"
+
+    def is_linux(self, path: str) -> bool:
+        try:
+            return self._head(path)[LINUX_MAGIC_AT:].startswith(LINUX_MAGIC)
+        except OSError:
+            return False
+
+    def _head(self, path: str) -> bytes:
+        with Path(path).open("rb") as file:
+            return file.read(HEAD_BYTES)
+
+    def firmware(self) -> Firmware:
+        return Firmware(
+            _first(self.root, HVMLOADERS, "no hvmloader: install the Debian package xen-utils-4.17"),
+            _first(self.root, BIOSES, "no BIOS for HVM domains: install the Debian package seabios"),
+        )
+
+    def device_model(self, wanted: str) -> tuple[str, ...]:
+        if "qemu-system" in Path(wanted).name:
+            if os.access(wanted, os.X_OK):
+                return (wanted,)
+            raise DeviceError(f"qemu-dm-path: cannot run {wanted}")
+        return (_first(self.root, QEMUS, "no device model: install the Debian package qemu-system-xen"),)
+
+    def acpi_table(self) -> bytes:
+        return _bytes(self.sys / "firmware/acpi/tables/SLIC")
+
+    def smbios_tables(self) -> bytes:
+        return _bytes(self.sys / "firmware/dmi/tables/DMI")
+
+    def processor_vendor(self) -> str:
+        words = _bytes(self.root / "proc/cpuinfo").decode(errors="replace")
+        found = re.search(r"^vendor_id\s*:\s*(\S+)$", words, re.MULTILINE)
+        return found[1] if found else ""
+
     def bridges(self) -> Sequence[str]:
         return sorted(folder.parent.name for folder in self.sys.glob("class/net/*/bridge"))
 
@@ -100,3 +162,18 @@ def _run(*command: str) -> str:
     if done.returncode:
         raise DeviceError(f"{' '.join(command)}: {done.stderr.strip() or f'exit status {done.returncode}'}")
     return done.stdout
+
+
+def _first(root: Path, patterns: Sequence[str], lacking: str) -> str:
+    for pattern in patterns:
+        for file in sorted(root.glob(pattern), reverse=True):
+            return str(file)
+    raise DeviceError(lacking)
+
+
+def _bytes(file: Path) -> bytes:
+    """Empty when there is no such file."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""

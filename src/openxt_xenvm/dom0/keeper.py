@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is asked of the control domain on behalf of disks and network cards.  A promise, kept in other files.
+"""What is asked of the control domain on behalf of a domain and its devices.  A promise, kept in other files.
 
 Calls block: they are made in the worker thread.  All raise DeviceError when the host refuses.
 """
@@ -9,6 +9,7 @@ from typing import Protocol
 
 from openxt_core.places import Places
 from openxt_xenvm.config.model import Disk
+from openxt_xenvm.domain.hardware import Firmware
 
 SIMULATED = "simulated:"
 
@@ -34,6 +35,27 @@ class Keeper(Protocol):
 
     def device_number(self, device: str) -> tuple[int, int]:
         """Major and minor of a block device."""
+
+    def kernel_problem(self, path: str) -> str:
+        """Why a file can be no kernel; "" when it may be one."""
+
+    def is_linux(self, path: str) -> bool:
+        """Whether a device model can load it as a Linux kernel; else it is a loader of firmware."""
+
+    def firmware(self) -> Firmware:
+        """What starts an HVM domain.  The error says which package has it."""
+
+    def device_model(self, wanted: str) -> tuple[str, ...]:
+        """The command that starts a stock QEMU: `wanted` if it is one.  The error names its package."""
+
+    def acpi_table(self) -> bytes:
+        """The host's SLIC table; empty when it has none."""
+
+    def smbios_tables(self) -> bytes:
+        """The host's SMBIOS structures; empty when it has none."""
+
+    def processor_vendor(self) -> str:
+        """As CPUID says it."""
 
     def bridges(self) -> Sequence[str]:
         """Names, in alphabetical order."""

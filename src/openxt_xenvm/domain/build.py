@@ -5,12 +5,29 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from openxt_core.ids import Uuid
-from openxt_xen.hypervisor import DomainSpec, HvmParam, ImageSpec, Kind, PhysInfo
+from openxt_xen.hypervisor import DomainSpec, HvmImageSpec, HvmParam, ImageSpec, Kind, PhysInfo
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices import checks
-from openxt_xenvm.domain import memory
+from openxt_xenvm.dm import qemu
+from openxt_xenvm.domain import cpuid, memory
+from openxt_xenvm.domain.hardware import Hardware, oem_types, smbios_module
+from openxt_xenvm.domain.hardware import mistakes as hardware_mistakes
+from openxt_xenvm.domain.video import video_mib
+
+VIRIDIAN_GROUPS = 1 << 0 | 1 << 2 | 1 << 5 | 1 << 6
+"""Base and clocks, time reference, APIC assist, crash registers: what libxl means by "on"."""
 
 NO_DELAY_FOR_MISSED_TICKS = 1  # libxl's default timer mode
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the checks ask of dom0's files; `kernel_problem` answers "" for one that may be a kernel."""
+
+    kernel_problem: Callable[[str], str] = lambda _: ""
+    is_readable: Callable[[str], bool] = lambda _: True
+
+
 MAX_VCPUS = {Kind.PV: 512, Kind.PVH: 128, Kind.HVM: 128}
 
 
@@ -22,6 +39,29 @@ class Limits:
     memory_map_limit_kib: int | None = None
     paging_pool_kib: int | None = None
     hvm_params: tuple[tuple[HvmParam, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Processors:
+    """What a domain sees of the processors, and on which of them it may run."""
+
+    masks: tuple[tuple[cpuid.Place, cpuid.Masks], ...] = ()
+    affinity: tuple[tuple[int, tuple[int, ...]], ...] = ()  # vcpu, physical ones
+    pae: bool = True
+    itsc: bool = False
+    nested: bool = False
+
+
+def processors(config: DomainConfig, vendor: str = "") -> Processors:
+    """`vendor` is the host's, as CPUID says it.  A domain that never moves may see the real clock."""
+    is_hvm = config.kind is Kind.HVM
+    return Processors(
+        tuple(cpuid.overrides(config, vendor).items()),
+        tuple((line.vcpu, line.pcpus) for line in config.cpus_affinity if line.vcpu < config.vcpus),
+        pae=config.pae if is_hvm else True,
+        itsc=config.disable_migrate,
+        nested=config.kind is not Kind.PV and config.nested,
+    )
 
 
 def domain_spec(config: DomainConfig, uuid: Uuid) -> DomainSpec:
@@ -46,9 +86,39 @@ def limits(config: DomainConfig) -> Limits:
     maximum = memory.max_memory_kib(size)
     if config.kind is Kind.PV:
         return Limits(maximum, memory_map_limit_kib=config.static_max_kib)
-    timer_mode = NO_DELAY_FOR_MISSED_TICKS if config.timer_mode is None else config.timer_mode
-    params = ((HvmParam.TIMER_MODE, timer_mode), (HvmParam.ALTP2M, 0))
+    params = tuple(_hvm_params(config))
     return Limits(maximum, paging_pool_kib=memory.paging_pool_kib(size), hvm_params=params)
+
+
+def _hvm_params(config: DomainConfig) -> Iterator[tuple[HvmParam, int]]:
+    timer_mode = NO_DELAY_FOR_MISSED_TICKS if config.timer_mode is None else config.timer_mode
+    yield HvmParam.TIMER_MODE, timer_mode
+    if config.kind is Kind.HVM:
+        if config.hpet is not None:
+            yield HvmParam.HPET_ENABLED, config.hpet
+        if config.vpt_align is not None:
+            yield HvmParam.VPT_ALIGN, config.vpt_align
+        if config.viridian:
+            yield HvmParam.VIRIDIAN, VIRIDIAN_GROUPS
+    yield HvmParam.ALTP2M, 0
+
+
+def hvm_image_spec(config: DomainConfig, hardware: Hardware) -> HvmImageSpec:
+    """The ports are unknown yet, and 0."""
+    size = memory.size_of(config)
+    loader = config.kernel if config.kernel and not hardware.is_direct else hardware.firmware.loader
+    return HvmImageSpec(
+        loader=loader,
+        firmware=hardware.firmware.bios,
+        memory_kib=memory.build_max_mib(size) * memory.KIB_PER_MIB,
+        target_kib=memory.build_start_mib(size) * memory.KIB_PER_MIB,
+        max_vcpus=config.vcpus,
+        store_port=0,
+        console_port=0,
+        apic=config.apic,
+        acpi_table=hardware.acpi_table if config.acpi_pt else b"",
+        smbios=smbios_module(hardware.smbios, oem_types(config)) if config.smbios_pt else b"",
+    )
 
 
 def image_spec(config: DomainConfig) -> ImageSpec:
@@ -65,16 +135,6 @@ def image_spec(config: DomainConfig) -> ImageSpec:
     )
 
 
-def cpuid_overrides(config: DomainConfig) -> dict[tuple[int, int | None], tuple[str | None, ...]]:
-    """Per leaf and subleaf the four masks; a later line wins register by register."""
-    found: dict[tuple[int, int | None], tuple[str | None, ...]] = {}
-    for line in config.cpuid:
-        before = found.get((line.leaf, line.subleaf), (None,) * 4)
-        merged = tuple(new if new is not None else old for new, old in zip(line.masks, before, strict=True))
-        found[line.leaf, line.subleaf] = merged
-    return found
-
-
 def missing_capabilities(config: DomainConfig, host: PhysInfo) -> tuple[str, ...]:
     """In the words of the host's capability list."""
     needs = {
@@ -85,14 +145,15 @@ def missing_capabilities(config: DomainConfig, host: PhysInfo) -> tuple[str, ...
     return tuple(name for name, (needed, there) in needs.items() if needed and not there)
 
 
-def mistakes(config: DomainConfig, is_readable: Callable[[str], bool]) -> Iterator[str]:
+def mistakes(config: DomainConfig, files: Files) -> Iterator[str]:
     """Why the config as it stands can make no domain: all reasons, each naming its key."""
     yield from size_mistakes(config)
     if not config.kernel and config.kind is not Kind.HVM:
         yield "kernel is not configured"
-    for key, path in (("kernel", config.kernel), ("initrd", config.initrd)):
-        if path and not is_readable(path):
-            yield f"{key}: cannot read {path}"
+    if config.kernel and (problem := files.kernel_problem(config.kernel)):
+        yield f"kernel: {problem}"
+    if config.initrd and not files.is_readable(config.initrd):
+        yield f"initrd: cannot read {config.initrd}"
 
 
 def size_mistakes(config: DomainConfig) -> Iterator[str]:
@@ -103,13 +164,27 @@ def size_mistakes(config: DomainConfig) -> Iterator[str]:
         yield "memory-max is less than memory"
     if config.vcpus > MAX_VCPUS[config.kind]:
         yield f"vcpus={config.vcpus} is more than the {MAX_VCPUS[config.kind]} of a {config.kind} domain"
+    if config.kind is Kind.HVM:
+        yield from _hvm_mistakes(config)
+
+
+def _hvm_mistakes(config: DomainConfig) -> Iterator[str]:
+    if not config.qemu_dm_path:
+        yield "qemu-dm-path is empty: an HVM domain cannot run without a device model"
+    video = video_mib(config)
+    if config.memory_kib is not None and memory.mib_up(config.memory_kib) <= video:
+        yield f"memory is not more than its {video} MiB of video memory"
+    for key, value, most in (("timer-mode", config.timer_mode, 3), ("hpet", config.hpet, 1)):
+        if value is not None and value > most:
+            yield f"{key}={value} is more than {most}"
+    yield from hardware_mistakes(config)
+    yield from qemu.mistakes(config)
 
 
 def not_built_yet(config: DomainConfig) -> Iterator[str]:
     """Every key that asks for a part which does not exist yet."""
     asked = {
-        "hvm": config.kind is Kind.HVM,
-        "qemu-dm-path": config.wants_device_model,
+        "qemu-dm-path": config.wants_device_model and config.kind is Kind.PVH,
         "stubdom": config.stubdom is not None,
         "pci": bool(config.pci),
         "vtpm-instance": config.vtpm_instance is not None,
@@ -124,10 +199,7 @@ def not_built_yet(config: DomainConfig) -> Iterator[str]:
 def without_effect(config: DomainConfig) -> Iterator[str]:
     """Every key that is set and changes nothing here: worth a warning, no reason to refuse."""
     asked = {
-        "flask-label": config.flask_label is not None,
-        "cpus-affinity": bool(config.cpus_affinity),
         "xci-cpuid-signature": config.xci_cpuid_signature,
         "xci-service": config.xci_service,
-        "disable-migrate": config.disable_migrate,
     }
     return (key for key, wanted in asked.items() if wanted)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from openxt_xen.hypervisor import Kind
 from openxt_xenvm.config.model import DomainConfig
+from openxt_xenvm.domain.video import video_mib
 
 KIB_PER_MIB = 1024
 KIB_PER_PAGE = 4
@@ -53,7 +54,7 @@ def size_of(config: DomainConfig) -> Size:
         mib_up(config.static_max_kib),
         mib_up(config.memory_kib),
         config.vcpus,
-        config.videoram_mib or 0,
+        video_mib(config),
     )
 
 

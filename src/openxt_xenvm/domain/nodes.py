@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from openxt_core.ids import DOM0, Domid, Uuid
+from openxt_xen.hypervisor import HvmBuilt, Kind
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import Permission
 from openxt_xenvm.config.model import DomainConfig
-from openxt_xenvm.domain.memory import page_aligned_kib
+from openxt_xenvm.domain.memory import KIB_PER_MIB, page_aligned_kib
+from openxt_xenvm.domain.video import video_mib
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ GUEST_NODES = (
 )
 
 SERIAL_LIMIT = 65536
+
+TOP_OF_LOW_MEMORY = 0xF000_0000  # where RAM ends below the devices, in bytes
 
 VM_NODES = ("uuid", "name", "rtc", "image")
 """What of `/vm/U` is ours; others may keep nodes there too."""
@@ -75,6 +79,7 @@ def skeleton(config: DomainConfig, uuid: Uuid, domid: Domid) -> tuple[Node, ...]
         Node(f"{vm}/name", name),
         Node(f"{home}/control/platform-feature-multiprocessor-suspend", "1"),
         Node(f"{home}/control/platform-feature-xs_reset_watches", "1"),
+        *((Node(f"{vm}/rtc/timeoffset", config.time_offset),) if config.kind is Kind.HVM else ()),
         *(Node(f"{home}/platform/{key}", value) for key, value in platform(config).items()),
         *(Node(f"{home}/bios-strings/{pair.name}", pair.value) for pair in config.bios_string),
     )
@@ -109,16 +114,33 @@ def after_build(config: DomainConfig, domid: Domid, store_port: int, store_frame
     assert config.memory_kib is not None
     assert config.static_max_kib is not None
     home = paths.domain(domid)
+    video_kib = video_mib(config) * KIB_PER_MIB if config.kind is Kind.HVM else 0
     values = {
         "memory/static-max": config.static_max_kib,
-        "memory/target": page_aligned_kib(config.memory_kib),
-        "memory/videoram": 0,
+        "memory/target": page_aligned_kib(config.memory_kib) - video_kib,
+        "memory/videoram": video_kib,
         "domid": domid,
         "store/port": store_port,
         "store/ring-ref": store_frame,
         "serial/0/limit": SERIAL_LIMIT,
     }
     return tuple(Node(f"{home}/{key}", str(value)) for key, value in values.items())
+
+
+def firmware(domid: Domid, built: HvmBuilt) -> tuple[Node, ...]:
+    """What hvmloader reads.  Source: xen/tools/firmware/hvmloader (4.17)."""
+    home = paths.domain(domid)
+    tables = {"acpi": built.acpi_address, "smbios": built.smbios_address}
+    lengths = {"acpi": built.acpi_length, "smbios": built.smbios_length}
+    found = {"bios": "seabios", "allow-memory-relocate": "0"}  # QEMU cannot follow memory that moves
+    for name, address in tables.items():
+        if address:
+            found |= {f"{name}/address": f"{address:#x}", f"{name}/length": f"{lengths[name]:#x}"}
+    return (
+        *(Node(f"{home}/hvmloader/{key}", value) for key, value in found.items()),
+        Node(f"{home}/platform/device-model", "qemu_xen"),
+        Node(f"{home}/memory/tolum", str(TOP_OF_LOW_MEMORY)),
+    )
 
 
 def vcpus_online(domid: Domid, vcpus: int) -> tuple[Node, ...]:

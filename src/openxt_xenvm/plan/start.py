@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 
 from openxt_core.ids import Uuid
+from openxt_xen.hypervisor import Kind
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices.argo import V4v
 from openxt_xenvm.devices.base import Device
@@ -12,11 +13,14 @@ from openxt_xenvm.devices.vfb import Vfb
 from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.devices.vsnd import Vsnd
 from openxt_xenvm.domain import build
+from openxt_xenvm.domain.hardware import Hardware
+from openxt_xenvm.plan.device_model import StartQemu
 from openxt_xenvm.plan.plugging import AttachLoop, PlugDisk, PlugNic
 from openxt_xenvm.plan.saving import ReadSaved
 from openxt_xenvm.plan.steps import (
     Announce,
     ApplyCpuid,
+    BuildHvm,
     BuildImage,
     CreateDomain,
     Introduce,
@@ -49,26 +53,40 @@ def disks(config: DomainConfig) -> Iterator[Step]:
         yield PlugDisk(disk)
 
 
-def fresh_image(config: DomainConfig) -> tuple[Step, ...]:
-    """A saved guest brings both with it."""
-    return (
-        ApplyCpuid(tuple(build.cpuid_overrides(config).items())),
-        BuildImage(config.kind, build.image_spec(config)),
-    )
+def fresh_image(config: DomainConfig, hardware: Hardware | None) -> tuple[Step, ...]:
+    """What fills the empty domain.  A saved guest brings both with it."""
+    processors = build.processors(config, hardware.vendor if hardware else "")
+    return (ApplyCpuid(processors), _builder(config, hardware))
 
 
-def plan_start(config: DomainConfig, uuid: Uuid, saved: str = "") -> tuple[Step, ...]:
-    """PV and PVH, fresh or from the file of a suspended VM.  The executor undoes a failed one backwards.
+def _builder(config: DomainConfig, hardware: Hardware | None) -> Step:
+    if config.kind is not Kind.HVM:
+        return BuildImage(config.kind, build.image_spec(config))
+    assert hardware is not None
+    return BuildHvm(build.hvm_image_spec(config, hardware))
+
+
+def device_model(config: DomainConfig, hardware: Hardware | None) -> Iterator[Step]:
+    if hardware is not None and hardware.model:
+        yield StartQemu(config, hardware)
+
+
+def plan_start(
+    config: DomainConfig, uuid: Uuid, hardware: Hardware | None = None, saved: str = ""
+) -> tuple[Step, ...]:
+    """Fresh or from the file of a suspended VM.  The executor undoes a failed one backwards.
+
+    `hardware` is what an HVM domain needs of its host.
 
     The order is libxl's: limits before the image, since they make room for it; the name before the
-    console, since xenconsoled names its log after it.
+    console, since xenconsoled names its log after it; the device model last, as it finds its devices.
     """
     return (
-        CreateDomain(build.domain_spec(config, uuid)),
+        CreateDomain(build.domain_spec(config, uuid), config.flask_label),
         WriteSkeleton(config),
         SetLimits(build.limits(config)),
         OpenChannels(),
-        *((ReadSaved(saved),) if saved else fresh_image(config)),
+        *((ReadSaved(saved),) if saved else fresh_image(config, hardware)),
         WriteBuilt(config),
         Introduce(),
         PlugDevice(Console()),
@@ -76,5 +94,6 @@ def plan_start(config: DomainConfig, uuid: Uuid, saved: str = "") -> tuple[Step,
         *disks(config),
         *map(PlugNic, config.nic),
         *map(PlugDevice, devices(config)),
+        *device_model(config, hardware),
         Announce(Event.DEVICES_READY),
     )

@@ -6,21 +6,24 @@ What dies with the domain needs no undo.
 """
 
 import errno
+import logging
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from openxt_core.ids import Domid
-from openxt_xen.hypervisor import DomainSpec, ImageSpec, Kind, Rings, XenError
+from openxt_xen.hypervisor import DomainSpec, HvmBuilt, HvmImageSpec, ImageSpec, Kind, Rings, XenError
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStoreError
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices.base import Device
 from openxt_xenvm.devices.base import nodes as device_nodes
 from openxt_xenvm.domain import nodes
-from openxt_xenvm.domain.build import Limits
+from openxt_xenvm.domain.build import Limits, Processors
 from openxt_xenvm.site import Host, Site, locked
 from openxt_xenvm.state import Event
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,15 +45,27 @@ class Step:
 @dataclass(frozen=True)
 class CreateDomain(Step):
     spec: DomainSpec
+    label: str | None = None
 
     async def do(self, site: Site) -> None:
-        domid = await site.host.xen(site.host.hypervisor.create_domain, self.spec)
+        spec = replace(self.spec, ssidref=await self._label_number(site.host))
+        domid = await site.host.xen(site.host.hypervisor.create_domain, spec)
         site.domid = domid
         site.learn_domid(domid)
 
     async def undo(self, site: Site) -> None:
         if site.domid is not None:
             await destroy(site.host, site.domid)
+
+    async def _label_number(self, host: Host) -> int:
+        """0, Xen's own choice, where it enforces no policy or knows no such label."""
+        if self.label is None:
+            return 0
+        try:
+            return await host.xen(host.hypervisor.label_number, self.label)
+        except XenError as error:
+            log.warning("flask-label %s: %s", self.label, error)
+            return 0
 
 
 @dataclass(frozen=True)
@@ -103,11 +118,20 @@ def _domid(text: str | None) -> Domid:
 
 @dataclass(frozen=True)
 class ApplyCpuid(Step):
-    overrides: tuple[tuple[tuple[int, int | None], tuple[str | None, ...]], ...]
+    """What the guest sees of the processors, and on which of them it runs."""
+
+    processors: Processors
 
     async def do(self, site: Site) -> None:
-        xen = site.host.hypervisor
-        await site.host.xen(xen.apply_cpuid_policy, site.created, dict(self.overrides))
+        await site.host.xen(self._apply, site)
+
+    def _apply(self, site: Site) -> None:
+        xen, wanted = site.host.hypervisor, self.processors
+        xen.apply_cpuid_policy(
+            site.created, dict(wanted.masks), pae=wanted.pae, itsc=wanted.itsc, nested=wanted.nested
+        )
+        for vcpu, pcpus in wanted.affinity:
+            xen.set_affinity(site.created, vcpu, pcpus)
 
 
 @dataclass(frozen=True)
@@ -129,6 +153,22 @@ class BuildImage(Step):
 
 
 @dataclass(frozen=True)
+class BuildHvm(Step):
+    """Load hvmloader, its BIOS and the firmware's tables."""
+
+    image: HvmImageSpec
+
+    async def do(self, site: Site) -> None:
+        site.tables = await site.host.xen(self._build, site)
+        site.rings = site.tables.rings
+
+    def _build(self, site: Site) -> HvmBuilt:
+        image = replace(self.image, store_port=site.store_port, console_port=site.console_port)
+        with locked(site.host.build_lock):
+            return site.host.hypervisor.build_hvm(site.created, image)
+
+
+@dataclass(frozen=True)
 class WriteBuilt(Step):
     """Memory figures, ring addresses, vcpus."""
 
@@ -137,7 +177,8 @@ class WriteBuilt(Step):
     async def do(self, site: Site) -> None:
         guest = site.guest
         built = nodes.after_build(self.config, guest.domid, site.store_port, guest.rings.store)
-        await site.host.write((*built, *nodes.vcpus_online(guest.domid, self.config.vcpus)))
+        firmware = nodes.firmware(guest.domid, site.tables) if site.tables is not None else ()
+        await site.host.write((*built, *firmware, *nodes.vcpus_online(guest.domid, self.config.vcpus)))
 
 
 @dataclass(frozen=True)

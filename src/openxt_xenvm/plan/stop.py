@@ -9,11 +9,12 @@ import asyncio
 import errno
 from dataclasses import dataclass
 
-from openxt_core.ids import Domid
+from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import XenError
 from openxt_xen.xenstore import paths
 from openxt_xenvm.errors import DomainStuckDying
 from openxt_xenvm.plan.closing import close, detach, plugged
+from openxt_xenvm.plan.device_model import stop_qemu
 from openxt_xenvm.plan.steps import Step, destroy, remove_home
 from openxt_xenvm.site import Site
 
@@ -30,6 +31,17 @@ class PauseDomain(Step):
         except XenError as error:
             if error.errno != errno.ESRCH:
                 raise
+
+
+@dataclass(frozen=True)
+class StopModel(Step):
+    """Before the domain goes: the device model maps its pages."""
+
+    async def do(self, site: Site) -> None:
+        if site.domid is None or await _is_of_others(site, site.domid):
+            return
+        if await site.host.store.read(paths.device_model(DOM0, site.domid)) is not None:
+            await stop_qemu(site)
 
 
 @dataclass(frozen=True)
@@ -132,4 +144,12 @@ async def is_ours(site: Site, domid: Domid) -> bool:
 
 
 def plan_stop() -> tuple[Step, ...]:
-    return (PauseDomain(), CloseDevices(), DestroyDomain(), DetachLoops(), RemoveNodes(), WaitGone())
+    return (
+        PauseDomain(),
+        StopModel(),
+        CloseDevices(),
+        DestroyDomain(),
+        DetachLoops(),
+        RemoveNodes(),
+        WaitGone(),
+    )

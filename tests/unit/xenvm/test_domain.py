@@ -14,7 +14,7 @@ from openxt_xenvm.devices.console import Console
 from openxt_xenvm.devices.vfb import Vfb
 from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.devices.vsnd import Vsnd
-from openxt_xenvm.domain import build
+from openxt_xenvm.domain import build, cpuid
 from openxt_xenvm.domain.nodes import after_build, skeleton, vcpus_online
 from openxt_xenvm.plan.start import devices, plan_start
 from openxt_xenvm.plan.steps import Announce, CreateDomain, PlugDevice
@@ -113,7 +113,7 @@ def test_a_platform_line_overrides_hap() -> None:
 def test_cpuid_lines_of_one_leaf_are_merged() -> None:
     ones, zeros = "1" * 32, "0" * 32
     config = parse_config(f"cpuid=1:eax={ones}\ncpuid=1:ecx={zeros}\ncpuid=4+1:ebx={ones}").config
-    assert build.cpuid_overrides(config) == {
+    assert cpuid.overrides(config) == {
         (1, None): (ones, None, zeros, None),
         (4, 1): (None, ones, None, None),
     }
@@ -121,18 +121,13 @@ def test_cpuid_lines_of_one_leaf_are_merged() -> None:
 
 def test_all_mistakes_are_told_at_once() -> None:
     config = parse_config("vcpus = 200\nvirt-type = pvh\ninitrd = /nowhere").config
-    found = list(build.mistakes(config, is_readable=lambda path: False))
+    found = list(build.mistakes(config, build.Files(is_readable=lambda path: False)))
     assert [text.split()[0].rstrip(":") for text in found] == ["memory", "vcpus=200", "kernel", "initrd"]
 
 
 def test_a_good_config_has_no_mistakes() -> None:
-    assert list(build.mistakes(PV, is_readable=lambda path: True)) == []
+    assert list(build.mistakes(PV, build.Files())) == []
     assert list(build.not_built_yet(PV)) == []
-
-
-def test_an_empty_device_model_path_means_none() -> None:
-    assert list(build.not_built_yet(replace(PV, qemu_dm_path="/q"))) == ["qemu-dm-path"]
-    assert list(build.not_built_yet(replace(PV, qemu_dm_path="/q", qemu_pv=False))) == []
 
 
 def test_missing_capabilities_are_named() -> None:

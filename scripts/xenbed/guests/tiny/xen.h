@@ -24,6 +24,7 @@ typedef unsigned long word; /* the width of a register: 32 bits in the PVH guest
 #define EVTCHNOP_SEND 4
 #define XENMEM_ADD_TO_PHYSMAP 7
 #define XENMAPSPACE_SHARED_INFO 0
+#define HVMOP_SET_PARAM 0
 #define HVMOP_GET_PARAM 1
 #define UVMF_INVLPG 2
 #define DOMID_SELF 0x7ff0
@@ -32,6 +33,8 @@ typedef unsigned long word; /* the width of a register: 32 bits in the PVH guest
 enum shutdown_reason { SHUTDOWN_POWEROFF = 0, SHUTDOWN_REBOOT = 1, SHUTDOWN_SUSPEND = 2, SHUTDOWN_CRASH = 3 };
 
 /* HVM parameters that name the rings of a PVH guest. */
+#define HVM_PARAM_CALLBACK_IRQ 0
+#define CALLBACK_BY_VECTOR (2ull << 56)
 #define HVM_PARAM_STORE_PFN 1
 #define HVM_PARAM_STORE_EVTCHN 2
 #define HVM_PARAM_CONSOLE_PFN 17

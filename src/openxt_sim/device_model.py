@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A stand-in for QEMU on the simulated host: a program with QEMU's options, nodes and monitor, no devices.
+
+    python -m openxt_sim.device_model -xen-domid N … -chardev socket,id=…,path=PATH,… -mon chardev=…
+
+It writes `running` to XenStore as QEMU does, answers QMP on PATH, and ends on SIGTERM and `quit`.
+A word in the domain's name makes it fail: `sim.model=absent` ends at once, `sim.model=silent` never is ready.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from openxt_core.ids import DOM0, Domid
+from openxt_xen.xenstore import paths
+from openxt_xen.xenstore.wire import Op, Packet
+
+GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
+SAVED = b"simulated device state\n"
+
+
+@dataclass
+class Options:
+    """What of the command line matters here."""
+
+    domid: Domid
+    socket: Path
+    name: str
+    serial: str
+    vnc: str
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> "Options":
+        """Raises ValueError or KeyError for a command line that is not QEMU's."""
+        given = dict(pairwise(words))
+        chardev = dict(item.partition("=")[::2] for item in given["-chardev"].split(","))
+        domid = Domid(int(given["-xen-domid"]))
+        vnc, serial = given.get("-vnc", ""), given.get("-serial", "")
+        return cls(domid, Path(chardev["path"]), given.get("-name", ""), serial, vnc)
+
+
+class Model:
+    """One device model, until `over` is set."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.over = asyncio.Event()
+        self.is_stopped = False
+
+    def answer(self, request: Any) -> dict[str, object]:
+        """To one command, as QEMU would give it."""
+        name, number = request.get("execute"), request.get("id")
+        if name not in COMMANDS:
+            error = {"class": "CommandNotFound", "desc": f"The command {name} has not been found"}
+            return {"error": error, "id": number}
+        try:
+            value = COMMANDS[name](self, request.get("arguments") or {})
+        except OSError as error:
+            return {"error": {"class": "GenericError", "desc": str(error)}, "id": number}
+        return {"return": {} if value is None else value, "id": number}
+
+    def set_stopped(self, is_stopped: bool) -> None:
+        self.is_stopped = is_stopped
+
+    def save(self, arguments: Mapping[str, Any]) -> None:
+        Path(str(arguments["filename"])).write_bytes(SAVED)
+
+    def serial_lines(self) -> object:
+        is_pty = self.options.serial == "pty"
+        line = {"label": "serial0", "filename": "pty:/dev/pts/0"} if is_pty else {"label": "none"}
+        return [{"label": "monitor", "filename": f"unix:{self.options.socket}"}, line]
+
+    def screen(self) -> object:
+        display = self.options.vnc.partition(",")[0].rpartition(":")[2]
+        return {"enabled": True, "service": str(5900 + int(display))} if display else {"enabled": False}
+
+
+COMMANDS: dict[str, Callable[[Model, Mapping[str, Any]], object]] = {
+    "qmp_capabilities": lambda _, __: None,
+    "query-status": lambda model, _: {"status": "paused" if model.is_stopped else "running"},
+    "query-chardev": lambda model, _: model.serial_lines(),
+    "query-vnc": lambda model, _: model.screen(),
+    "stop": lambda model, _: model.set_stopped(True),
+    "cont": lambda model, _: model.set_stopped(False),
+    "xen-save-devices-state": lambda model, arguments: model.save(arguments),
+    "quit": lambda model, _: model.over.set(),
+}
+
+
+async def converse(model: Model, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One client of the monitor, until it leaves."""
+
+    def say(words: Mapping[str, object]) -> None:
+        writer.write(json.dumps(words).encode() + b"\r\n")
+
+    say(GREETING)
+    with suppress(ConnectionError, ValueError):
+        while line := await reader.readline():
+            if line.strip():
+                say(model.answer(json.loads(line)))
+                await writer.drain()
+    writer.close()
+
+
+def _heard(store: socket.socket, model: Model) -> None:
+    """XenStore's answer is of no interest; that it ends is."""
+    if not store.recv(4096):
+        model.over.set()
+
+
+async def serve(options: Options) -> None:
+    model = Model(options)
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, model.over.set)
+    store = socket.socket(socket.AF_UNIX)
+    store.connect(os.environ["XENSTORED_PATH"])
+    asyncio.get_running_loop().add_reader(store, lambda: _heard(store, model))
+    server = await asyncio.start_unix_server(
+        lambda reader, writer: converse(model, reader, writer), options.socket
+    )
+    async with server:
+        if "sim.model=silent" not in options.name:
+            state = paths.device_model_state(DOM0, options.domid)
+            store.sendall(Packet(Op.WRITE, f"{state}\0running".encode()).encode())
+        await model.over.wait()
+
+
+def main(words: Sequence[str]) -> int:
+    try:
+        options = Options.of(words)
+    except (KeyError, ValueError) as error:  # as QEMU: a word that nobody meant ends it
+        print(f"not a command line of QEMU: {error!r}", file=sys.stderr)
+        return 1
+    if "sim.model=absent" in options.name:
+        print("as the test asked", file=sys.stderr)
+        return 1
+    with suppress(OSError):
+        asyncio.run(serve(options))
+        options.socket.unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main(sys.argv[1:]))
