@@ -3,7 +3,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ VM = "/vm/00000000-0000-0000-0000-000000000"
 """All but the last three digits of a VM's number."""
 
 
-def fill(root: Path) -> None:
+def fill(root: Path, vms: int) -> None:
     """The database of a private host; nothing is done if it is there already."""
     folder = root / "config" / "vms"
     if folder.exists():
@@ -26,20 +26,27 @@ def fill(root: Path) -> None:
     (root / "config" / "db").write_text('{\n  "db-version": "9"\n}\n')
     config = {f"key-{number}": f"value of key {number}" for number in range(KEYS - 30)}
     disks = {str(number): {"path": f"/storage/disks/{number}.vhd", "type": "vhd"} for number in range(10)}
-    for number in range(VMS):
+    for number in range(vms):
         uuid = f"{VM}{number:03}".removeprefix("/vm/")
         vm = {"uuid": uuid, "name": f"VM {number}", "config": {**config, "memory": "1024", "disk": disks}}
         (folder / f"{uuid}.db").write_text(json.dumps(vm, indent=2) + "\n")
 
 
 @contextmanager
-def running_dbd(room: Room, bus: Path) -> Iterator[None]:
-    root = room.folder / "dbd-root"
-    fill(root)
+def running_dbd(
+    room: Room,
+    bus: Path,
+    vms: int = VMS,
+    more: Mapping[str, str] = {},
+    prepare: Callable[[Path], None] = lambda _: None,
+) -> Iterator[None]:
+    root = room.folder / f"dbd-root-{vms}"
+    fill(root, vms)
+    prepare(root)
     notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notices.bind(str(bus) + ".notify")
     notices.settimeout(60)
-    environ = {**on_bus(bus), "OPENXT_ROOT": str(root), "NOTIFY_SOCKET": f"{bus}.notify"}
+    environ = {**on_bus(bus), **more, "OPENXT_ROOT": str(root), "NOTIFY_SOCKET": f"{bus}.notify"}
     with room.service("sh", "-c", f'echo started; exec "{PROGRAMS}/dbd"', ready="started", environ=environ):
         assert notices.recv(100).startswith(b"READY")
         yield

@@ -152,6 +152,10 @@ class Room:
         """What a call takes."""
         return self._loaded(bus, load)[1]
 
+    def late_us(self, bus: Path, load: Load) -> float:
+        """What no more than one call in a hundred takes longer than."""
+        return self._loaded(bus, load)[2]
+
     def _loaded(self, bus: Path, load: Load) -> list[float]:
         client = self.pinned(
             self.build("load_client"), bus, str(load.calls), str(load.depth),

@@ -10,11 +10,17 @@ import json
 import sys
 
 import dbd
+import dbd_limits
 import rpcproxy
 import xenmgr
 from harness import HERE, Missing, Promise, Result, room
 
-PROMISES: tuple[Promise, ...] = (*dbd.PROMISES, *xenmgr.PROMISES, *rpcproxy.PROMISES)
+PROMISES: tuple[Promise, ...] = (
+    *dbd.PROMISES,
+    *dbd_limits.PROMISES,
+    *xenmgr.PROMISES,
+    *rpcproxy.PROMISES,
+)
 
 
 def main() -> int:
