@@ -16,7 +16,7 @@ from typing import Any
 from openxt_core.errors import BadRequest, OpenxtError
 from openxt_core.ids import RPC_PROXY_NAME, Uuid, parse_uuid
 from openxt_core.places import Places
-from openxt_rpcproxy.rules.decide import PropertyValue
+from openxt_rpcproxy.rules.decide import PropertyValue, completed
 from openxt_rpcproxy.rules.explain import Explanation, explain
 from openxt_rpcproxy.rules.grammar import parse_rules
 from openxt_rpcproxy.rules.model import Rule, Undecided
@@ -47,6 +47,10 @@ def _text(path: Path) -> str:
 
 def _records(path: Path) -> list[Record]:
     return list(read_records(_text(path), str(path)))
+
+
+def _in_force(paths: Sequence[Path]) -> tuple[Rule, ...]:
+    return completed(_rules(paths))
 
 
 def check(args: argparse.Namespace) -> Answer:
@@ -117,14 +121,14 @@ def _explained(record: Record, rules: Sequence[Rule]) -> tuple[Explanation, list
 
 
 def _of_vm(args: argparse.Namespace) -> tuple[Rule, ...]:
-    return _rules([*args.rules, *([args.vm_rules] if args.vm_rules else [])])
+    return _in_force([*args.rules, *([args.vm_rules] if args.vm_rules else [])])
 
 
 def replay(args: argparse.Namespace) -> Answer:
     from openxt_rpcproxy.rules.replay import verdict_on
 
-    rules, records = _rules(args.rules), _records(args.recording)
-    against = _rules([args.against]) if args.against else None
+    rules, records = _in_force(args.rules), _records(args.recording)
+    against = _in_force([args.against]) if args.against else None
     differences: dict[str, int] = {}
     allowed = 0
     for record in records:
@@ -153,7 +157,7 @@ def learn(args: argparse.Namespace) -> Answer:
     from openxt_rpcproxy.rules.learn import learn as learned_from
 
     width = Width(args.per_vm, args.paths, args.arguments)
-    found = learned_from(_records(args.recording), _rules(args.rules), width)
+    found = learned_from(_records(args.recording), _in_force(args.rules), width)
     texts = [rule.text for rule in found.rules]
     uncovered = list(dict.fromkeys(_subject(record) for record in found.uncovered))
     lines = [*texts, *(f"# no rule can name: {one}" for one in uncovered)]

@@ -9,6 +9,7 @@ from openxt_api.rpc_proxy_rules import RpcProxyRules
 from openxt_core.errors import BadRequest, InvalidArgs
 from openxt_core.ids import DOM0, Domid
 from openxt_core.spec import Call
+from openxt_rpcproxy.rules.decide import completed
 from openxt_rpcproxy.rules.grammar import parse_rule
 from openxt_rpcproxy.rules.learn import Width, learn
 from openxt_rpcproxy.rules.lint import lint
@@ -54,7 +55,9 @@ class RulesObject(RpcProxyRules):
     async def replay(self, messages: list[str], rules: list[str]) -> list[Sequence[Any]]:
         records = _records(messages)
         tried = tuple(parse_rule(text, f"rule {at}") for at, text in enumerate(rules, start=1))
-        decisions = await asyncio.to_thread(replay, records, tried or await self._in_force(records))
+        decisions = await asyncio.to_thread(
+            replay, records, completed(tried) if tried else await self._in_force(records)
+        )
         return [(one.verdict, one.rule.text if one.rule else "") for one in decisions]
 
     async def learn(self, messages: list[str]) -> tuple[list[str], int]:
@@ -66,7 +69,7 @@ class RulesObject(RpcProxyRules):
         """With those of every VM that the records speak of: these name their VM."""
         for uuid in {record.facts.source.uuid for record in records}:
             await self._sources.rules_for(uuid)
-        return self._sources.known()
+        return completed(self._sources.known())
 
 
 def _of(facts: Facts, source: Source) -> Facts:

@@ -18,6 +18,20 @@ PropertyValue = str | bool | None
 """None: asked for, but there is no such property, or it has another type."""
 
 
+IMPLIED = Rule(
+    Verdict.ALLOW, Direction.OUTGOING, text="allow out-any", origin="implied, as no rule allows out"
+)
+
+
+def completed(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """With `allow out-any` before them unless a rule allows something to go out.
+
+    The original never asked about what the bus says to a guest, and its rule files need not speak of it.
+    """
+    allows_out = any(rule.direction is Direction.OUTGOING and rule.verdict is Verdict.ALLOW for rule in rules)
+    return tuple(rules) if allows_out else (IMPLIED, *rules)
+
+
 def decide(
     rules: Sequence[Rule], facts: Facts, properties: Mapping[str, PropertyValue]
 ) -> Decision | Undecided:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from openxt_core.errors import BadRequest, OpenxtError
 from openxt_core.ids import Uuid
+from openxt_rpcproxy.rules.decide import completed
 from openxt_rpcproxy.rules.grammar import RuleError, parse_rule, parse_rules
 from openxt_rpcproxy.rules.model import Direction, Rule, Verdict
 
@@ -56,7 +57,7 @@ class RuleSources:
 
     async def rules_for(self, uuid: Uuid | None) -> tuple[Rule, ...]:
         """All rules for messages of that VM's domain, in order."""
-        return (*self.file_rules(), *(await self._vm_rules(uuid) if uuid else ()), *self._added)
+        return completed((*self.file_rules(), *(await self._vm_rules(uuid) if uuid else ()), *self._added))
 
     def file_rules(self) -> tuple[Rule, ...]:
         if self._file is None:

@@ -33,6 +33,8 @@ def verdict(rules: list[str], said: Said, domain: Domain) -> str:
         words = rule.split()
         if holds(words, said, domain):
             return words[0]
+    if said.direction == "out" and not any(rule.startswith("allow out-") for rule in rules):
+        return "allow"  # nothing is said about what may go out
     return "deny"
 
 

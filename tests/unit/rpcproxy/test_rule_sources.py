@@ -15,12 +15,15 @@ UUID = parse_uuid("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 OTHER = parse_uuid("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 
 
+FILE = ("deny all", "deny out-any", "allow out-error")
+
+
 class World:
     """A rules file, a database that can be away, and a clock that is turned by hand."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "rules"
-        self.path.write_text("deny all\n")
+        self.path.write_text("\n".join(FILE))
         self.stored: dict[Uuid, list[str]] = {UUID: ["allow destination A"]}
         self.error: Exception | None = None
         self.reads = 0
@@ -54,11 +57,9 @@ def world(tmp_path: Path) -> World:
 
 async def test_a_vms_rules_follow_the_files_and_name_their_vm(world: World) -> None:
     rules = await world.sources.rules_for(UUID)
-    assert [(rule.text, rule.dom_uuid) for rule in rules] == [
-        ("deny all", None),
-        ("allow destination A", UUID),
-    ]
-    assert await world.texts(None) == ["deny all"]
+    assert [rule.text for rule in rules] == [*FILE, "allow destination A"]
+    assert [rule.dom_uuid for rule in rules] == [None, None, None, UUID]
+    assert await world.texts(None) == [*FILE]
 
 
 @pytest.mark.parametrize(
@@ -69,11 +70,11 @@ async def test_a_vm_is_silent_while_its_rules_cannot_be_read_and_speaks_when_the
     world: World, error: Exception
 ) -> None:
     world.error = error
-    assert await world.texts() == ["deny all"] + [rule.text for rule in NOTHING]
+    assert await world.texts() == [*FILE, *(rule.text for rule in NOTHING)]
     revision, world.error = world.sources.revision, None
     assert world.turn() == 1
     assert world.sources.revision > revision
-    assert await world.texts() == ["deny all", "allow destination A"]
+    assert await world.texts() == [*FILE, "allow destination A"]
     assert world.due == []
 
 
@@ -91,7 +92,7 @@ async def test_a_database_that_comes_back_is_asked_at_once_and_by_nobody_twice(w
     await world.texts()
     world.error = None
     world.sources.database_is_back()
-    assert await world.texts() == ["deny all", "allow destination A"]
+    assert await world.texts() == [*FILE, "allow destination A"]
     revision = world.sources.revision
     world.turn()
     assert world.sources.revision == revision
@@ -99,22 +100,22 @@ async def test_a_database_that_comes_back_is_asked_at_once_and_by_nobody_twice(w
 
 async def test_a_malformed_rule_silences_its_vm_until_it_is_mended(world: World) -> None:
     world.stored[UUID] = ["allow everything please"]
-    assert (await world.sources.rules_for(UUID))[1:] == NOTHING
+    assert (await world.sources.rules_for(UUID))[3:] == NOTHING
     assert world.due == []
-    assert await world.texts(OTHER) == ["deny all"]
+    assert await world.texts(OTHER) == [*FILE]
     world.stored[UUID] = ["allow all"]
     world.sources.forget_vm(UUID)
-    assert await world.texts() == ["deny all", "allow all"]
+    assert await world.texts() == [*FILE, "allow all"]
 
 
 async def test_an_unreadable_file_silences_everybody_until_a_reload(world: World) -> None:
     world.path.write_text("allow\xff all")
     world.stored.clear()
-    assert await world.sources.rules_for(UUID) == NOTHING
+    assert (await world.sources.rules_for(UUID))[1:] == NOTHING
     world.path.write_text("allow all")
-    assert await world.sources.rules_for(UUID) == NOTHING
+    assert (await world.sources.rules_for(UUID))[1:] == NOTHING
     world.sources.reload()
-    assert await world.texts() == ["allow all"]
+    assert await world.texts() == ["allow out-any", "allow all"]
 
 
 async def test_rules_are_read_once_until_they_may_have_changed(world: World) -> None:
@@ -132,7 +133,7 @@ async def test_rules_added_for_one_vm_end_when_it_stops(world: World) -> None:
     world.sources.add(f"allow dom-uuid {OTHER} destination C")
     world.sources.add("allow destination D")
     world.sources.vm_stopped(UUID)
-    assert (await world.texts())[2:] == [f"allow dom-uuid {OTHER} destination C", "allow destination D"]
+    assert (await world.texts())[4:] == [f"allow dom-uuid {OTHER} destination C", "allow destination D"]
 
 
 async def test_only_so_many_rules_are_added_and_only_added_ones_deleted(world: World) -> None:
@@ -143,4 +144,4 @@ async def test_only_so_many_rules_are_added_and_only_added_ones_deleted(world: W
     with pytest.raises(RuleError, match="more than"):
         world.sources.add("allow all")
     world.sources.delete("allow  all")
-    assert (await world.texts(None)) == ["deny all"]
+    assert (await world.texts(None)) == [*FILE]

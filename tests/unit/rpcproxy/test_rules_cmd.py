@@ -43,10 +43,10 @@ def test_explain_names_the_deciding_line_and_what_each_other_missed(
 ) -> None:
     status, found = asked(capsys, "explain", "-r", rules, *CALL, "m", "--uuid", UUID, "--vm", "type=ndvm")
     assert (status, found["verdict"], found["origin"]) == (0, "allow", f"{rules}:2")
-    assert [one["missed"] for one in found["others"]] == ["", "dom-type"]
+    assert [one["missed"] for one in found["others"]] == ["subject", "", "dom-type"]
     status, found = asked(capsys, "explain", "-r", rules, *CALL, "x", "--uuid", UUID)
     assert (status, found["verdict"], found["unknown"]) == (1, "deny", ["type"])
-    assert [one["missed"] for one in found["others"]] == ["member", "dom-type"]
+    assert [one["missed"] for one in found["others"]] == ["subject", "member", "dom-type"]
 
 
 def test_explain_says_the_same_in_words(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,12 +25,12 @@ from rule_worlds import (
 
 from effort import effort
 from openxt_bus.codec import Message, encode
-from openxt_bus.framing import cut, scan
+from openxt_bus.framing import Header, cut, scan
 from openxt_core.ids import Uuid
 from openxt_rpcproxy.facts import facts_of
 from openxt_rpcproxy.gate import Gate
 from openxt_rpcproxy.lane import Lane
-from openxt_rpcproxy.passage import Passage, Rewriting
+from openxt_rpcproxy.passage import OUR_SERIAL, Passage, Rewriting
 from openxt_rpcproxy.rules.decide import PropertyValue
 from openxt_rpcproxy.rules.model import Direction
 from openxt_rpcproxy.rules.sources import RuleSources
@@ -63,6 +63,11 @@ class Vm:
         self._known[name] = value if isinstance(value, str | bool) else None
 
 
+def is_ours(header: Header) -> bool:
+    """An error that the proxy tells instead of an answer that the rules deny."""
+    return header.serial == OUR_SERIAL and header.error_name.endswith(".AccessDenied")
+
+
 class World:
     """A conversation whose client is greeted already, and then other rules are put in force."""
 
@@ -81,7 +86,8 @@ class World:
         self._rules = rules
 
     def _on(self, data: bytes) -> None:
-        self.passed |= {scan(one).serial for one in cut(bytearray(data), 2**20)}
+        headers = [scan(one) for one in cut(bytearray(data), 2**20)]
+        self.passed |= {header.serial for header in headers if not is_ours(header)}
 
     def _back(self, data: bytes) -> None:
         """Answers of the proxy's own; `cut` refuses what is no message."""
