@@ -18,6 +18,8 @@ async def serve_all(bus: Bus, database: Database, flusher: Flusher, guests: Gues
     """Answer calls and tell of changes, from now on."""
     names, transactions = Names(bus), Transactions()
     database.who = names.of
+    if database.history is not None:
+        database.history.who = names.of
     identity = Identity(bus, guests.of)
     database.is_limited = lambda writer: not _is_dom0(identity.cached(writer))
     desk = Desk(database, identity, names.learn)

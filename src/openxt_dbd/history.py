@@ -7,11 +7,12 @@ twice counts once: whatever a crash leaves can be read.  To serve the present va
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from openxt_dbd.disk import Disk
-from openxt_dbd.past import Event, Past, decode, encode, last_of_each, last_past_of_each, past_of
+from openxt_dbd.past import Event, Past, decode, encode, last_of_each, past_of
 from openxt_dbd.path import Path
 from openxt_dbd.recent import overlap
 
@@ -24,6 +25,10 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 """Of all files; the oldest revisions go first."""
 MAX_FILES: Final = 8
 MAX_PENDING: Final = 4096
+MAX_LARGE_BYTES: Final = 16 * 1024 * 1024
+
+
+_at: Callable[[Event], tuple[int, Path]] = operator.itemgetter(0, 1)
 
 
 class History:
@@ -38,18 +43,33 @@ class History:
         self._pending: list[Event] = []
         self._saving: list[Event] = []
         self._max_pending = MAX_PENDING
+        self._large_bytes = 0
+        self.who: Callable[[str], str] = str
+        """Names the owner of a unique bus name."""
 
     # What is not on disk yet
 
-    def add(self, event: Event) -> None:
-        self._pending.append(event)
+    def extend(self, events: Iterable[Event]) -> None:
+        self._pending.extend(events)
         if len(self._pending) >= self._max_pending:
-            self._pending = last_of_each(self._pending, KEPT)
-            self._max_pending = max(MAX_PENDING, 2 * len(self._pending))
+            self._trim()
+
+    def add_large(self, event: Event, size: int) -> None:
+        """One with values so long that not many shall wait."""
+        self._pending.append(event)
+        self._large_bytes += size
+        if self._large_bytes > MAX_LARGE_BYTES:
+            self._trim()
+
+    def _trim(self) -> None:
+        self._pending = last_of_each(self._pending, KEPT, _at)
+        self._max_pending = max(MAX_PENDING, 2 * len(self._pending))
+        self._large_bytes = 0
 
     def take(self) -> Sequence[Event]:
         """What `append` shall write."""
-        self._saving, self._pending = last_of_each(self._saving + self._pending, KEPT), []
+        self._saving, self._pending = last_of_each(self._saving + self._pending, KEPT, _at), []
+        self._large_bytes = 0
         return tuple(self._saving)
 
     def taken(self) -> None:
@@ -58,7 +78,8 @@ class History:
 
     def unsaved(self, path: Path) -> list[Past]:
         """What concerns a path, oldest first."""
-        return [past_of(one) for one in (*self._saving, *self._pending) if overlap(one.path, path)]
+        events = (*self._saving, *self._pending)
+        return [past_of(event, self.who) for event in events if overlap(event[1], path)]
 
     # Files
 
@@ -75,7 +96,7 @@ class History:
 
     def append(self, events: Iterable[Event]) -> None:
         """Make them durable.  Raises OSError; they may be appended again."""
-        content = b"".join(encode(past_of(event)) for event in events)
+        content = b"".join(encode(past_of(event, self.who)) for event in events)
         if not content:
             return
         try:
@@ -99,7 +120,7 @@ class History:
             lines.update(dict.fromkeys(self._disk.read(f"{FOLDER}/{number}").split(b"\n")))
         found = [past for past in map(decode, lines) if past is not None]
         found.sort(key=lambda past: past.revision)
-        return last_past_of_each(found, KEPT)
+        return last_of_each(found, KEPT, lambda past: (past.revision, past.path))
 
     def _files(self) -> list[int]:
         """Numbers of the files, oldest first."""

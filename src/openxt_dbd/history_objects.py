@@ -80,6 +80,7 @@ class HistoryObject(DbHistory):
 
     async def _past(self, path: Path) -> Sequence[Past]:
         """Oldest first."""
+        self._desk.database.settle()
         unsaved = self._history.unsaved(path)
         try:
             saved = await self._flusher.on_thread(partial(self._history.past, path))

@@ -23,6 +23,10 @@ MAX_ALONE: Final = 4
 """Paths of one part of the tree that are told each by itself."""
 
 
+MAX_DETAILED: Final = 64
+"""Changes below one top-level node that are looked at one by one."""
+
+
 class Item(NamedTuple):
     """What one signal says."""
 
@@ -44,10 +48,7 @@ class Told:
         """One a path, or one for all if there are many."""
         if len(self.made) <= MAX_ALONE:
             return [item(path, is_tree, made) for (path, is_tree), made in self.made.items()]
-        return [self.item()]
-
-    def item(self) -> Item:
-        return item(common(path for path, _ in self.made), True, list(chain(*self.made.values())))
+        return [_as_one(list(chain(*self.made.values())))]
 
 
 def item(path: Path, is_tree: bool, made: Sequence[Made]) -> Item:
@@ -63,15 +64,26 @@ def common(paths: Iterable[Path]) -> Path:
 
 
 def summary(made: Sequence[Made]) -> list[Item]:
-    """What to tell of these changes."""
-    for levels in (2, 1, 0):
-        groups: dict[Path, Told] = {}
-        for one in made:
-            groups.setdefault(one.path[:levels], Told()).add(one)
-        items = [item for told in groups.values() for item in told.items()]
-        if len(items) <= MAX_SIGNALS:
-            return items
-    return [groups[()].item()]
+    """What to tell of these changes: a storm in one top-level node leaves the others their words."""
+    tops: dict[Path, list[Made]] = {}
+    for one in made:
+        tops.setdefault(one.path[:1], []).append(one)
+    items = [item for part in tops.values() for item in _in_detail(part)]
+    return items if len(items) <= MAX_SIGNALS else [_as_one(made)]
+
+
+def _in_detail(made: Sequence[Made]) -> Iterable[Item]:
+    if len(made) > MAX_DETAILED:
+        return [_as_one(made)]
+    groups: dict[Path, Told] = {}
+    for one in made:
+        groups.setdefault(one.path[:2], Told()).add(one)
+    items = [item for told in groups.values() for item in told.items()]
+    return items if len(items) <= MAX_SIGNALS // 2 else [_as_one(made)]
+
+
+def _as_one(made: Sequence[Made]) -> Item:
+    return item(common(one.path for one in made), True, made)
 
 
 class News:

@@ -124,7 +124,13 @@ class DbObject(Db):
         return self._run(self._store.exists, path)
 
     def _run(self, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: str) -> MaybeAwaitable[T]:
-        return self._desk.run(self.call.sender, operation, path, *values)
+        # As `Desk.run`: a call less, in the place where it counts.
+        desk, sender = self._desk, self.call.sender
+        caller = desk.cached(sender)
+        steps = paths.parse(path)
+        if caller is None or sender in desk.waiting:
+            return desk.in_turn(sender, operation, steps, values)
+        return operation(place_of(caller) + steps, *values)
 
     async def _read_binary(self, path: Path) -> bytes:
         return await asyncio.to_thread(read_binary, self._store.binary(path))

@@ -6,35 +6,30 @@ value as JSON text ("" where nothing was or is; null where the value was too lon
 """
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import orjson
 
 from openxt_core.errors import BadRequest, Conflict
 from openxt_dbd import json_text, placement, tree
-from openxt_dbd.path import Path
+from openxt_dbd.path import ROOT, Path
 from openxt_dbd.path import text as text_of
-from openxt_dbd.placement import Unit
 from openxt_dbd.tree import ABSENT, Absent, Change, Node
 
 MAX_VALUE_BYTES: Final = 256 * 1024
 """A longer value is not kept: that revision is listed, but cannot be undone."""
 
 
-class Event(NamedTuple):
-    """One entry that became another; those of one revision were one operation.  The tree's own nodes."""
+Event: TypeAlias = tuple[int, Path, Node | Absent, Node | Absent, str, float]
+"""Revision, path, old and new node, writer (unique bus name), seconds since 1970: an entry became another.
 
-    revision: int
-    path: Path
-    old: Node | Absent
-    new: Node | Absent
-    who: str
-    time_s: float  # since 1970
+Those of one revision were one operation.  Plain tuples: one is made for each write.
+"""
 
 
 class Past(NamedTuple):
-    """The same as texts."""
+    """An event as texts."""
 
     revision: int
     time_ms: int
@@ -44,13 +39,14 @@ class Past(NamedTuple):
     new: str | None
 
 
+Item = TypeVar("Item")
 Difference: TypeAlias = tuple[str, str, str]
 """Path, old and new value as JSON text; "" for an entry that is not there."""
 
 
-def past_of(event: Event) -> Past:
-    old, new = _kept(event.old), _kept(event.new)
-    return Past(event.revision, int(event.time_s * 1000), event.who, event.path, old, new)
+def past_of(event: Event, who: Callable[[str], str]) -> Past:
+    revision, path, old, new, writer, time_s = event
+    return Past(revision, int(time_s * 1000), who(writer), path, _kept(old), _kept(new))
 
 
 def _kept(node: Node | Absent) -> str | None:
@@ -59,7 +55,9 @@ def _kept(node: Node | Absent) -> str | None:
 
 
 def _text(node: Node | Absent) -> str:
-    return "" if node is ABSENT else json_text.dumps(node).decode()
+    if type(node) is str:
+        return orjson.dumps(node).decode()
+    return "" if node is ABSENT else json_text.dumps(node).decode().rstrip("\n")
 
 
 def _is_same(one: str, other: str) -> bool:
@@ -96,28 +94,18 @@ def decode(line: bytes) -> Past | None:
     return None
 
 
-def last_of_each(items: Sequence[Event], keep: int) -> list[Event]:
-    """The events of the last `keep` revisions of each unit, in their order."""
-    return [
-        item for item, is_kept in zip(items, _is_kept([i[:2] for i in items], keep), strict=True) if is_kept
-    ]
-
-
-def last_past_of_each(items: Sequence[Past], keep: int) -> list[Past]:
-    wanted = _is_kept([(item.revision, item.path) for item in items], keep)
-    return [item for item, is_kept in zip(items, wanted, strict=True) if is_kept]
-
-
-def _is_kept(items: Sequence[tuple[int, Path]], keep: int) -> list[bool]:
-    found = []
-    counts: dict[Unit | None, tuple[int, int]] = {}  # how many revisions, and which was counted last
-    for revision, path in reversed(items):
-        unit = placement.unit_of(path)
-        count, counted = counts.get(unit, (0, 0))
-        if revision != counted:
-            counts[unit] = (count := count + 1, revision)
-        found.append(count <= keep)
-    return found[::-1]
+def last_of_each(items: Sequence[Item], keep: int, at: Callable[[Item], tuple[int, Path]]) -> list[Item]:
+    """Those of the last `keep` revisions of each unit, in their order."""
+    kept = []
+    counts: dict[Path, list[int]] = {}  # how many revisions, and which was counted last
+    for item in reversed(items):
+        revision, path = at(item)
+        count = counts.setdefault(path[:2] if path[0] in placement.FOLDERS else ROOT, [0, 0])
+        if count[1] != revision:
+            count[:] = count[0] + 1, revision
+        if count[0] <= keep:
+            kept.append(item)
+    return kept[::-1]
 
 
 # Backwards
@@ -159,7 +147,7 @@ def differences(old: Node | Absent, new: Node | Absent, path: Path) -> Iterator[
     if tree.same(old, new):
         return
     if not (isinstance(old, tree.Nodes) and isinstance(new, tree.Nodes)):
-        yield text_of(path), _text(old).strip(), _text(new).strip()
+        yield text_of(path), _text(old), _text(new)
         return
     for name in dict.fromkeys((*old, *new)):
         yield from differences(old.get(name, ABSENT), new.get(name, ABSENT), (*path, name))

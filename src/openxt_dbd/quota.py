@@ -88,11 +88,12 @@ class Quotas:
         """The whole tree is another one."""
         self._used.clear()
 
-    def note(self, path: Path, old: Node | Absent, new: Node | Absent) -> None:
-        """An entry at or below a dom-store has become another."""
-        used = self._used.get(path[1])
+    def note(self, path: Path, old: Node | Absent, new: Node | Absent) -> tuple[int, int]:
+        """An entry at or below a dom-store has become another: the bytes of both."""
+        used, before, after = self._used.get(path[1]), _size_at(path, old), _size_at(path, new)
         if used is not None:
-            self._used[path[1]] = used.grown(_size_at(path, new), _size_at(path, old))
+            self._used[path[1]] = used.grown(after, before)
+        return before.text_bytes, after.text_bytes
 
     def check(self, root: Node, changes: Sequence[Change]) -> None:
         """Whether a VM may make these changes of its dom-store.  Raises QuotaExceeded."""

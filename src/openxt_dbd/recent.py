@@ -39,9 +39,9 @@ class Recent:
         self._floor = floor
         self._made: deque[Made] = deque()
 
-    def add(self, made: Made) -> None:
-        self._made.append(made)
-        if len(self._made) > MAX_RECENT:
+    def extend(self, made: Iterable[Made]) -> None:
+        self._made.extend(made)
+        while len(self._made) > MAX_RECENT:
             self._floor = self._made.popleft().revision
 
     def since(self, revision: int) -> Sequence[Made] | None:

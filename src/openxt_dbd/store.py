@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from time import time
 from typing import Final
 
-from openxt_dbd import json_text, placement, quota, tree
+from openxt_dbd import json_text, placement, tree
 from openxt_dbd.draft import Draft, decide
 from openxt_dbd.files import NO_FILE, Files, Loaded
 from openxt_dbd.history import History
@@ -18,7 +18,7 @@ from openxt_dbd.past import Event
 from openxt_dbd.path import Path
 from openxt_dbd.path import text as text_of
 from openxt_dbd.placement import Unit
-from openxt_dbd.quota import Quotas
+from openxt_dbd.quota import TOP, Quotas
 from openxt_dbd.recent import Made, Recent, Seen
 from openxt_dbd.save import Save
 from openxt_dbd.tree import ABSENT, Absent, Change, FilePtr, Node, Nodes, Repeated
@@ -27,6 +27,14 @@ log = logging.getLogger(__name__)
 
 SIGN_AGAIN_S: Final = 1.0
 """So exact is the time of a change that only the journal knows."""
+MAX_FRESH: Final = 1024
+LARGE_BYTES: Final = 4096
+BRANCHES: Final = (Nodes, Repeated)
+
+
+def _made(event: Event) -> Made:
+    revision, path, old, new, writer, _ = event
+    return Made(revision, path, type(old) in BRANCHES or type(new) in BRANCHES, writer)
 
 
 class Database:
@@ -47,6 +55,7 @@ class Database:
         self.is_limited: Callable[[str], bool] = lambda _: False
         """Whether quotas hold for the owner of a unique bus name."""
         self._quotas = Quotas()
+        self._fresh: list[Event] = []
         self._has_news = False
         self._told = 0
         self._signer, self._signed_s = "", 0.0
@@ -98,14 +107,18 @@ class Database:
 
     def write(self, path: Path, value: str, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
-        holder = tree.find(self._root, path[:-1]) if len(path) > 2 and path[0] != quota.TOP else None
+        holder = tree.find(self._root, path[:-1]) if len(path) > 2 and path[0] != TOP else None
         # A node of our own was made since the last save, by a change of the same part: that is dirty already.
         if type(holder) is Nodes and holder.owner is self._owner and type(old := holder.get(path[-1])) is str:
             if old != value:
-                now_s = self._sign(writer)
+                now_s = time()
+                if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
+                    self._sign(writer, now_s)
                 self._journal.append_string(path, value)
                 holder[path[-1]] = value
-                self._note(path, old, value, writer, now_s)
+                self._fresh.append((self._journal.number, path, old, value, writer, now_s))
+                if not self._has_news or len(self._fresh) > MAX_FRESH:
+                    self._wake()
         else:
             self._write_anywhere(path, value, writer)
 
@@ -129,6 +142,7 @@ class Database:
         Raises Conflict if something that it rests on has changed, BadRequest, Refused, Unavailable; the tree
         is then as before.
         """
+        self.settle()
         self.recent.need_unchanged(unchanged)
         self._make(draft.rebased(self._root).changes, writer)
         return self.revision
@@ -136,9 +150,9 @@ class Database:
     def _make(self, changes: Sequence[Change], writer: str) -> None:
         if not changes:
             return
-        if changes[0].path[:1] == (quota.TOP,) and self.is_limited(writer):
+        if changes[0].path[:1] == (TOP,) and self.is_limited(writer):
             self._quotas.check(self._root, changes)
-        now_s = self._sign(writer)
+        self._sign(writer, now_s := time())
         self._journal.append(changes)
         for change in changes:
             unit = placement.unit_of(change.path)
@@ -148,24 +162,42 @@ class Database:
                     self._note(*tree.step(self._root, one, len(part.path)), writer, now_s)
                 self._apply(part, one)
 
-    def _sign(self, writer: str) -> float:
-        """The journal knows whose the next change is, and when that was; the time.  Raises Unavailable."""
-        now_s = time()
+    def _sign(self, writer: str, now_s: float) -> None:
+        """The journal knows whose the next change is, and when that was.  Raises Unavailable."""
         if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
             self._journal.note_author(Author(self.who(writer), int(now_s * 1000)))
             self._signer, self._signed_s = writer, now_s
-        return now_s
 
     def _note(self, path: Path, old: Node | Absent, new: Node | Absent, writer: str, now_s: float) -> None:
-        is_tree = isinstance(old, Nodes | Repeated) or isinstance(new, Nodes | Repeated)
-        self.recent.add(Made(self._journal.number, path, is_tree, writer))
-        if path[0] == quota.TOP:
-            self._quotas.note(path, old, new)
-        if self.history is not None:
-            self.history.add(Event(self._journal.number, path, old, new, self.who(writer), now_s))
+        event = (self._journal.number, path, old, new, writer, now_s)
+        if path[0] == TOP:
+            before, after = self._quotas.note(path, old, new)
+            if before + after > LARGE_BYTES:
+                self.settle()
+                self._settle_large(event, before + after)
+                return self._wake()
+        self._fresh.append(event)
+        self._wake()
+        return None
+
+    def _wake(self) -> None:
+        if len(self._fresh) > MAX_FRESH:
+            self.settle()
         if not self._has_news:
             self._has_news = True
             self.on_news()
+
+    def settle(self) -> None:
+        """What was made goes to where it is asked for."""
+        fresh, self._fresh = self._fresh, []
+        self.recent.extend(map(_made, fresh))
+        if self.history is not None:
+            self.history.extend(fresh)
+
+    def _settle_large(self, event: Event, size: int) -> None:
+        self.recent.extend((_made(event),))
+        if self.history is not None:
+            self.history.add_large(event, size)
 
     def bad_files(self) -> list[tuple[str, str]]:
         """Files that were set aside, and why if this process did it."""
@@ -173,6 +205,7 @@ class Database:
 
     def news(self) -> Sequence[Made] | None:
         """What was made since the last question; None if that is not known in detail."""
+        self.settle()
         self._has_news = False
         made = self.recent.since(self._told)
         self._told = self.revision
@@ -218,6 +251,7 @@ class Database:
     def _forget_the_past(self) -> None:
         """The files may say anything: nothing that was seen before them counts as unchanged."""
         self._journal.number += 1
+        self._fresh = []
         self.recent = Recent(self.revision)
         self._quotas.forget()
         self._has_news = True
@@ -249,7 +283,7 @@ class Database:
             return
         path, old, new = tree.step(self._root, change, len(part.path))
         if not tree.same(old, new):
-            self.history.add(Event(number, path, old, new, author.who, author.time_ms / 1000))
+            self.history.extend([(number, path, old, new, author.who, author.time_ms / 1000)])
 
     def close(self) -> None:
         """Nothing is done with the database after this; a journal that nobody needs goes."""
@@ -262,6 +296,7 @@ class Database:
 
     def start_save(self) -> Save:
         """Freeze what is dirty for a save, and begin a new journal."""
+        self.settle()
         self._saving, self._dirty = tuple(self._dirty), {}
         self._signed_s = 0.0  # the new journal has nobody's name yet
         return Save(
