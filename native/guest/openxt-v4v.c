@@ -33,7 +33,8 @@
 
 #define RING_BYTES 65536
 #define BUFFER_BYTES 65536
-#define CONNECT_TIMEOUT_MS 5000
+#define CONNECT_TIMEOUT_MS 15000 /* v4v gave up after 5 s, but knew at once that nobody listened */
+#define REFUSAL_POLL_MS 100
 #define MAX_STREAMS 28 /* a guest's kernel lends 1024 pages by default, a stream takes 33 */
 
 struct pump {
@@ -59,34 +60,17 @@ static int64_t now_ms(void)
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* 1: one of ours, 0: neither, -1: time is up */
-static int wait_for_news(struct libxenvchan *channel, struct xs_handle *xs, int64_t deadline)
-{
-    struct pollfd files[] = {
-        { .fd = libxenvchan_fd_for_select(channel), .events = POLLIN },
-        { .fd = xs_fileno(xs), .events = POLLIN },
-    };
-    int64_t left = deadline - now_ms();
-    unsigned count;
-
-    if (left <= 0 || poll(files, 2, (int)left) == 0)
-        return -1;
-    if (files[0].revents)
-        libxenvchan_wait(channel);
-    if (files[1].revents)
-        free(xs_read_watch(xs, &count));
-    return 1;
-}
-
-/* Whether the other domain has joined: 1 yes, 0 it refused or never came. */
+/*
+ * Whether the other domain has joined: 1 yes, 0 it refused or never came.  A removed node is looked for now and
+ * then, as libxenstore's watches need a thread that a static program cannot start.
+ */
 static int wait_until_joined(struct libxenvchan *channel, struct xs_handle *xs, const char *path)
 {
+    struct pollfd file = { .fd = libxenvchan_fd_for_select(channel), .events = POLLIN };
     int64_t deadline = now_ms() + CONNECT_TIMEOUT_MS;
     char node[160];
 
     snprintf(node, sizeof(node), "%s/ring-ref", path);
-    if (!xs_watch(xs, path, "offer"))
-        return 0;
     while (libxenvchan_is_open(channel) != 1) {
         unsigned length;
         char *value = xs_read(xs, XBT_NULL, node, &length);
@@ -95,8 +79,10 @@ static int wait_until_joined(struct libxenvchan *channel, struct xs_handle *xs, 
         /* who joins removes the node afterwards, so look at the ring once more */
         if (!value && libxenvchan_is_open(channel) != 1)
             return 0;
-        if (wait_for_news(channel, xs, deadline) < 0)
+        if (now_ms() > deadline)
             return 0;
+        if (poll(&file, 1, REFUSAL_POLL_MS) > 0)
+            libxenvchan_wait(channel);
     }
     return 1;
 }
