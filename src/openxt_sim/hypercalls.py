@@ -92,6 +92,28 @@ CALLS: dict[str, Callable[[Host, Args], object]] = {
         _domid(args), int(args["trigger"]), int(args["vcpu"])
     ),
     "read_console_ring": lambda host, _: "".join(line + "\n" for line in host.machine.log),
+    # What only an operator asks
+    "details": lambda host, _: host.machine.operating.details(),
+    "cpu_facts": lambda host, _: host.machine.operating.cpu_facts(),
+    "idle_times": lambda host, _: host.machine.operating.idle_times(),
+    "scheduling": lambda host, args: host.machine.operating.scheduling(_domid(args)),
+    "set_scheduling": lambda host, args: host.machine.operating.set_scheduling(
+        _domid(args), int(args["weight"]), int(args["cap"])
+    ),
+    "affinity": lambda host, args: host.machine.operating.affinity(_domid(args), int(args["vcpu"])),
+    "permit": lambda host, args: host.machine.operating.permit(
+        _domid(args),
+        str(args["kind"]),
+        range(args["first"], args["first"] + args["count"]),
+        allow=args["allow"],
+    ),
+    "set_target": lambda host, args: host.machine.operating.set_target(
+        _domid(args), Domid(int(args["target"]))
+    ),
+    "send_debug_keys": lambda host, args: host.machine.operating.send_debug_keys(str(args["keys"])),
+    "watchdog": lambda host, args: host.machine.operating.watchdog(int(args["slot"]), int(args["timeout_s"])),
+    "enforcing": lambda host, _: host.machine.operating.enforcing(),
+    "set_enforcing": lambda host, _: host.machine.operating.enforcing(),
     # What only a test asks
     "fail_next": lambda host, args: host.fail_next(str(args["call"]), int(args["errno"]), int(args["times"])),
     "crash": lambda host, args: host.crash(_domid(args)),

@@ -12,6 +12,7 @@ from typing import Any
 
 from openxt_core.ids import DOM0, DOM0_UUID, Domid, Uuid
 from openxt_sim import refusals
+from openxt_sim.operating import Operated, Operating
 from openxt_xen.hypervisor import (
     DomainInfo,
     DomainSpec,
@@ -58,6 +59,7 @@ class Domain:
     bound: set[int] = field(default_factory=set)
     params: dict[int, int] = field(default_factory=dict)
     affinity: dict[int, frozenset[int]] = field(default_factory=dict)
+    operated: Operated = field(default_factory=Operated)
     runs: int = 0  # how often it was started, as a stand-in for the time it used
 
     @property
@@ -90,6 +92,7 @@ class Machine:
         self.total_kib = memory_kib
         self.cpus = cpus
         self.log: list[str] = [f"(XEN) simulated, {cpus} cpus, {memory_kib} KiB"]
+        self.operating = Operating(self)
         self._next_domid = 1
         dom0 = Domain(DOM0, DOM0_UUID, Kind.PV, cpus, pauses=0, memory_kib=DOM0_KIB)
         dom0.max_memory_kib = memory_kib

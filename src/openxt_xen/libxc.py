@@ -51,7 +51,7 @@ class LibXc:
 
     def __init__(self) -> None:
         """Raises XenError where there is no Xen, Unavailable where the module was not compiled."""
-        native = _native_module()
+        native = native_module()
         self._calls = Calls(native.ffi, native.lib)
         self._ffi, self._lib = native.ffi, native.lib
 
@@ -307,7 +307,7 @@ class LibXc:
             raise XenError(call, errno.ESRCH)
 
 
-def _native_module() -> Any:
+def native_module() -> Any:
     """Imported late: everything but the real hypervisor works without it."""
     try:
         import _xenctrl_cffi

@@ -65,11 +65,11 @@ class SimulatedHypervisor:
         return PhysInfo(**self._call("physinfo"))
 
     def domains(self) -> Sequence[DomainInfo]:
-        return [_info(fields) for fields in self._call("domains")]
+        return [info_of(fields) for fields in self._call("domains")]
 
     def info(self, domid: Domid) -> DomainInfo | None:
         fields = self._call("info", domid=domid)
-        return _info(fields) if fields else None
+        return info_of(fields) if fields else None
 
     def read_console_ring(self) -> str:
         return str(self._call("read_console_ring"))
@@ -223,7 +223,8 @@ class SimulatedHypervisor:
         return data
 
 
-def _info(fields: dict[str, Any]) -> DomainInfo:
+def info_of(fields: dict[str, Any]) -> DomainInfo:
+    """From what the simulated host sends."""
     reason = fields["shutdown"]
     return DomainInfo(
         **fields
