@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""xenops' commands that give disks and network cards to a running domain and take them away."""
+
+from openxt_core.errors import BadRequest
+from openxt_core.ids import DOM0, Domid
+from openxt_xen.xenstore import paths
+from openxt_xenvm import executor
+from openxt_xenvm.config.model import Disk, DomainConfig, Nic
+from openxt_xenvm.devices import checks
+from openxt_xenvm.devices.numbers import device_number
+from openxt_xenvm.plan.closing import close, detach
+from openxt_xenvm.plan.plugging import PlugNic
+from openxt_xenvm.plan.start import disks
+from openxt_xenvm.site import Site
+from openxt_xenvm.xenops.session import Session
+from openxt_xenvm.xenops.words import Given
+
+BRIDGE = "bridge:"
+
+
+async def add_vbd(session: Session, given: Given) -> str:
+    disk = Disk(
+        path=given["physpath"],
+        type=given["phystype"],
+        virtpath=given["virtpath"],
+        writable=given["mode"] == "w",
+        is_cdrom=given["devtype"] == "cdrom",
+        backend_domid=given["backend-domid"],
+    )
+    site = await session.site(given.domid)
+    config = DomainConfig(disk=(disk,))
+    _check(config, checks.HostDevices(site.host.keeper.disk_problem))
+    await _must_be_free(site, "vbd", device_number(disk.virtpath))
+    await executor.run(tuple(disks(config)), site)
+    return ""
+
+
+async def add_vif(session: Session, given: Given) -> str:
+    netty = given["netty"]
+    bridge = netty.removeprefix(BRIDGE) if netty.startswith(BRIDGE) else ""
+    nic = Nic(
+        id=given["devid"],
+        network="" if bridge else netty,
+        bridge=bridge,
+        mac=given["mac"],
+        backend_domid=given["backend-domid"],
+    )
+    site = await session.site(given.domid)
+    config = DomainConfig(nic=(nic,))
+    _check(config, checks.HostDevices(bridges=site.host.keeper.bridges()))
+    await _must_be_free(site, "vif", given["devid"])
+    await executor.run((PlugNic(nic),), site)
+    return ""
+
+
+def _check(config: DomainConfig, host: checks.HostDevices) -> None:
+    """Raises BadRequest with all that stands against it."""
+    missing = [f"{part} is not built yet" for part in checks.not_built_yet(config)]
+    blockers = [*missing, *checks.mistakes(config, host)]
+    if blockers:
+        raise BadRequest("; ".join(blockers))
+
+
+async def _must_be_free(site: Site, kind: str, devid: int) -> None:
+    if await _is_there(site, kind, devid):
+        raise BadRequest(f"domain {site.domid} has a {kind} {devid} already")
+
+
+async def _is_there(site: Site, kind: str, devid: int) -> bool:
+    back = paths.backend(DOM0, kind, site.created, devid)
+    return await site.host.store.read(paths.state(back)) is not None
+
+
+async def del_vbd(session: Session, given: Given) -> str:
+    return await _remove(session, given.domid, "vbd", device_number(given["virtpath"]))
+
+
+async def del_vif(session: Session, given: Given) -> str:
+    return await _remove(session, given.domid, "vif", given["devid"])
+
+
+async def _remove(session: Session, domid: Domid, kind: str, devid: int) -> str:
+    site = await session.site(domid)
+    if not await _is_there(site, kind, devid):
+        raise BadRequest(f"domain {domid} has no {kind} {devid}")
+    await close(site, DOM0, kind, devid)
+    for loop in [loop for loop in site.loops if kind == "vbd" and loop.devid == devid]:
+        await detach(site, loop)
+    return ""
