@@ -93,9 +93,7 @@ def test_shares_out_of_range_are_refused(operator: Operator, domid: Domid, wante
     assert failure(lambda: operator.set_scheduling(domid, wanted)) == errno.EINVAL
 
 
-def test_a_vcpu_runs_where_it_is_told_to(
-    operator: Operator, hypervisor: Hypervisor, domid: Domid
-) -> None:
+def test_a_vcpu_runs_where_it_is_told_to(operator: Operator, hypervisor: Hypervisor, domid: Domid) -> None:
     every = frozenset(range(len(operator.idle_times())))
     assert operator.affinity(domid, 1) == every
     hypervisor.set_affinity(domid, 1, [0])

@@ -103,6 +103,14 @@ def test_a_domain_is_made_filled_run_and_ended(host: Host) -> None:
     assert set(host.domains()) == {"0"}
 
 
+def test_firmware_goes_into_an_hvm_domain_only(host: Host) -> None:
+    pv, hvm = host.does("create_domain"), host.does("create_domain", "-hvm")
+    words = ("-vcpus", 1, "-memory", MEMORY_KIB * 4, "-acpi", "-apic")
+    assert host.refuses("build_hvm", "-domid", pv, *words) == f"error: domain {pv} is not HVM"
+    host.does("hvmbuild", "-domid", hvm, *words)
+    assert host.domains()[hvm] == "P  H"
+
+
 def test_a_list_has_right_aligned_columns(host: Host) -> None:
     domid = host.does("init")
     header, dom0, one = host.does("list_domains").splitlines()

@@ -20,9 +20,9 @@ from openxt_xenvm import executor
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices.console import Console
 from openxt_xenvm.domain import build
+from openxt_xenvm.domain.hardware import Hardware
+from openxt_xenvm.plan.start import fresh_image
 from openxt_xenvm.plan.steps import (
-    ApplyCpuid,
-    BuildImage,
     CreateDomain,
     Introduce,
     OpenChannels,
@@ -39,6 +39,8 @@ from openxt_xenvm.xenops.session import Session
 from openxt_xenvm.xenops.words import Given
 
 MODE = 0o600
+HVM_SWITCHES = ("pae", "acpi", "apic", "nx", "viridian", "nested")
+ANY_MODEL = "none"  # an HVM config must name a device model; none is started here
 
 
 async def create_domain(session: Session, given: Given) -> str:
@@ -67,24 +69,44 @@ async def build_domain(session: Session, given: Given) -> str:
         memory_kib=given["memory"],
         vcpus=given["vcpus"],
     )
-    site = await _empty(session, given.domid, config)
-    image = BuildImage(Kind.PV, build.image_spec(config))
-    await executor.run((*_limits(config), ApplyCpuid(()), image, *_finish(config)), site)
+    return await _fill(session, given.domid, config, None)
+
+
+async def build_hvm(session: Session, given: Given) -> str:
+    """Firmware into an empty HVM domain, which stays paused, and runs nothing without a device model."""
+    switches = {name: given[name] for name in HVM_SWITCHES}
+    config = DomainConfig(
+        virt_type=Kind.HVM,
+        kernel=given["kernel"],
+        memory_kib=given["memory"],
+        vcpus=given["vcpus"],
+        qemu_dm_path=ANY_MODEL,
+        **switches,
+    )
+    keeper = (await session.host()).keeper
+    hardware = Hardware(keeper.firmware(), vendor=keeper.processor_vendor())
+    return await _fill(session, given.domid, config, hardware)
+
+
+async def _fill(session: Session, domid: Domid, config: DomainConfig, hardware: Hardware | None) -> str:
+    keeper = (await session.host()).keeper
+    files = build.Files(keeper.kernel_problem, partial(os.access, mode=os.R_OK))
+    site = await _empty(session, domid, config, list(build.mistakes(config, files)))
+    await executor.run((*_limits(config), *fresh_image(config, hardware), *_finish(config)), site)
     return ""
 
 
-async def _empty(session: Session, domid: Domid, config: DomainConfig) -> Site:
-    """Raises BadRequest when it is not empty, not PV, or cannot hold what is configured."""
+async def _empty(session: Session, domid: Domid, config: DomainConfig, mistakes: list[str]) -> Site:
+    """Raises BadRequest when it is not empty, of another kind, or cannot hold what is configured."""
     info = session.guest(domid)
-    if info.kind is not Kind.PV:
-        raise BadRequest(f"domain {domid} is not PV")
+    if info.kind is not config.kind:
+        raise BadRequest(f"domain {domid} is not {config.kind.upper()}")
     if info.memory_kib:
         raise BadRequest(f"domain {domid} was built before")
     if config.vcpus != info.vcpus:
         raise BadRequest(f"domain {domid} was created with {info.vcpus} vcpus, not {config.vcpus}")
-    blockers = list(build.mistakes(config, partial(os.access, mode=os.R_OK)))
-    if blockers:
-        raise BadRequest("; ".join(blockers))
+    if mistakes:
+        raise BadRequest("; ".join(mistakes))
     return await session.empty_site(info.uuid, domid)
 
 
@@ -167,16 +189,14 @@ async def restore_domain(session: Session, given: Given) -> str:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise BadRequest(f"{path}: {error.strerror}") from None
-    config = DomainConfig(
-        virt_type=Kind.PV, kernel=str(path), memory_kib=given["memory"], vcpus=given["vcpus"]
-    )
+    config = DomainConfig(virt_type=Kind.PV, memory_kib=given["memory"], vcpus=given["vcpus"])
 
     def restore(site: Site) -> Rings:
         ports = (site.store_port, site.console_port)
         return session.hypervisor.restore(site.created, descriptor, *ports)
 
     try:
-        site = await _empty(session, given.domid, config)
+        site = await _empty(session, given.domid, config, list(build.size_mistakes(config)))
         await executor.run((*_limits(config), ReadStream(restore), *_finish(config)), site)
     finally:
         os.close(descriptor)

@@ -103,7 +103,7 @@ async def sched_set(session: Session, given: Given) -> str:
 
 
 async def affinity_set(session: Session, given: Given) -> str:
-    session.operator.set_affinity(given.domid, given["vcpu"], given["bitmap"])
+    session.hypervisor.set_affinity(given.domid, given["vcpu"], sorted(given["bitmap"]))
     return ""
 
 

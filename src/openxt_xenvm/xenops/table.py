@@ -12,6 +12,7 @@ VCPUS = Opt("vcpus", number(1, 512))
 MEMORY_KIB = Opt("memory", number(1), NEW_MEMORY_KIB)
 FILE = Opt("file", text)
 END = tuple(Opt(name, None, False) for name in control.ENDS)
+HVM = tuple(Opt(name, None, False) for name in building.HVM_SWITCHES)
 SPAN = (Opt("start", number()), Opt("end", number()))
 IRQ = Opt("irq", number(0, 65535))
 VCPU = Opt("vcpu", number(0, 511))
@@ -28,7 +29,6 @@ DISK = (
 )
 CARD = (DEVID, Opt("mac", text, ""), Opt("netty", text, "bridge:xenbr0"), BACKEND)
 
-NO_HVM = "building HVM domains by hand is not built yet; xenvm does it"
 NO_DM = "a device model belongs to a VM's monitor: xenvm starts it"
 NO_PCI = "PCI devices by hand are not built yet"
 
@@ -41,7 +41,8 @@ COMMANDS = (
     Command("build_domain", "load a PV kernel", building.build_domain,
             (DOMID, VCPUS, MEMORY_KIB, Opt("kernel", text, NEW_KERNEL), Opt("cmdline", str, NEW_CMDLINE),
              Opt("ramdisk", str, "")), ("build",)),
-    Command("build_hvm", "load HVM firmware", None, (DOMID,), ("hvmbuild",), NO_HVM),
+    Command("build_hvm", "load HVM firmware", building.build_hvm,
+            (DOMID, VCPUS, MEMORY_KIB, Opt("kernel", str, ""), *HVM), ("hvmbuild",)),
     Command("setmaxmem", "limit memory (KiB)", control.setmaxmem, (DOMID, Opt("memory", number(1)))),
     Command("save_domain", "suspend to a new file", building.save_domain, (DOMID, FILE), ("suspend",)),
     Command("restore_domain", "restore into an empty PV domain", building.restore_domain,
