@@ -28,7 +28,7 @@ class Limits:
     held_bytes: int = 32 * MIB  # messages that are not whole yet, and what was not fetched
     message_bytes: int = 8 * MIB  # one message, either way
     open_calls: int = 2048  # that await answers of the bus
-    match_rules: int = 1024
+    match_rules: int = 256  # a bus takes 512 of a connection
     names: int = 64
     messages_per_s: int = 10_000
     burst: int = 20_000  # messages at once
