@@ -156,14 +156,24 @@ class Room:
         """What no more than one call in a hundred takes longer than."""
         return self._loaded(bus, load)[2]
 
+    def page_rate(self, server: Path, calls: int, depth: int, first: str, text: str) -> float:
+        """Answers per second of a WebSocket server."""
+        words = (server, str(calls), str(depth), first, text)
+        return self._printed(self.build("page_client"), *words)[0]
+
     def _loaded(self, bus: Path, load: Load) -> list[float]:
-        client = self.pinned(
+        return self._printed(
             self.build("load_client"), bus, str(load.calls), str(load.depth),
             load.destination, load.path, load.interface, load.member, *load.arguments,
         )  # fmt: skip
-        done = subprocess.run(client, capture_output=True, text=True, check=False, timeout=LOAD_TIMEOUT_S)
+
+    def _printed(self, *client: str | Path) -> list[float]:
+        """The numbers that a pinned client prints."""
+        done = subprocess.run(
+            self.pinned(*client), capture_output=True, text=True, check=False, timeout=LOAD_TIMEOUT_S
+        )
         if done.returncode:
-            raise RuntimeError(f"load_client: {done.stderr.strip()}")
+            raise RuntimeError(f"{Path(client[0]).name}: {done.stderr.strip()}")
         return [float(word) for word in done.stdout.split()]
 
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import PROGRAMS, TURNS, Load, Missing, Promise, Room, on_bus
+from harness import HERE, PROGRAMS, TURNS, Load, Missing, Promise, Room, on_bus
 
 ECHO = "org.openxt.bench.Echo"
 RULES = 100
@@ -43,11 +43,11 @@ def until_there(path: Path) -> None:
     raise RuntimeError(f"nobody listens at {path}")
 
 
-def write_rules(path: Path) -> None:
+def write_rules(path: Path, allowed: str) -> None:
     bus = "org.freedesktop.DBus"
     others = [f"allow destination org.other.Name{number} interface a.b" for number in range(RULES - 4)]
-    allowed = [f"allow destination {bus} interface {bus}", f"allow destination {ECHO} interface {ECHO}"]
-    path.write_text("\n".join(["deny all", "allow out-any", *others, *allowed, ""]))
+    last = [f"allow destination {one} interface {one}" for one in (bus, allowed)]
+    path.write_text("\n".join(["deny all", "allow out-any", *others, *last, ""]))
 
 
 @contextmanager
@@ -62,10 +62,10 @@ def simulated_host(room: Room, bus: Path) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def our_proxy(room: Room, bus: Path, forward: Path, *options: str) -> Iterator[Path]:
+def our_proxy(room: Room, bus: Path, forward: Path, *options: str, allowed: str = ECHO) -> Iterator[Path]:
     """rpc-proxy for one guest; its own connection goes to a real bus, its clients' to `forward`."""
     folder = bus.parent
-    write_rules(folder / "rules")
+    write_rules(folder / "rules", allowed)
     path = folder / "ours"
     with simulated_host(room, bus) as environ:
         argv = [
@@ -155,6 +155,38 @@ def added_time(room: Room, rounds: int) -> list[float]:
     return found
 
 
+def page_ratios(room: Room, rounds: int) -> list[float]:
+    """JSON texts through our proxy to a bus that takes no time, beside a server that sends texts back."""
+    bus_name, database = "org.freedesktop.DBus", "com.citrix.xenclient.db"
+    hello = page_text("1", bus_name, "Hello").replace('"/"', '"/org/freedesktop/DBus"')
+    read = page_text("#######", database, "read", "/vm/0000/config/memory")
+    found = []
+    for _ in range(rounds):
+        with ExitStack() as stack:
+            bus = stack.enter_context(room.bus())
+            fake, echo = bus.parent / "fake", bus.parent / "echo"
+            stack.enter_context(room.service(room.build("fake_bus"), fake, ready="ready"))
+            server = (PROGRAMS / "python", HERE / "echo_pages.py", echo)
+            stack.enter_context(room.service(*server, ready="ready"))
+            words = ("--json-in", "--websockets-in", "--auto-auth")
+            ours = stack.enter_context(our_proxy(room, bus, fake, *words, allowed=database))
+            pairs = [
+                [room.page_rate(end, PAGE_CALLS, 64, hello, read) for end in (echo, ours)]
+                for _ in range(TURNS)
+            ]
+            found.append(
+                statistics.median(one for _, one in pairs) / statistics.median(one for one, _ in pairs)
+            )
+    return found
+
+
+def page_text(number: str, service: str, method: str, *args: str) -> str:
+    listed = ",".join(f'"{arg}"' for arg in args)
+    where = f'"destination":"{service}","method":"{method}","path":"/","interface":"{service}"'
+    return f'{{"id":{number},{where},"args":[{listed}]}}'
+
+
+PAGE_CALLS = 6000
 SEQUENTIAL, MANY = load(1, 3000), load(64, 20_000)
 LARGE = load(2, 1000, BODY)  # two are what fits into a socket
 
@@ -165,5 +197,6 @@ PROMISES = (
     Promise(
         "rpcproxy-direct-64", 0.93, lambda room, rounds: against_none(room, rounds, replace(MANY, calls=6000))
     ),
+    Promise("rpcproxy-pages-64", 3.0, page_ratios),
     Promise("rpcproxy-64k", 1.4, lambda room, rounds: against_peer(room, rounds, fake_bus, LARGE)),
 )

@@ -79,19 +79,24 @@ def alignment(kind: Type) -> int:
 
 def encode(message: Message) -> bytes:
     """Raises InvalidArgs for a name that is none, or a body that does not fit the signature field."""
-    for code, (is_good, what) in _NAMES.items():
-        if message.fields.get(code) and not is_good(message.fields[code]):
-            raise InvalidArgs(f"{message.fields[code]!r:.60} is not {what}")
+    fields = encode_fields(message.fields)
     body = encode_body(message.body, message.fields.get(SIGNATURE, ""))
+    head = _FIXED.pack(b"l", message.type, message.flags, 1, len(body), message.serial, len(fields))
+    return head + fields + b"\0" * (-len(fields) % 8) + body
+
+
+def encode_fields(values: dict[int, Any]) -> bytes:
+    """Marshalled header fields, without the padding behind them.  Raises InvalidArgs."""
+    for code, (is_good, what) in _NAMES.items():
+        if values.get(code) and not is_good(values[code]):
+            raise InvalidArgs(f"{values[code]!r:.60} is not {what}")
     fields = _Writer()
-    for code, value in message.fields.items():
+    for code, value in values.items():
         if value not in ("", None):
             fields.align(8)
             fields.out += bytes((code,))
             fields.variant(value if isinstance(value, Variant) else Variant(_FIELD_TYPES[code], value))
-    head = _FIXED.pack(b"l", message.type, message.flags, 1, len(body), message.serial, len(fields.out))
-    padding = -len(fields.out) % 8
-    return head + bytes(fields.out) + b"\0" * padding + body
+    return bytes(fields.out)
 
 
 def encode_body(body: Sequence[Any], signature: str) -> bytes:
@@ -172,6 +177,14 @@ def decode(data: bytes) -> Message:
     """One complete message.  Raises CodecError."""
     try:
         return _decode(data)
+    except (error, IndexError, UnicodeDecodeError, InvalidArgs, RecursionError) as problem:
+        raise CodecError(str(problem)) from None
+
+
+def decode_body(data: bytes, order: str, signature: str) -> list[Any]:
+    """The arguments in a body; `order` is struct's letter.  Raises CodecError."""
+    try:
+        return _decode_body(data, order, 0, signature)
     except (error, IndexError, UnicodeDecodeError, InvalidArgs, RecursionError) as problem:
         raise CodecError(str(problem)) from None
 

@@ -22,14 +22,16 @@ from openxt_bus.codec import (
     RETURN,
     SENDER,
     SIGNAL,
+    SIGNATURE,
     CodecError,
     Message,
     decode,
 )
-from openxt_bus.framing import NO_REPLY_EXPECTED, cut
+from openxt_bus.framing import NO_REPLY_EXPECTED
 from openxt_bus.transport.base import Stream
 from openxt_core.errors import InvalidArgs
 from openxt_rpcproxy.calls import MAX_ASKED
+from openxt_rpcproxy.json_express import Answers, Requests
 from openxt_rpcproxy.json_form import MAX_ID, Incoming, JsonError, error_text, message, question, read, write
 from openxt_rpcproxy.loglimit import LogLimit
 from openxt_rpcproxy.passage import OUR_SERIAL
@@ -75,6 +77,8 @@ class JsonDialect:
         self._queued = 0
         self._unknown: Incoming | None = None
         self._found = b""
+        self._requests = Requests()
+        self._answers = Answers()
 
     @property
     def is_waiting(self) -> bool:
@@ -117,6 +121,9 @@ class JsonDialect:
 
     def _read(self, text: bytes) -> bytes:
         """The text as a message; empty when it was answered instead, or must wait."""
+        known = self._requests.message(text)
+        if known:
+            return known
         try:
             incoming = read(text)
         except JsonError as error:
@@ -139,6 +146,8 @@ class JsonDialect:
         signature = incoming.signature
         if signature is None:
             signature = self._described(incoming)
+            if signature is not None and incoming.kind == CALL:
+                self._requests.keep(incoming, signature)
         if signature is None and incoming.kind == CALL and self._finder is not None:
             self._unknown = incoming
             return b""
@@ -179,7 +188,7 @@ class JsonDialect:
     # To the peer
 
     def send(self, messages: bytes) -> bytes:
-        self._texts.put(filter(None, map(self._text, cut(bytearray(messages), len(messages)))))
+        self._texts.put(filter(None, self._answers.texts(messages, self._text)))
         return self._texts.take()
 
     def _text(self, data: bytes) -> bytes:
@@ -191,6 +200,8 @@ class JsonDialect:
             return b""
         if parsed.type not in (CALL, RETURN, ERROR, SIGNAL):
             return b""
+        if parsed.type == RETURN:
+            self._answers.keep(data, parsed.fields.get(SIGNATURE, ""))
         return write(parsed, self._id(parsed))
 
     def end(self) -> bytes:

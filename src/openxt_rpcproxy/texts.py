@@ -100,8 +100,7 @@ class WebSocketTexts:
         return texts
 
     def put(self, texts: Iterable[bytes]) -> None:
-        for text in texts:
-            self._socket.send(text)
+        self._socket.send(texts)
 
     def take(self) -> bytes:
         return self._socket.take()

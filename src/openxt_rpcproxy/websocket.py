@@ -6,6 +6,7 @@ that no byte of a client is looked at as a frame before its handshake is answere
 """
 
 import http
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -24,8 +25,8 @@ MAX_HANDSHAKE = 16 * 1024
 VERSION = "13"
 _FIN, _RESERVED, _MASKED = 0x80, 0x70, 0x80
 _TWO_BYTES = 126  # a length that says: the length follows, in two bytes; one more: in eight
-_WHOLE_TEXT = _FIN | Opcode.TEXT
-_WHOLE = (_WHOLE_TEXT, _FIN | Opcode.BINARY)
+_WHOLE_TEXT = _FIN | int(Opcode.TEXT)
+_WHOLE = frozenset({_WHOLE_TEXT, _FIN | Opcode.BINARY})
 _HEAD_END = b"\r\n\r\n"
 _BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -62,7 +63,7 @@ class WebSocket:
     def __init__(self, admission: Admission, *, is_text: bool = True) -> None:
         """`is_text`: whether what we send is text, or bytes."""
         self._admission = admission
-        self._opcode = Opcode.TEXT if is_text else Opcode.BINARY
+        self._opcode = int(Opcode.TEXT if is_text else Opcode.BINARY)
         self._protocol = ServerProtocol(max_size=MAX_TEXT)
         self._head = bytearray()
         self._out = bytearray()
@@ -98,12 +99,16 @@ class WebSocket:
             data = bytes(self._rest) + data
         at, end = 0, len(data)
         while at < end and not self.is_over:
-            payload_at, stop, is_sound = _frame(data, at)
+            size = data[at + 1] & 0x7F if at + 6 <= end else _TWO_BYTES
+            if size < _TWO_BYTES and data[at + 1] & _MASKED and not data[at] & _RESERVED:
+                payload_at, stop, is_sound = at + 6, at + 6 + size, True
+            else:
+                payload_at, stop, is_sound = _frame(data, at)
             if stop > end:
                 break
             if is_sound and data[at] in _WHOLE and not self._is_fragmented and self.is_open:
                 payload = apply_mask(data[payload_at:stop], data[payload_at - 4 : payload_at])
-                if data[at] == _WHOLE_TEXT and not _is_utf8(payload):
+                if data[at] == _WHOLE_TEXT and not payload.isascii() and not _is_utf8(payload):
                     self._fail()
                     break
                 texts.append(payload)
@@ -114,11 +119,12 @@ class WebSocket:
             at = stop
         self._rest = bytearray(data[at:])
 
-    def send(self, text: bytes) -> None:
-        """Queue one text; after the end it goes nowhere."""
+    def send(self, texts: Iterable[bytes]) -> None:
+        """Queue some texts; after the end they go nowhere."""
         if self.is_open:
-            self._out += _head(self._opcode, len(text))
-            self._out += text
+            for text in texts:
+                self._out += _head(self._opcode, len(text))
+                self._out += text
 
     def close(self) -> None:
         """Say that we go away, unless the end was said already."""

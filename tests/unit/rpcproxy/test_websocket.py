@@ -177,11 +177,11 @@ def test_an_end_names_its_reason(data: bytes, code: int) -> None:
 
 def test_what_is_sent_is_one_unmasked_text_frame_and_nothing_after_the_end() -> None:
     one = opened()
-    one.send(b"hello")
+    one.send((b"hello",))
     assert one.take() == frame(TEXT, b"hello", masked=False)
     one.feed(frame(CLOSE, b""))
     one.take()
-    one.send(b"late")
+    one.send((b"late",))
     assert one.take() == b""
 
 
@@ -190,7 +190,7 @@ def test_a_server_that_goes_away_says_so_once() -> None:
     one.close()
     assert one.take() == frame(CLOSE, struct.pack(">H", 1001), masked=False)
     one.close()
-    one.send(b"late")
+    one.send((b"late",))
     assert one.take() == b""
 
 
@@ -220,6 +220,6 @@ def test_any_frames_give_texts_or_an_end_and_no_exception(some: list[bytes], noi
     for at in range(0, len(data), step):
         for text in one.feed(data[at : at + step]):
             assert len(text) <= MAX_TEXT
-        one.send(b"{}")
+        one.send((b"{}",))
         one.take()
     assert one.is_open or one.is_over
