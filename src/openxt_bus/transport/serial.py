@@ -27,11 +27,30 @@ async def open_serial(device: Path) -> Stream:
         raise OSError(f"{device} is no serial line: {error.args[-1]}") from None
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=STREAM_LIMIT)
-    protocol = asyncio.StreamReaderProtocol(reader)
-    await loop.connect_read_pipe(lambda: protocol, os.fdopen(fd, "rb", buffering=0))
+    source = os.fdopen(fd, "rb", buffering=0)
+    reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
     out = os.fdopen(os.dup(fd), "wb", buffering=0)
-    transport, _ = await loop.connect_write_pipe(lambda: asyncio.StreamReaderProtocol(reader), out)
-    return Stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop), Peer(NOBODY))
+    flow = asyncio.StreamReaderProtocol(asyncio.StreamReader())
+    writing, _ = await loop.connect_write_pipe(lambda: flow, out)
+    return Stream(reader, _Writer(reading, writing, flow, reader), Peer(NOBODY))
+
+
+class _Writer(asyncio.StreamWriter):
+    """Closes the line both ways."""
+
+    def __init__(
+        self,
+        reading: asyncio.ReadTransport,
+        writing: asyncio.WriteTransport,
+        flow: asyncio.StreamReaderProtocol,
+        reader: asyncio.StreamReader,
+    ) -> None:
+        super().__init__(writing, flow, reader, asyncio.get_running_loop())
+        self._reading = reading
+
+    def close(self) -> None:
+        self._reading.close()
+        super().close()
 
 
 class SerialListener:
