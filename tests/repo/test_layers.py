@@ -39,6 +39,7 @@ ONLY_IN = {
     "_xenvchan_cffi": {"openxt_xen.vchan.ring"},
     "orjson": {
         "openxt_dbd",
+        "openxt_rpcproxy.json_express",
         "openxt_rpcproxy.json_form",
         "openxt_sim",
         "openxt_xen",

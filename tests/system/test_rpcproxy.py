@@ -165,3 +165,24 @@ async def test_the_call_context_of_a_service_names_the_guests_connection(world: 
         name, "/", identity, "get_connection_domid", "s", (guest.unique_name,)
     ) == [GUEST]
     guest.close()
+
+
+async def test_a_stock_monitor_works_through_the_proxy_where_a_rule_allows_it(world: World) -> None:
+    bus = "org.freedesktop.DBus"
+    rule = f"allow destination {bus} interface {bus}.Monitoring member BecomeMonitor"
+    await world.house.bus.call(RPC_PROXY_NAME, "/", RPC_PROXY_NAME, "add_rule", "s", (rule,))
+    monitor = await asyncio.create_subprocess_exec(
+        *("dbus-monitor", "--address", world.address(GUEST)), stdout=asyncio.subprocess.PIPE
+    )
+    assert monitor.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            await monitor.stdout.readline()
+            while b"member=NameLost" not in await monitor.stdout.readline():
+                pass  # it is a monitor from now on
+            await world.config_changed()
+            while b"member=vm_config_changed" not in await monitor.stdout.readline():
+                pass
+    finally:
+        monitor.kill()
+        await monitor.wait()
