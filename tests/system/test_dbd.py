@@ -12,6 +12,7 @@ from dbd_host import DEFAULT_DATABASE, PROGRAMS, TIMEOUT_S, Host, Start, end
 from houses import house
 
 from openxt_api.db import DbClient
+from openxt_api.db_admin import DbAdminClient
 from openxt_api.rpc_proxy_identity import RPC_PROXY_IDENTITY, RpcProxyIdentity
 from openxt_bus.connection import Bus
 from openxt_bus.export import Face, ObjectTree
@@ -106,8 +107,14 @@ async def test_a_damaged_file_is_set_aside_and_the_rest_is_served(host: Host, st
     process = start()
     db = DbClient(await Bus.connect(host.bus_address), DBD_NAME, "/")
     assert await db.list("/vm") == ["good"]
+    ((file, why),) = await DbAdminClient(await Bus.connect(host.bus_address), DBD_NAME).bad_files()
+    assert file.startswith(str(host.config / "vms" / "bad.db.bad-20"))
+    assert "Expecting value" in why
     _, log = end(process, signal.SIGTERM)
     assert "vms/bad.db is damaged" in log
+    again = start()
+    assert await DbAdminClient(await Bus.connect(host.bus_address), DBD_NAME).bad_files() == [[file, ""]]
+    assert f"set aside by a former process, for you to look at: {file}" in end(again, signal.SIGTERM)[1]
     assert [path.read_text() for path in (host.config / "vms").glob("bad.db.bad-*")] == ['{"name": ']
 
 

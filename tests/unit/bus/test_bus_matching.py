@@ -79,3 +79,21 @@ def test_a_signal_is_looked_up_under_the_key_of_every_match_that_accepts_it(
     assert len(keys) == len(set(keys))
     if match.accepts(signal, match.sender):
         assert match.key in keys
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "is_accepted"),
+    [
+        ("/vm/x/", "/vm/x/name", True),
+        ("/vm/x/", "/vm/x/", True),
+        ("/vm/x/", "/vm/", True),
+        ("/vm/x/", "/", True),
+        ("/vm/x/", "/vm/x", False),
+        ("/vm/x/", "/vm/xy/", False),
+        ("/vm/x", "/vm/x/name", False),
+        ("/vm/x/", 5, False),
+    ],
+)
+def test_arg0path_accepts_what_is_above_or_below(wanted: str, value: object, is_accepted: bool) -> None:
+    signal = Signal(":1.1", "/", "a.b", "c", (value,))
+    assert Match(arg0path=wanted).accepts(signal, "") is is_accepted
