@@ -46,6 +46,9 @@ bench: .venv/run ## every speed promise against its reference: NAME RATIO FLOOR 
 	@scripts/need $(BENCH_PACKAGES)
 	@$(BIN)/python bench/run.py
 
+bench-xen: .venv/run native ## the start of a PV VM against `xl create`, on the real hypervisor in QEMU
+	@$(BIN)/python scripts/xenbed/bed run --timeout 900 scripts/xenbed/bench.sh
+
 idl: .venv/run ## write src/openxt_api, the golden messages and the database schema
 	@$(BIN)/xc-rpcgen -o src/openxt_api idl/*.xml
 	@scripts/need python3-gi
@@ -84,4 +87,4 @@ clean: ## remove what the other words made, but no caches outside this folder
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[check]'
 	@touch $@
 
-.PHONY: help run run-xen test proof xen check bench idl native guest clean
+.PHONY: help run run-xen test proof xen check bench bench-xen idl native guest clean
