@@ -278,6 +278,20 @@ class Monitor:
         except XenError:
             return NO_ACPI_STATE
 
+    async def stubdomid(self) -> int:
+        """Of the domain that runs the device model; -1 for none."""
+        text = await self._node(paths.stubdomid)
+        return int(text) if text.isascii() and text.isdecimal() else -1
+
+    async def vnc_port(self) -> str:
+        """ "" for none."""
+        return await self._node(lambda domid: paths.console(domid, "vnc-port"))
+
+    async def _node(self, path_of: Callable[[Domid], str]) -> str:
+        """What a node of the domain holds, "" when there is none."""
+        domid = self.vm.domid
+        return "" if domid is None else await self.host.store.read(path_of(domid)) or ""
+
     async def set_memory_target(self, mib: int) -> None:
         """Ask the guest's balloon driver; the limits in Xen stay as they are."""
         if self.vm.domid is None:

@@ -83,6 +83,14 @@ def _set(monitor: Monitor, given: Arguments) -> None:
         raise InvalidType(name, str(error)) from None
 
 
+async def _stubdomid(monitor: Monitor, _: Arguments) -> str:
+    return str(await monitor.stubdomid())
+
+
+async def _vnc(monitor: Monitor, _: Arguments) -> str:
+    return await monitor.vnc_port()
+
+
 async def _acpi_state(monitor: Monitor, _: Arguments) -> str:
     return str(await monitor.acpi_state())
 
@@ -158,10 +166,10 @@ TASKS = (
     Task("s4suspend",      lambda m, given: m.hibernate(given["timeout"]), (TIMEOUT,)),
     Task("checkpoint",     lambda m, given: m.checkpoint(given["file"]), (FILE,)),
     Task("get-domid",      _domid),
-    Task("get-stubdomid",  lambda _, __: "-1"),
+    Task("get-stubdomid",  _stubdomid),
     Task("get-status",     lambda m, _: str(m.vm.state)),
     Task("get-acpi-state", _acpi_state),
-    Task("get-vnc",        lambda _, __: ""),
+    Task("get-vnc",        _vnc),
     Task("trigger",        _trigger, (Param("params"),)),
     Task("device",         _device, (Param("type"), Param("cmd"), optional("extra", default=""))),
     Task("get",            _get, (Param("field"),)),

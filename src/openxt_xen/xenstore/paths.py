@@ -43,6 +43,11 @@ def target(domid: Domid) -> str:
     return f"{domain(domid)}/target"
 
 
+def stubdomid(domid: Domid) -> str:
+    """In a VM's folder: the domid of the stub domain that runs its device model."""
+    return f"{domain(domid)}/image/device-model-domid"
+
+
 def control(domid: Domid, word: str) -> str:
     """`shutdown`, `sysrq`, `feature-poweroff`, …"""
     return f"{domain(domid)}/control/{word}"

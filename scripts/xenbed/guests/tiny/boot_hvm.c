@@ -49,5 +49,10 @@ void boot(void)
 	serial_print("\r\n");
 	find_rings();
 	say_that_there_are_drivers();
+	if (store_read("vm") > 0) {
+		serial_print("GUEST IS ");
+		serial_print(store_answer());
+		serial_print("\r\n");
+	}
 	live("HVM", command_line);
 }

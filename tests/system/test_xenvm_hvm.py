@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""HVM domains on the simulated host, with its stand-in for QEMU as a real program."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from xenvm_house import START, UUID, House, open_house
+
+from openxt_core.errors import RemoteError
+from openxt_core.ids import Domid
+from openxt_xen.hypervisor import HvmParam
+from openxt_xenvm.dm.monitor_socket import open_monitor, save_devices
+from openxt_xenvm.dm.qmp import QmpError
+from openxt_xenvm.dom0 import processes
+
+HVM = (
+    "virt-type = hvm",
+    "kernel =",
+    "qemu-dm-path = /usr/sbin/svirt-interpose",
+    "display = none",
+    "on_restart = preserve",
+)
+
+
+@pytest.fixture
+async def house(bus_address: str) -> AsyncIterator[House]:
+    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
+        async with open_house(Path(folder), bus_address) as opened:
+            yield opened
+            processes.end(str(socket(opened)), 5)
+
+
+def socket(house: House) -> Path:
+    return house.root / f"var/run/xenvm/qemu-{UUID}"
+
+
+def models(house: House) -> list[int]:
+    return processes.find(str(socket(house)))
+
+
+def words(house: House) -> list[str]:
+    """The command line of the only device model."""
+    (pid,) = models(house)
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+
+
+def option(house: House, name: str) -> str:
+    found = words(house)
+    return found[found.index(name) + 1]
+
+
+async def started(house: House, *lines: str) -> Domid:
+    await house.monitor(house.config(*HVM, *lines))
+    await house.call("start")
+    await house.hear_states(*START)
+    (domid,) = house.domids()
+    return domid
+
+
+async def test_a_device_model_lives_as_long_as_its_domain(house: House) -> None:
+    before = await house.nodes()
+    domid = await started(house)
+    assert option(house, "-xen-domid") == str(domid)
+    assert await house.store.read(f"/local/domain/0/device-model/{domid}/state") == "running"
+    assert await house.store.read(f"/local/domain/{domid}/serial/0/tty") == "/dev/pts/0"
+    await house.guest_is_up(domid)
+    await house.call("halt")
+    await house.hear_states("shutdowning", "shutdown")
+    assert models(house) == []
+    assert not socket(house).exists()
+    assert await house.nodes() == before
+
+
+async def test_firmware_finds_its_nodes(house: House) -> None:
+    domid = await started(house, "acpi = true", "time-offset = 3600", "bios-string = oem-1=hello")
+    home = f"/local/domain/{domid}"
+    found = {
+        "hvmloader/bios": "seabios",
+        "hvmloader/allow-memory-relocate": "0",
+        "platform/acpi": "1",
+        "platform/device-model": "qemu_xen",
+        "bios-strings/oem-1": "hello",
+        "memory/tolum": "4026531840",
+    }
+    assert {key: await house.store.read(f"{home}/{key}") for key in found} == found
+    assert await house.store.read(f"/vm/{UUID}/rtc/timeoffset") == "3600"
+
+
+async def test_tables_of_the_host_reach_the_guest_when_they_are_asked_for(house: House) -> None:
+    tables = house.keeper.folder / "tables"
+    tables.mkdir(parents=True)
+    (tables / "SLIC").write_bytes(b"SLIC" + bytes(36))
+    (tables / "DMI").write_bytes(b"\x00\x04\0\0vendor\0\0" + b"\x08\x04\0\0\0\0" + b"\x7f\x04\0\0\0\0")
+    domid = await started(house, "acpi-pt = true", "smbios-pt = true")
+    home = f"/local/domain/{domid}/hvmloader"
+    assert await house.store.read(f"{home}/acpi/length") == hex(40)
+    assert await house.store.read(f"{home}/smbios/length") == hex(4 + 4 + 8)
+    assert int(await house.store.read(f"{home}/acpi/address") or "", 16) > 0
+
+
+async def test_switches_become_parameters_of_the_domain(house: House) -> None:
+    domid = await started(house, "viridian = true", "hpet = 1", "timer-mode = 2", "vpt-align = 1")
+    wanted = {
+        HvmParam.VIRIDIAN: 0x65,
+        HvmParam.HPET_ENABLED: 1,
+        HvmParam.TIMER_MODE: 2,
+        HvmParam.VPT_ALIGN: 1,
+    }
+    assert {param: house.xen.get_hvm_param(domid, param) for param in wanted} == wanted
+
+
+async def test_a_guest_may_begin_with_less_memory_than_its_most(house: House) -> None:
+    domid = await started(house, "memory = 32", "memory-max = 64")
+    info = house.xen.info(domid)
+    assert info is not None
+    assert 32 * 1024 <= info.memory_kib < 34 * 1024 < 64 * 1024 < info.max_memory_kib
+    assert await house.store.read(f"/local/domain/{domid}/memory/static-max") == str(64 * 1024)
+    assert await house.store.read(f"/local/domain/{domid}/memory/target") == str(32 * 1024)
+
+
+async def test_a_screen_has_its_port_told(house: House) -> None:
+    domid = await started(house, "display = vnc:port=3")
+    assert await house.store.read(f"/local/domain/{domid}/console/vnc-port") == "5903"
+    assert await house.call("get_vnc") == "5903"
+    assert await house.store.read(f"/local/domain/{domid}/memory/videoram") == str(8 * 1024)
+
+
+async def test_an_emulated_card_is_on_its_bridge(house: House) -> None:
+    bridge = house.bridge("br0")
+    domid = await started(house, "vif = bridge=br0,model=e1000")
+    assert {entry.name for entry in bridge.iterdir()} == {f"vif{domid}.0", f"tap{domid}.0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "limit_s", "text"),
+    [
+        ("sim.model=absent", 30, 'Ioemu_failed.*QEMU ended: as the test asked"'),
+        ("sim.model=silent", 1, "Ioemu_failed.*QEMU does not serve after 1 s"),
+    ],
+)
+async def test_a_device_model_that_fails_leaves_nothing(
+    house: House, name: str, limit_s: int, text: str
+) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config(*HVM, f"name = {name}", f"qemu-dm-timeout = {limit_s}"))
+    with pytest.raises(RemoteError, match=text):
+        await house.call("start")
+    await house.hear_states("creating-domain", "creating-devices", "shutdown")
+    assert house.domids() == models(house) == []
+    assert await house.nodes() == before
+    assert not socket(house).exists()
+
+
+async def test_a_domain_whose_monitor_was_killed_keeps_its_device_model(house: House) -> None:
+    config = house.config(*HVM)
+    monitor = await house.monitor(config)
+    await house.call("start")
+    await house.hear_states(*START)
+    (model,) = models(house)
+    await house.kill(monitor)
+    assert models(house) == [model]
+    await house.monitor(config)
+    await house.hear_states("running")
+    await house.call("destroy")
+    assert models(house) == house.domids() == []
+
+
+async def test_of_a_start_that_was_killed_half_way_no_device_model_is_left(house: House) -> None:
+    before = await house.nodes()
+    config = house.config(*HVM, "name = sim.model=silent")
+    monitor = await house.monitor(config)
+    starting = asyncio.create_task(house.call("start"))
+    await house.until(lambda: len(models(house)) == 1)
+    await house.kill(monitor)
+    await asyncio.gather(starting, return_exceptions=True)
+    house.silence()
+    await house.monitor(house.config(*HVM))
+    await house.hear_states("shutdown")
+    assert models(house) == house.domids() == []
+    assert await house.nodes() == before
+
+
+async def test_the_monitor_of_a_device_model_saves_its_state(house: House) -> None:
+    await started(house)
+    file = house.root / "devices"
+    await save_devices(socket(house), file, 5)
+    assert file.stat().st_size > 0
+    async with open_monitor(socket(house), 5) as qmp:
+        assert await qmp.do("query-status") == {"status": "paused"}
+        with pytest.raises(QmpError, match="refuses no-such-command: The command no-such-command has not"):
+            await qmp.do("no-such-command")
+
+
+async def test_everything_that_hinders_a_start_is_told_at_once(house: House) -> None:
+    script = house.root / "script"
+    script.write_text("#!/bin/sh\n")
+    lines = (
+        f"kernel = {script}",
+        "memory = 8",
+        "display = vnc",
+        "boot = xyz",
+        "sound = theremin",
+        "timer-mode = 9",
+        "smbios-oem-types-pt = 7",
+        f"disk = {script}:file:hda:r:disk:",
+        "vif = bridge=none,model=ne3000",
+    )
+    await house.monitor(house.config(*HVM, *lines))
+    with pytest.raises(RemoteError) as caught:
+        await house.call("start")
+    told = (
+        "is not a kernel",
+        "video memory",
+        "boot=",
+        "theremin",
+        "timer-mode=9",
+        "oem",
+        "hda",
+        "ne3000",
+        "bridge none",
+    )
+    assert [word for word in told if word not in str(caught.value)] == []
