@@ -37,6 +37,7 @@ from openxt_xenvm.errors import (
 )
 from openxt_xenvm.events import DomainWatch, watched_nodes
 from openxt_xenvm.fate import Fate
+from openxt_xenvm.plan.agents import are_there
 from openxt_xenvm.plan.start import plan_start
 from openxt_xenvm.plan.stop import is_ours
 from openxt_xenvm.record import START_AGAIN, Operation
@@ -123,21 +124,28 @@ class Lifecycle:
         devices = checks.HostDevices(keeper.disk_problem, bridges)
         own = build.size_mistakes(config) if is_saved else build.mistakes(config, files)
         found = await self.host.xen(lambda: [*own, *checks.mistakes(config, devices)])
+        has_agents = config.wants_device_model and await are_there(self.host.store)
+        found += qemu.mistakes(config) if config.wants_device_model and not has_agents else ()
         try:
-            self._hardware = await self.host.xen(self._hardware_of, config)
+            self._hardware = await self.host.xen(self._hardware_of, config, has_agents)
         except DeviceError as error:
             found += error.arguments
         return found
 
-    def _hardware_of(self, config: DomainConfig) -> Hardware | None:
+    def _hardware_of(self, config: DomainConfig, has_agents: bool) -> Hardware | None:
         """What the domain takes of its host; None for one that takes nothing.  Blocks."""
         keeper = self.host.keeper
+        has_qemu = config.wants_device_model and not has_agents
+        model = keeper.device_model(config.qemu_dm_path) if has_qemu else ()
+        nic_model = keeper.default_nic_model()
         if config.kind is not Kind.HVM:
-            model = keeper.device_model(config.qemu_dm_path) if config.wants_device_model else ()
-            return Hardware(Firmware("", ""), model) if model else None
+            is_played = has_agents or model
+            return Hardware(Firmware("", ""), model, has_agents, nic_model) if is_played else None
         return Hardware(
             keeper.firmware(),
-            keeper.device_model(config.qemu_dm_path) if config.wants_device_model else (),
+            model,
+            has_agents,
+            nic_model,
             is_direct=bool(config.kernel) and keeper.is_linux(config.kernel),
             acpi_table=keeper.acpi_table() if config.acpi_pt else b"",
             smbios=keeper.smbios_tables() if config.smbios_pt else b"",

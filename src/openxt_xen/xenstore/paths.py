@@ -134,6 +134,16 @@ def own_v4v_offers(destination: Domid, port: int) -> str:
     return f"data/v4v/{destination}/{port}"
 
 
+def agent(domid: Domid, word: str) -> str:
+    """`capabilities`, `target` of the dm-agent in a domain."""
+    return f"{domain(domid)}/dm-agent/{word}"
+
+
+def agent_models(domid: Domid, served: Domid) -> str:
+    """Where a dm-agent is told which device models a domain needs."""
+    return agent(domid, f"dms/{served}")
+
+
 def device_model(dm_domid: Domid, domid: Domid) -> str:
     """Where a domain and the device model in it talk about the domain that it serves."""
     return f"{domain(dm_domid)}/device-model/{domid}"

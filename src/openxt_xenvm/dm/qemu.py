@@ -62,6 +62,7 @@ class QemuPlace:
     uuid: Uuid
     name: str
     socket: Path  # its monitor
+    nic_model: str = ""  # of cards that name none
 
 
 def boot_of(config: DomainConfig, hardware: Hardware) -> Boot:
@@ -134,7 +135,7 @@ def _hvm(config: DomainConfig, place: QemuPlace, boot: Boot) -> Iterator[str]:
     yield from ("-smp", f"{config.vcpus},maxcpus={config.vcpus}") if config.vcpus > 1 else ()
     yield from () if config.acpi else ("-no-acpi",)
     yield from _sound(config.sound)
-    yield from _nics(emulated_nics(config), place.domid)
+    yield from _nics(emulated_nics(config), place)
     for disk in config.disk:
         yield from _drive(disk)
 
@@ -149,10 +150,10 @@ def _sound(name: str | None) -> Iterator[str]:
         yield from ("-device", f"{card},audiodev=sound")
 
 
-def _nics(nics: Sequence[Nic], domid: Domid) -> Iterator[str]:
+def _nics(nics: Sequence[Nic], place: QemuPlace) -> Iterator[str]:
     for nic in nics:
-        model = nic.model or DEFAULT_NIC_MODEL
-        tap = f"tap,id=net{nic.id},ifname={tap_name(domid, nic)},script=no,downscript=no"
+        model = nic.model or place.nic_model or DEFAULT_NIC_MODEL
+        tap = f"tap,id=net{nic.id},ifname={tap_name(place.domid, nic)},script=no,downscript=no"
         yield from ("-netdev", tap, "-device", f"{model},netdev=net{nic.id},mac={nic.mac}")
 
 
@@ -187,6 +188,8 @@ def _extra(options: Sequence[Pair]) -> Iterator[str]:
 
 def mistakes(config: DomainConfig) -> Iterator[str]:
     """What of the config a stock QEMU cannot do: all of it, each naming its key."""
+    if config.kind is not Kind.HVM:
+        return
     for nic in config.nic:
         if nic.model and nic.model not in NIC_MODELS:
             yield f"nic {nic.id}: QEMU has no card {nic.model!r}, but {', '.join(sorted(NIC_MODELS))}"

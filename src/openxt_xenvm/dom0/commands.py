@@ -120,6 +120,9 @@ class CommandKeeper:
             raise DeviceError(f"qemu-dm-path: cannot run {wanted}")
         return (_first(self.root, QEMUS, "no device model: install the Debian package qemu-system-xen"),)
 
+    def default_nic_model(self) -> str:
+        return "e1000" if (self.root / "config/e1000").exists() else ""
+
     def acpi_table(self) -> bytes:
         return _bytes(self.sys / "firmware/acpi/tables/SLIC")
 

@@ -48,6 +48,9 @@ class Keeper(Protocol):
     def device_model(self, wanted: str) -> tuple[str, ...]:
         """The command that starts a stock QEMU: `wanted` if it is one.  The error names its package."""
 
+    def default_nic_model(self) -> str:
+        """Of emulated cards that name none; "" where the host has no wish."""
+
     def acpi_table(self) -> bytes:
         """The host's SLIC table; empty when it has none."""
 

@@ -89,6 +89,9 @@ class SimulatedKeeper:
         """The stand-in of the simulated host, whatever is wanted: a program without a domain's memory."""
         return (sys.executable, "-m", SIMULATED_QEMU)
 
+    def default_nic_model(self) -> str:
+        return ""
+
     def acpi_table(self) -> bytes:
         return self._table("SLIC")
 

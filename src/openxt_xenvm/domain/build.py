@@ -8,7 +8,6 @@ from openxt_core.ids import Uuid
 from openxt_xen.hypervisor import DomainSpec, HvmImageSpec, HvmParam, ImageSpec, Kind, PhysInfo
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices import checks
-from openxt_xenvm.dm import qemu
 from openxt_xenvm.domain import cpuid, memory
 from openxt_xenvm.domain.hardware import Hardware, oem_types, smbios_module
 from openxt_xenvm.domain.hardware import mistakes as hardware_mistakes
@@ -178,7 +177,6 @@ def _hvm_mistakes(config: DomainConfig) -> Iterator[str]:
         if value is not None and value > most:
             yield f"{key}={value} is more than {most}"
     yield from hardware_mistakes(config)
-    yield from qemu.mistakes(config)
 
 
 def not_built_yet(config: DomainConfig) -> Iterator[str]:

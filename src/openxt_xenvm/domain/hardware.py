@@ -21,6 +21,8 @@ class Hardware:
 
     firmware: Firmware
     model: tuple[str, ...] = ()
+    has_agents: bool = False  # dm-agents play it, in place of `model`
+    nic_model: str = ""  # of cards that name none; empty: the device model's own choice
     is_direct: bool = False  # the config's kernel is a guest's, which the device model loads
     acpi_table: bytes = b""
     smbios: bytes = b""

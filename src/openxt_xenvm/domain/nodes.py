@@ -143,6 +143,18 @@ def firmware(domid: Domid, built: HvmBuilt) -> tuple[Node, ...]:
     )
 
 
+def model_figures(config: DomainConfig, domid: Domid) -> tuple[Node, ...]:
+    """What OpenXT's own device models read; it is there for any of them."""
+    own = paths.device_model(DOM0, domid)
+    figures = {
+        "xen_extended_power_mgmt": config.power_management,
+        "oem_features": config.oem_features,
+        "inject-sci": config.inject_sci,
+    }
+    told = (Node(f"{own}/{key}", str(value)) for key, value in figures.items() if value)
+    return (Node(own, access=readable_by(domid)), *told)
+
+
 def vcpus_online(domid: Domid, vcpus: int) -> tuple[Node, ...]:
     home = paths.domain(domid)
     return tuple(Node(f"{home}/cpu/{number}/availability", "online") for number in range(vcpus))

@@ -18,7 +18,7 @@ from openxt_xenvm.dm.monitor_socket import Qmp, open_monitor
 from openxt_xenvm.dm.qmp import QmpError
 from openxt_xenvm.dom0 import processes
 from openxt_xenvm.domain.hardware import Hardware
-from openxt_xenvm.domain.nodes import Node, domain_name, readable_by
+from openxt_xenvm.domain.nodes import Node, domain_name, model_figures
 from openxt_xenvm.errors import DeviceModelFailed
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.site import Host, Site
@@ -40,7 +40,7 @@ class StartQemu(Step):
     async def do(self, site: Site) -> None:
         host, domid = site.host, site.created
         words = qemu.command_line(self.config, self._place(site), qemu.boot_of(self.config, self.hardware))
-        await host.write(self._nodes(domid), first_remove=[paths.device_model(DOM0, domid)])
+        await host.write(model_figures(self.config, domid), first_remove=[paths.device_model(DOM0, domid)])
         await host.xen(_make_room, socket_of(host, site.uuid))
         pid = await host.xen(processes.start, (*self.hardware.model, *words), log_of(host, site.uuid))
         await self._until_running(host, domid, pid, log_of(host, site.uuid))
@@ -52,18 +52,8 @@ class StartQemu(Step):
 
     def _place(self, site: Site) -> qemu.QemuPlace:
         name = domain_name(self.config, site.created)
-        return qemu.QemuPlace(site.created, site.uuid, name, socket_of(site.host, site.uuid))
-
-    def _nodes(self, domid: Domid) -> tuple[Node, ...]:
-        """What OpenXT's own device models read is there for any of them."""
-        config, own = self.config, paths.device_model(DOM0, domid)
-        figures = {
-            "xen_extended_power_mgmt": config.power_management,
-            "oem_features": config.oem_features,
-            "inject-sci": config.inject_sci,
-        }
-        told = (Node(f"{own}/{key}", str(value)) for key, value in figures.items() if value)
-        return (Node(own, access=readable_by(domid)), *told)
+        socket = socket_of(site.host, site.uuid)
+        return qemu.QemuPlace(site.created, site.uuid, name, socket, self.hardware.nic_model)
 
     async def _until_running(self, host: Host, domid: Domid, pid: int, program_log: Path) -> None:
         limit_s = float(self.config.qemu_dm_timeout_s)

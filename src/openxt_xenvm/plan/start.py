@@ -14,6 +14,7 @@ from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.devices.vsnd import Vsnd
 from openxt_xenvm.domain import build
 from openxt_xenvm.domain.hardware import Hardware
+from openxt_xenvm.plan.agents import AskAgents
 from openxt_xenvm.plan.device_model import StartQemu
 from openxt_xenvm.plan.plugging import AttachLoop, PlugDisk, PlugNic
 from openxt_xenvm.plan.saving import ReadSaved
@@ -67,7 +68,9 @@ def _builder(config: DomainConfig, hardware: Hardware | None) -> Step:
 
 
 def device_model(config: DomainConfig, hardware: Hardware | None) -> Iterator[Step]:
-    if hardware is not None and hardware.model:
+    if hardware is not None and hardware.has_agents:
+        yield AskAgents(config, hardware.nic_model)
+    elif hardware is not None and hardware.model:
         yield StartQemu(config, hardware)
 
 

@@ -13,6 +13,7 @@ from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import XenError
 from openxt_xen.xenstore import paths
 from openxt_xenvm.errors import DomainStuckDying
+from openxt_xenvm.plan.agents import stop_agents
 from openxt_xenvm.plan.closing import close, detach, plugged
 from openxt_xenvm.plan.device_model import stop_qemu
 from openxt_xenvm.plan.steps import Step, destroy, remove_home
@@ -41,6 +42,7 @@ class StopModel(Step):
         if site.domid is None or await _is_of_others(site, site.domid):
             return
         if await site.host.store.read(paths.device_model(DOM0, site.domid)) is not None:
+            await stop_agents(site)
             await stop_qemu(site)
 
 

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""dm-agents run the device models of HVM domains, on the simulated host.  The agent is played by the test."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from xenvm_house import START, House, open_house
+
+from openxt_core.errors import RemoteError
+
+HVM = ("virt-type = hvm", "kernel =", "qemu-dm-path = /any", "display = none", "acpi = true")
+AGENT = "/local/domain/0/dm-agent"
+DEVICES = ("xenmou", "xen_acpi_pm", "xen_pci_pt", "acpi", "drive", "net", "serial")
+
+
+@pytest.fixture
+async def house(bus_address: str) -> AsyncIterator[House]:
+    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
+        async with open_house(Path(folder), bus_address) as opened:
+            yield opened
+
+
+@asynccontextmanager
+async def agent(house: House, *devices: str, answer: str = "running") -> AsyncIterator[None]:
+    """Offers one device model with these devices, says `answer` to each request, and ends all when told to."""
+    for device in devices:
+        await house.store.mkdir(f"{AGENT}/capabilities/qemu/{device}")
+    await house.store.mkdir(f"{AGENT}/dms")
+    changed: asyncio.Queue[str] = asyncio.Queue()
+    watch = await house.store.watch(f"{AGENT}/dms", changed.put_nowait)
+    playing = asyncio.create_task(_play(house, changed, answer))
+    try:
+        yield
+    finally:
+        playing.cancel()
+        await watch.close()
+        await house.store.rm(AGENT)
+
+
+async def _play(house: House, changed: "asyncio.Queue[str]", answer: str) -> None:
+    while True:
+        words = (await changed.get()).removeprefix(f"{AGENT}/dms/").split("/")
+        domain = f"{AGENT}/dms/{words[0]}"
+        if words[1:] == ["destroy"]:
+            await house.store.rm(domain)
+        elif words[2:3] == ["infos"] and not await house.store.read(f"{domain}/{words[1]}/status"):
+            await house.store.write(f"{domain}/{words[1]}/status", answer)
+
+
+async def test_an_agent_is_told_all_devices_and_then_ends_them(house: House) -> None:
+    house.bridge("br0")
+    disk = house.file("disk")
+    lines = (
+        f"disk = {disk}:file:hda:w:disk:",
+        "vif = bridge=br0,mac=00:16:3e:01:02:03",
+        "boot = c",
+        "serial = pty",
+    )
+    async with agent(house, *DEVICES):
+        before = await house.nodes()
+        await house.monitor(house.config(*HVM, *lines, "boot = c", "serial = pty"))
+        await house.call("start")
+        await house.hear_states(*START)
+        (domid,) = house.domids()
+        found = await house.nodes(f"{AGENT}/dms/{domid}/0/infos")
+        told = {path.rsplit("/infos/", 1)[1]: value for path, value in found.items() if value}
+        assert told == {
+            "xenmou/type": "xenmou",
+            "xen_acpi_pm/type": "xen_acpi_pm",
+            "acpi/type": "acpi",
+            "serial/type": "serial",
+            "serial/device": "pty",
+            "disk0/type": "drive",
+            "disk0/file": str(disk),
+            "disk0/media": "disk",
+            "disk0/format": "file",
+            "disk0/index": "0",
+            "disk0/readonly": "off",
+            "net0/type": "net",
+            "net0/model": "rtl8139",
+            "net0/mac": "00:16:3e:01:02:03",
+            "net0/bridge": "br0",
+            "net0/id": "0",
+            "net0/name": "vif0",
+        }
+        assert await house.store.read(f"/local/domain/{domid}/boot_order") == "c"
+        await house.call("destroy")
+        assert await house.nodes() == before
+
+
+async def test_a_device_that_no_agent_has_is_named_and_nothing_is_left(house: House) -> None:
+    async with agent(house, "xenmou", "xen_acpi_pm"):
+        before = await house.nodes()
+        await house.monitor(house.config(*HVM))
+        with pytest.raises(RemoteError, match='"no dm-agent provides xen_pci_pt, acpi"'):
+            await house.call("start")
+        assert house.domids() == []
+        assert await house.nodes() == before
+
+
+async def test_an_agent_that_fails_costs_the_start(house: House) -> None:
+    async with agent(house, *DEVICES, answer="broken"):
+        before = await house.nodes()
+        await house.monitor(house.config(*HVM))
+        with pytest.raises(RemoteError, match="Ioemu_failed.*qemu of the dm-agent in domain 0: 'broken'"):
+            await house.call("start")
+        assert house.domids() == []
+        assert await house.nodes() == before
