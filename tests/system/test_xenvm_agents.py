@@ -26,7 +26,7 @@ async def house(bus_address: str) -> AsyncIterator[House]:
 
 @asynccontextmanager
 async def agent(house: House, *devices: str, answer: str = "running") -> AsyncIterator[None]:
-    """Offers one device model with these devices, says `answer` to each request, and ends all when told to."""
+    """Offers one device model with these devices, says `answer` to each request, ends all when told to."""
     for device in devices:
         await house.store.mkdir(f"{AGENT}/capabilities/qemu/{device}")
     await house.store.mkdir(f"{AGENT}/dms")
@@ -106,7 +106,7 @@ async def test_an_agent_that_fails_costs_the_start(house: House) -> None:
     async with agent(house, *DEVICES, answer="broken"):
         before = await house.nodes()
         await house.monitor(house.config(*HVM))
-        with pytest.raises(RemoteError, match="Ioemu_failed.*qemu of the dm-agent in domain 0: 'broken'"):
+        with pytest.raises(RemoteError, match=r"Ioemu_failed.*qemu of the dm-agent in domain 0: 'broken'"):
             await house.call("start")
         assert house.domids() == []
         assert await house.nodes() == before

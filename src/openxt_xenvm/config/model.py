@@ -244,6 +244,12 @@ class DomainConfig:
         return self.memory_kib if self.memory_max_kib is None else self.memory_max_kib
 
     @property
+    def model_options(self) -> tuple[Pair, ...]:
+        """What is told to the device model beside its devices: `extra-hvm`, after the CD drive's own key."""
+        own = () if self.cdrom_pt is None else (Pair("cdrom-pt", self.cdrom_pt),)
+        return (*own, *self.extra_hvm)
+
+    @property
     def wants_device_model(self) -> bool:
         return bool(self.qemu_dm_path) and (self.kind is Kind.HVM or self.qemu_pv)
 

@@ -53,7 +53,7 @@ def needed(config: DomainConfig, has_stubdom: bool) -> Iterator[str]:
     if config.kind is not Kind.HVM:
         yield from ("xenfb", "input")
         return
-    options = {option.name for option in config.extra_hvm}
+    options = {option.name for option in config.model_options}
     yield from ("xenmou", "xen_acpi_pm", "xen_pci_pt")
     wanted = (
         ("svga", "std-vga" in options),
@@ -115,7 +115,7 @@ def _entries(
 def _options(device: str, config: DomainConfig, around: Around) -> Iterator[tuple[str, dict[str, str]]]:
     match device:
         case "audio":
-            silent = any(option.name == "disable-audio-rec" for option in config.extra_hvm)
+            silent = any(option.name == "disable-audio-rec" for option in config.model_options)
             yield device, {"device": config.sound or "", "recorder": "0" if silent else "1"}
         case "serial":
             yield device, {"device": config.serial}
@@ -123,7 +123,7 @@ def _options(device: str, config: DomainConfig, around: Around) -> Iterator[tupl
             for number, disk in enumerate(config.disk):
                 yield f"{_media(disk)}{number}", _drive(disk, around.has_stubdom)
         case "cdrom":
-            yield from filter(None, map(_cdrom, config.extra_hvm))
+            yield from filter(None, map(_cdrom, config.model_options))
         case "net":
             for nic in nics(config, around.has_stubdom):
                 yield f"net{nic.id}", _net(nic, around.nic_model)

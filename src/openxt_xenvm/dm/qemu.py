@@ -86,7 +86,7 @@ def command_line(config: DomainConfig, place: QemuPlace, boot: Boot) -> tuple[st
         *_display(config),
         *_serial(config),
         *(_hvm(config, place, boot) if config.kind is Kind.HVM else ()),
-        *_extra(config.extra_hvm),
+        *_extra(config.model_options),
     )
 
 
@@ -205,4 +205,4 @@ def mistakes(config: DomainConfig) -> Iterator[str]:
 def without_effect(config: DomainConfig) -> Iterator[str]:
     """Options for OpenXT's own device models: worth a warning."""
     silent = FOREIGN_OPTIONS - {"std-vga"}
-    yield from (f"extra-hvm={option}" for option in config.extra_hvm if option.name in silent)
+    yield from (f"extra-hvm={option}" for option in config.model_options if option.name in silent)

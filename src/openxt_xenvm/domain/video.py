@@ -20,7 +20,7 @@ DEFAULT_MIB = {Vga.NONE: 0, Vga.CIRRUS: 8, Vga.STD: 16}
 
 def vga_of(config: DomainConfig) -> Vga:
     """`std-vga` asks for a card even where nobody looks at it: other daemons may."""
-    if any(option.name == "std-vga" for option in config.extra_hvm):
+    if any(option.name == "std-vga" for option in config.model_options):
         return Vga.STD
     return Vga.CIRRUS if config.display.screen is Screen.VNC else Vga.NONE
 
