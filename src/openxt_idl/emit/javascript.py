@@ -8,7 +8,7 @@ success, failure)`.  Source: OpenXT xc-rpcgen, 2015 (`--javascript`).
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from openxt_core.spec import Arg, Enum, IdlFile, Interface, Method
 from openxt_idl.docstring import first_sentence
@@ -19,6 +19,7 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 MEMBER_WORDS = frozenset({"switch", "delete", "class", "function"})  # these, and only these, get a `_`
 # what every interface object has beside the methods
 FIXED = (
+    "about",
     "interface_name",
     "get_property",
     "get_all_properties",
@@ -64,11 +65,16 @@ XenClient.DBus.{client} = function (service_name, object_path) {{
     XUIDBus.sendMessage(service_name, method, object_path, name, args, success, failure);
   }}
 
-  function declare(name, properties, properties_rw) {{
+  // `about`: name, type, access and meaning of each property, in order.
+  function declare(name, about) {{
     var self = member(name);
+    function name_of(row) {{
+      return row[0];
+    }}
     self.interface_name = name;
-    self.properties = properties;
-    self.properties_rw = properties_rw;
+    self.about = about;
+    self.properties = about.map(name_of);
+    self.properties_rw = about.filter(function (row) {{ return row[2] === "readwrite"; }}).map(name_of);
     self.get_property = function (property, success, failure) {{
       send("{properties}", "Get", [name, property], success, failure);
     }};
@@ -85,7 +91,7 @@ XenClient.DBus.{client} = function (service_name, object_path) {{
 """
 
 STANDARD = """\
-  self = declare("{properties}", [], []);
+  self = declare("{properties}", []);
   self.Get = function (interface_name, name, success, failure) {{
     send("{properties}", "Get", [interface_name, name], success, failure);
   }};
@@ -181,20 +187,14 @@ def _interface(interface: Interface) -> Iterator[str]:
 
 
 def _declaration(interface: Interface) -> Iterator[str]:
-    every = [prop.name for prop in interface.properties]
-    changeable = [prop.name for prop in interface.properties if prop.access == "readwrite"]
-    if not every:
-        yield f'  self = declare("{interface.name}", [], []);'
+    if not interface.properties:
+        yield f'  self = declare("{interface.name}", []);'
         return
     yield f'  self = declare("{interface.name}", ['
-    yield from _texts(every)
-    yield "  ], ["
-    yield from _texts(changeable)
+    for prop in interface.properties:
+        row = (prop.name, prop.type, prop.access, " ".join(prop.doc.split()))
+        yield f"    {json.dumps(row, ensure_ascii=False)},"
     yield "  ]);"
-
-
-def _texts(names: Iterable[str]) -> Iterator[str]:
-    return (f"    {json.dumps(name)}," for name in names)
 
 
 def _method(interface: Interface, method: Method) -> Iterator[str]:

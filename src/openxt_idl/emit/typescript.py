@@ -55,6 +55,8 @@ declare namespace XenClient.DBus {
   /** What every interface object has. */
   interface Interface<Properties> {
     readonly interface_name: string;
+    /** Name, type, access and meaning of each property. */
+    readonly about: Array<[name: string, type: string, access: string, meaning: string]>;
     readonly properties: string[];
     readonly properties_rw: string[];
     get_property<Name extends keyof Properties>(
