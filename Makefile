@@ -9,11 +9,13 @@ BIN := .venv/bin
 RUN_DIR ?= run
 KEEP ?=
 TESTS ?= tests
+UI_CLIENTS := dbus network_daemon vm_disk vm_nic xenmgr xenmgr_host xenmgr_vm
 
 RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
-# gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on; zsh and fish complete xec
-TEST_PACKAGES := iproute2 mount chromium gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish
+# gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on; zsh and fish
+# complete xec; chromium shows the UI
+TEST_PACKAGES := iproute2 mount gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish chromium
 BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config xdg-dbus-proxy
 
 help: ## this list
@@ -49,8 +51,9 @@ bench: .venv/run ## every speed promise against its reference: NAME RATIO FLOOR 
 bench-xen: .venv/run native ## the start of a PV VM against `xl create`, on the real hypervisor in QEMU
 	@$(BIN)/python scripts/xenbed/bed run --timeout 900 scripts/xenbed/bench.sh
 
-idl: .venv/run ## write src/openxt_api, the golden messages and the database schema
+idl: .venv/run ## write src/openxt_api, the clients of the UI, the golden messages, the database schema
 	@$(BIN)/xc-rpcgen -o src/openxt_api idl/*.xml
+	@$(BIN)/xc-rpcgen --javascript -o uivm/js/clients $(UI_CLIENTS:%=idl/%.xml)
 	@scripts/need python3-gi
 	@/usr/bin/python3 tests/golden/messages/make.py idl tests/golden/messages
 	@$(BIN)/python -m openxt_xenmgr.properties.schema src/openxt_dbd/schema/vm.json

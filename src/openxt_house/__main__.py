@@ -11,6 +11,7 @@ import contextlib
 import os
 import shlex
 import signal
+import socket
 import sys
 import tempfile
 import zlib
@@ -19,8 +20,10 @@ from pathlib import Path
 
 from openxt_house.layout import MAX_ROOT_LENGTH, Layout, lay_out
 from openxt_house.life import Guest, LifeFailed, show_lives
-from openxt_house.services import V4V_PORT, services
+from openxt_house.services import V4V_PORT, UiPorts, services, ui_services
 from openxt_house.supervisor import StartFailed, Supervisor
+
+UI_PORT = 8800  # the pages; the proxy they talk to is on the next one
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -56,19 +59,36 @@ def _guests(args: argparse.Namespace, layout: Layout) -> list[Guest]:
     return [Guest(f"demo-{kind}", kind, kernel, initrd, cmdline) for kind in args.kinds.split(",")]
 
 
-def _announce(layout: Layout) -> None:
+def _announce(layout: Layout, ui: UiPorts) -> None:
     """Lines that other tools can use, each on its own; then `ready`."""
     for name, value in layout.environ().items():
         print(f"export {name}={shlex.quote(value)}")
     print(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
     print(f"rpc-proxy={layout.places.v4v}/0/{V4V_PORT}")
+    print(f"ui=http://127.0.0.1:{ui.pages}/")
     print("ready", flush=True)
+
+
+def _ui_ports() -> UiPorts:
+    """The usual ports, or free ones where those are taken."""
+    return UiPorts(_free_port(UI_PORT), _free_port(UI_PORT + 1))
+
+
+def _free_port(wanted: int) -> int:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", wanted))
+        return wanted
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def _work(args: argparse.Namespace, layout: Layout, supervisor: Supervisor) -> None:
     await supervisor.start(services(layout))
     if args.keep:
-        _announce(layout)
+        ui = _ui_ports()
+        await supervisor.start(ui_services(layout, args.share, ui))
+        _announce(layout, ui)
         await supervisor.broken.wait()
         raise StartFailed("a program of the host cannot be kept running; see the logs")
     await show_lives(layout, supervisor.environ, _guests(args, layout))

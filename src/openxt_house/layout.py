@@ -112,6 +112,7 @@ def lay_out(layout: Layout, share: Path) -> None:
     layout.bus_config.write_text(_BUS_CONFIG.format(socket=layout.root / "bus"))
     shutil.copytree(share / "templates", layout.places.templates, dirs_exist_ok=True)
     shutil.copy(share / "rules/rpc-proxy.rules", layout.places.rpc_rules)
+    shutil.copy(share / "rules/ui-local.rules", layout.places.at("/etc/ui-local.rules"))
     shutil.copy(share / "etc/db.default", layout.places.at("/usr/share/xenclient/db.default"))
 
 

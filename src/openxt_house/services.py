@@ -2,6 +2,7 @@
 """Which programs a host consists of, in the order they start.  A table; starts nothing."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from openxt_house.layout import Layout
 
@@ -16,6 +17,29 @@ class ServiceSpec:
     argv: tuple[str, ...]
     restart: bool = True  # started again when it dies; False: its death ends the host
     notifies: bool = True  # tells readiness by sd_notify
+
+
+@dataclass(frozen=True)
+class UiPorts:
+    """TCP ports on loopback of the browser UI: its pages, and the proxy that they talk to."""
+
+    pages: int
+    websocket: int
+
+
+def ui_services(layout: Layout, share: Path, ports: UiPorts) -> tuple[ServiceSpec, ...]:
+    """What a browser on this machine needs, beside the host itself."""
+    proxy = (*_proxy(layout, layout.places.at("/etc/ui-local.rules")), "-d", "0", "--auto-auth", *_BROWSER)
+    pages = ("openxt-uid", "--address", "127.0.0.1", "--http-port", str(ports.pages))
+    where = ("--files-dir", str((share / "uivm").absolute()), "--websocket-port", str(ports.websocket))
+    return (
+        ServiceSpec("rpc-proxy-ui", (*proxy, "-i", f"tcp:127.0.0.1:{ports.websocket}")),
+        ServiceSpec("openxt-uid", (*pages, *where)),
+    )
+
+
+def _proxy(layout: Layout, rules: Path) -> tuple[str, ...]:
+    return ("rpc-proxy", "-o", layout.bus_address.replace("unix:path=", "unix:"), "-r", str(rules))
 
 
 def services(layout: Layout, memory_mib: int = 4096) -> tuple[ServiceSpec, ...]:
@@ -39,13 +63,7 @@ def services(layout: Layout, memory_mib: int = 4096) -> tuple[ServiceSpec, ...]:
             restart=False,
         ),
     )
-    proxy = (
-        "rpc-proxy",
-        "-o",
-        layout.bus_address.replace("unix:path=", "unix:"),
-        "-r",
-        str(layout.places.rpc_rules),
-    )
+    proxy = _proxy(layout, layout.places.rpc_rules)
     ours = (
         ServiceSpec("dbd", ("dbd",)),
         ServiceSpec("xenvm-zygote", ("xenvm-zygote",)),

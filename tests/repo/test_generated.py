@@ -20,6 +20,17 @@ def test_generated_code_is_fresh(tmp_path: Path) -> None:
     assert stale == [], "run `make idl`"
 
 
+def test_the_clients_of_the_ui_are_fresh(tmp_path: Path) -> None:
+    clients = ROOT / "uivm" / "js" / "clients"
+    names = [path.name.removesuffix("_client.js") for path in clients.glob("*.js")]
+    assert (
+        main(["--javascript", "-o", str(tmp_path), *(str(ROOT / "idl" / f"{name}.xml") for name in names)])
+        == 0
+    )
+    stale = [f.name for f in tmp_path.glob("*.js") if f.read_bytes() != (clients / f.name).read_bytes()]
+    assert stale == [], "run `make idl`"
+
+
 def test_the_database_schema_is_what_the_property_rows_give_today() -> None:
     committed = ROOT / "src" / "openxt_dbd" / "schema" / "vm.json"
     assert committed.read_text() == schema.text(), "run `make idl`"

@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "xenvm": _DAEMON,
     "rpcproxy": _DAEMON,
     "xec": _DAEMON,
+    "uid": {"core", "bus", "xen"},
     "house": {"core"},
 }
 
@@ -47,6 +48,7 @@ ONLY_IN = {
         "openxt_xenvm",
     },
     "websockets": {"openxt_rpcproxy.websocket"},
+    "h11": {"openxt_uid.server"},
     "jsonschema": {"openxt_dbd.db_check"},
 }
 

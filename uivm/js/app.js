@@ -71,6 +71,10 @@ function address() {
   return /^\d+$/.test(asked) ? `ws://${location.hostname}:${asked}` : asked;
 }
 
+document.getElementById("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the address belongs to the views
+  main.focus();
+});
 window.addEventListener("hashchange", () => draw(true));
 onChange(onModel);
 start();

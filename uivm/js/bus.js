@@ -32,7 +32,7 @@ export const set = (of, name, value) => ask(of, "set_property", name, value);
 export const orElse = (promise, fallback) => promise.catch(() => fallback);
 
 function asError(why) {
-  return Object.assign(new Error(inWords(why)), why);
+  return Object.assign(new Error(inWords(why)), { code: why.code, name: why.name });
 }
 
 /** What a person reads.  The number is kept: it is what manuals and logs know. */

@@ -55,10 +55,10 @@ export function confirmed(question, verb) {
   });
 }
 
-/** A table with a caption for screen readers. */
+/** A table with a caption for screen readers; a column without a heading holds actions. */
 export function table(caption, heads, rows) {
   return h("table", {},
     h("caption", { class: "hidden" }, caption),
-    h("thead", {}, h("tr", {}, ...heads.map((head) => h("th", { scope: "col" }, head)))),
+    h("thead", {}, h("tr", {}, ...heads.map((head) => h("th", { scope: "col" }, head || h("span", { class: "hidden" }, "Actions"))))),
     h("tbody", {}, ...rows));
 }

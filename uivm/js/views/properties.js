@@ -18,9 +18,9 @@ export function properties(object, values) {
   for (const row of object.about) {
     if (row[0] in values) list.append(line(object, row, values[row[0]]));
   }
-  return h("section", { class: "card" },
-    h("h2", {}, "Properties"),
-    h("label", { for: "property-search" }, "Find a property"), search, list);
+  return h("details", { class: "card", id: "properties" },
+    h("summary", {}, h("h2", {}, "All properties")),
+    h("p", { class: "field" }, h("label", { for: "property-search" }, "Find a property"), search), list);
 }
 
 function filter(list, text) {
