@@ -51,7 +51,7 @@ class Server:
             self._open -= 1
 
     async def _requests(self, http: h11.Connection, read: Read, write: Write, who: str) -> None:
-        while http.our_state is h11.IDLE:
+        while True:
             try:
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     request, body = await _next_request(http, read)
@@ -66,8 +66,9 @@ class Server:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 answer = await self._answer(request, body, who)
                 await _send(http, write, answer, request.method == b"HEAD")
-            if http.our_state is h11.DONE and http.their_state is h11.DONE:
-                http.start_next_cycle()
+            if http.our_state is not h11.DONE or http.their_state is not h11.DONE:
+                return
+            http.start_next_cycle()
 
     async def _answer(self, request: h11.Request, body: bytes, who: str) -> Answer:
         raw = request.target.decode("ascii", "replace")
