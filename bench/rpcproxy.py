@@ -17,6 +17,10 @@ from pathlib import Path
 
 from harness import HERE, PROGRAMS, TURNS, Load, Missing, Promise, Room, on_bus
 
+from openxt_bus.codec import Message, encode
+from openxt_bus.transport.hello import HELLO, MAGIC
+from openxt_core.places import Places
+
 ECHO = "org.openxt.bench.Echo"
 RULES = 100
 GUEST = 7
@@ -54,7 +58,12 @@ def write_rules(path: Path, allowed: str) -> None:
 def simulated_host(room: Room, bus: Path) -> Iterator[dict[str, str]]:
     """A XenStore; gives the environment for it."""
     folder = bus.parent
-    environ = {**on_bus(bus), "OPENXT_ROOT": str(folder), "XENSTORED_PATH": f"{folder}/xenstored"}
+    environ = {
+        **on_bus(bus),
+        "OPENXT_ROOT": str(folder),
+        "OPENXT_V4V": "unix",
+        "XENSTORED_PATH": f"{folder}/xenstored",
+    }
     program = f'echo started; exec "{PROGRAMS}/openxt-sim" --dir "{folder}"'
     with room.service("sh", "-c", program, ready="started", environ=environ):
         until_there(folder / "xenstored")
@@ -64,18 +73,27 @@ def simulated_host(room: Room, bus: Path) -> Iterator[dict[str, str]]:
 @contextmanager
 def our_proxy(room: Room, bus: Path, forward: Path, *options: str, allowed: str = ECHO) -> Iterator[Path]:
     """rpc-proxy for one guest; its own connection goes to a real bus, its clients' to `forward`."""
+    path = bus.parent / "ours"
+    with started_proxy(room, bus, forward, f"unix:{path}", allowed, "-d", str(GUEST), *options):
+        until_there(path)
+        yield path
+
+
+@contextmanager
+def started_proxy(
+    room: Room, bus: Path, forward: Path, listen: str, allowed: str, *options: str
+) -> Iterator[int]:
+    """Its process id; that it listens already is not said."""
     folder = bus.parent
     write_rules(folder / "rules", allowed)
-    path = folder / "ours"
     with simulated_host(room, bus) as environ:
         argv = [
-            *(f"unix:{path}", "-o", f"unix:{forward}", "-r", str(folder / "rules"), "-d", str(GUEST)),
+            *(listen, "-o", f"unix:{forward}", "-r", str(folder / "rules")),
             *("--limit", "messages-per-s=10000000", "--limit", "burst=10000000", *options),
         ]
         program = f'echo started; exec "{PROGRAMS}/rpc-proxy" -i "$@"'
-        with room.service("sh", "-c", program, "sh", *argv, ready="started", environ=environ):
-            until_there(path)
-            yield path
+        with room.service("sh", "-c", program, "sh", *argv, ready="started", environ=environ) as process:
+            yield process.pid
 
 
 @contextmanager
@@ -186,6 +204,80 @@ def page_text(number: str, service: str, method: str, *args: str) -> str:
     return f'{{"id":{number},{where},"args":[{listed}]}}'
 
 
+class Guests:
+    """Guests with two connections each, by plain sockets."""
+
+    def __init__(self, port: Path, count: int) -> None:
+        self._sockets = [self._entered(port, 100 + number // 2) for number in range(2 * count)]
+
+    def _entered(self, port: Path, domid: int) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(port))
+        sock.sendall(HELLO.pack(MAGIC, domid, 1) + b"\0AUTH EXTERNAL 30\r\n")
+        assert sock.recv(200).startswith(b"OK")
+        fields = {
+            1: "/org/freedesktop/DBus",
+            2: "org.freedesktop.DBus",
+            3: "Hello",
+            6: "org.freedesktop.DBus",
+        }
+        sock.sendall(b"BEGIN\r\n" + encode(Message(1, 1, fields)))
+        assert sock.recv(4096)
+        return sock
+
+    def call(self, times: int) -> None:
+        """Each connection calls so often, one call at a time."""
+        for serial in range(2, times + 2):
+            fields = {1: "/", 2: ECHO, 3: "read", 6: ECHO, 8: "s"}
+            call = encode(Message(1, serial, fields, ("/vm/0000/config/memory",)))
+            for sock in self._sockets:
+                sock.sendall(call)
+            for sock in self._sockets:
+                assert sock.recv(4096)
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+
+def cpu_s(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+
+
+def costs(room: Room, guests: int) -> tuple[float, float]:
+    """Memory (KiB) a guest and CPU (s) a call, with so many guests."""
+    with ExitStack() as stack:
+        bus = stack.enter_context(room.bus())
+        fake = bus.parent / "fake"
+        stack.enter_context(room.service(room.build("fake_bus"), fake, ready="ready"))
+        pid = stack.enter_context(started_proxy(room, bus, fake, "v4v:5555", ECHO))
+        port = Places.of({"OPENXT_ROOT": str(bus.parent)}).v4v / "0" / "5555"
+        until_there(port)
+        warm = Guests(port, 2)
+        warm.call(20)
+        before = memory_kib(pid)
+        one = Guests(port, guests)
+        one.call(10)
+        grown, since = memory_kib(pid) - before, cpu_s(pid)
+        times = 20_000 // guests
+        one.call(times)
+        spent = cpu_s(pid) - since
+        one.close()
+        warm.close()
+        return grown / guests, spent / (times * 2 * guests)
+
+
+def linear(room: Room, rounds: int, which: int) -> list[float]:
+    """What one of a few guests costs, to what one of 200 does."""
+    return [costs(room, 50)[which] / costs(room, 200)[which] for _ in range(rounds)]
+
+
 PAGE_CALLS = 6000
 SEQUENTIAL, MANY = load(1, 3000), load(64, 20_000)
 LARGE = load(2, 1000, BODY)  # two are what fits into a socket
@@ -197,6 +289,8 @@ PROMISES = (
     Promise(
         "rpcproxy-direct-64", 0.93, lambda room, rounds: against_none(room, rounds, replace(MANY, calls=6000))
     ),
+    Promise("rpcproxy-guests-memory", 0.9, lambda room, rounds: linear(room, rounds, 0)),
+    Promise("rpcproxy-guests-cpu", 0.9, lambda room, rounds: linear(room, rounds, 1)),
     Promise("rpcproxy-pages-64", 3.0, page_ratios),
     Promise("rpcproxy-64k", 1.4, lambda room, rounds: against_peer(room, rounds, fake_bus, LARGE)),
 )
