@@ -274,8 +274,8 @@ def costs(room: Room, guests: int) -> tuple[float, float]:
 
 
 def linear(room: Room, rounds: int, which: int) -> list[float]:
-    """What one of a few guests costs, to what one of 200 does."""
-    return [costs(room, 50)[which] / costs(room, 200)[which] for _ in range(rounds)]
+    """What one of 100 guests costs, to what one of 200 does."""
+    return [costs(room, 100)[which] / costs(room, 200)[which] for _ in range(rounds)]
 
 
 PAGE_CALLS = 6000

@@ -22,7 +22,7 @@ from openxt_bus.framing import (
     scan,
 )
 from openxt_core.errors import AccessDenied, OpenxtError
-from openxt_core.ids import DOM0, RPC_PROXY_NAME
+from openxt_core.ids import DOM0, RPC_PROXY_NAME, Domid
 from openxt_rpcproxy.budget import UNLIMITED, Budget, LimitsExceeded, Share
 from openxt_rpcproxy.calls import About, Note, OpenCalls
 from openxt_rpcproxy.express import Manner, Ticket
@@ -87,6 +87,11 @@ class Passage:
     def is_greeted(self) -> bool:
         """The bus has answered the client's Hello."""
         return bool(self._name)
+
+    @property
+    def domid(self) -> Domid:
+        """The client's domain."""
+        return self._source.domid
 
     @property
     def name(self) -> str:

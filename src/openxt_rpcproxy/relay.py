@@ -96,7 +96,7 @@ class Relay:
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unpaid = 0
+        self._paid = 0  # messages that the domain's rate has been charged with
         self._is_to_settle = True
 
     async def run(self) -> None:
@@ -117,11 +117,8 @@ class Relay:
     # What comes
 
     def _from_client(self, data: Data) -> None:
-        lane = self._client.lane
-        before = lane.count
         self._feed(self._client, data)
-        self._unpaid += lane.count - before
-        if self._unpaid >= PAID_AT_ONCE:
+        if self._client.lane.count - self._paid >= PAID_AT_ONCE:
             self._spend()
 
     def _from_bus(self, data: Data) -> None:
@@ -192,11 +189,13 @@ class Relay:
         return None
 
     def _spend(self) -> None:
-        wait_s = self._share.budget.spend(self._unpaid, time.monotonic())
-        self._unpaid = 0
+        count, budget = self._client.lane.count, self._share.budget
+        wait_s = budget.spend(count - self._paid, time.monotonic())
+        self._paid = count
         if wait_s:
-            if self._share.budget.may_complain("messages_per_s"):
-                log.warning("LIMIT: %s; it is read more slowly", self._share.budget.text("messages_per_s"))
+            if budget.may_complain("messages_per_s"):
+                text = budget.text("messages_per_s")
+                log.warning("LIMIT domain %d: %s; it is read more slowly", self._passage.domid, text)
             self._client.stop(Stop.RATE)
             self._later("rate", wait_s, lambda: self._client.stop(Stop.RATE, False))
 
@@ -225,6 +224,7 @@ class Relay:
     # The end
 
     def _ended(self, why: str) -> None:
+        log.debug("a conversation of domain %d ended: %s", self._passage.domid, why)
         if not self._done.done():
             self._done.set_result(None)
 
