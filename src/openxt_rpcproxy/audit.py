@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from openxt_rpcproxy.rules.record import RecordError, as_object
 log = logging.getLogger(__name__)
 
 PERIOD_S = 10.0
+TAIL = 256 * 1024  # bytes at a log's end that hold more than one line
 START = "0" * 64  # what the first line of a chain names as the one before
 
 
@@ -115,10 +116,10 @@ def hash_of(one: Mapping[str, Any]) -> str:
 def last_hash(path: Path) -> str:
     """The hash of the last whole line of a file; START without one."""
     found = START
-    with contextlib.suppress(FileNotFoundError):
-        for line in path.read_bytes().splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                found = str(json.loads(line)["hash"])
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        for line in file:
+            found = str(_object(line).get("hash", found))
     return found
 
 
@@ -133,20 +134,25 @@ class Verified:
 def verify(paths: Iterable[Path]) -> Verified:
     """Check the chain of a log, given as files from old to new.  Raises OSError, RecordError for none."""
     count, problems, first, before = 0, list[str](), "", ""
-    for path in paths:
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            one = _object(line)
-            if not one or one.get("hash") != hash_of(one):
-                problems.append(f"{path}:{number}: changed or broken")
-                continue
-            if before and one.get("prev") != before:
-                problems.append(f"{path}:{number}: does not follow the line before; lines are missing")
-            first = first or str(one.get("prev"))
-            before = str(one["hash"])
-            count += 1
+    for place, one in _lines(paths):
+        if not one or one.get("hash") != hash_of(one):
+            problems.append(f"{place}: changed or broken")
+            continue
+        if before and one.get("prev") != before:
+            problems.append(f"{place}: does not follow the line before; lines are missing")
+        first = first or str(one.get("prev"))
+        before = str(one["hash"])
+        count += 1
     if not count and not problems:
         raise RecordError("no line that could be checked")
     return Verified(count, tuple(problems), first, before)
+
+
+def _lines(paths: Iterable[Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in paths:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                yield f"{path}:{number}", _object(line)
 
 
 def _object(line: bytes) -> dict[str, Any]:
