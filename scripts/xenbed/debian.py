@@ -37,6 +37,7 @@ UNPRIVILEGED_PACKAGES = ("uidmap",)
 DOM0_PACKAGES = (
     "bridge-utils",
     "busybox",
+    "cryptsetup-bin",  # disks with keys
     "dbus",
     "e2fsprogs",
     "iproute2",
@@ -47,6 +48,7 @@ DOM0_PACKAGES = (
     "python3",
     "python3-pyxs",
     "qemu-system-xen",  # device model of HVM guests
+    "qemu-utils",  # disks of types qcow and vhd
     "strace",
     "systemd",  # busctl
     "xen-utils-4.17",

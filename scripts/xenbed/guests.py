@@ -39,6 +39,8 @@ LINUX_MODULES = [
     "xenfs",
     "xen-blkfront",
     "xen-netfront",
+    "xen-pcifront",
+    "e1000",  # a card to pass through
 ]
 LINUX_FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "mnt")
 

@@ -27,6 +27,8 @@ PROCESSORS = 2  # no faster than one here, but what races with two must be found
 XEN_OPTIONS = "dom0_mem=640M,max:640M loglvl=warning guest_loglvl=warning console=com1 com1=115200,8n1"
 DOM0_OPTIONS = "console=hvc0 earlyprintk=xen quiet"
 
+SPARE_SLOT, SPARE_MAC = 0x10, "52:54:00:0e:10:00"  # a network card that dom0 has no driver for
+
 # A resumed machine must find its disks as large as they were when it was frozen.
 PAYLOAD_BYTES = 128 << 20
 RESULT_BYTES = 64 << 20
@@ -73,6 +75,8 @@ class Machine:
             *("-display", "none", "-vga", "none", "-net", "none", "-no-reboot"),
             *("-serial", wiring.console, "-serial", wiring.output),
             *("-device", "isa-debug-exit,iobase=0x501,iosize=2"),
+            *("-netdev", "user,id=spare,restrict=on"),  # leads nowhere
+            *("-device", f"e1000,netdev=spare,romfile=,addr={SPARE_SLOT:#x},mac={SPARE_MAC}"),
             *_disk("root", self.folder / "dom0.img", "readonly=on"),
             *_disk("payload", wiring.payload, "readonly=on"),
             *_disk("result", wiring.result, "readonly=off"),

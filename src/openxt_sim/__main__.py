@@ -23,6 +23,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--dir", type=Path, required=True, help="folder for the sockets")
     parser.add_argument("--memory-mib", type=int, default=4096)
     parser.add_argument("--cpus", type=int, default=4)
+    parser.add_argument("--iommu", action="store_true", help="PCI devices can be given to full machines")
     return parser.parse_args(argv)
 
 
@@ -34,11 +35,15 @@ def _ready(environ: Mapping[str, str]) -> None:
             notify.sendto(b"READY=1", address.replace("@", "\0", 1) if address.startswith("@") else address)
 
 
+def _machine(arguments: argparse.Namespace) -> Machine:
+    return Machine(arguments.memory_mib * 1024, arguments.cpus, iommu=arguments.iommu)
+
+
 async def _run(arguments: argparse.Namespace, places: Places) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    server = Server(arguments.dir, places, Machine(arguments.memory_mib * 1024, arguments.cpus))
+    server = Server(arguments.dir, places, _machine(arguments))
     await server.start()
     async with asyncio.TaskGroup() as group:
         follower = group.create_task(server.follow_domains())

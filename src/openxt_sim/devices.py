@@ -29,6 +29,7 @@ class Kind:
     ready: str = CONNECTED
     hotplug: bool = False  # a script of dom0 has its part in it
     backend_nodes: Mapping[str, str] = field(default_factory=dict)
+    offers: str = INIT_WAIT  # the backend's first state
 
 
 _RING = {"ring-ref": "8", "event-channel": "9"}
@@ -36,12 +37,14 @@ KINDS = {
     "vbd": Kind(_RING, INITIALISED, True, {"sectors": "2048", "sector-size": "512", "info": "0"}),
     "vif": Kind({"tx-ring-ref": "8", "rx-ring-ref": "9", "event-channel": "10"}, CONNECTED, True),
     "console": Kind(_RING),
+    "pci": Kind({"pci-op-ref": "8", "event-channel": "9"}, INITIALISED, offers=INITIALISED),
     "v4v": Kind({}),
 }
 
 # (frontend, backend) → the frontend's next states
 FRONTEND_STEPS = {
     (INITIALISING, INIT_WAIT): "ready",
+    (INITIALISING, INITIALISED): "ready",
     (INITIALISED, CONNECTED): CONNECTED,
     (INITIALISED, CLOSING): CLOSED,
     (CONNECTED, CLOSING): CLOSED,
@@ -52,6 +55,7 @@ FRONTEND_STEPS = {
 BACKEND_STEPS = {
     (INIT_WAIT, INITIALISED): CONNECTED,
     (INIT_WAIT, CONNECTED): CONNECTED,
+    (INITIALISED, INITIALISED): CONNECTED,
     (CONNECTED, CLOSING): CLOSING,
     (CONNECTED, CLOSED): CLOSED,
     (CONNECTED, GONE): CLOSED,
@@ -155,7 +159,7 @@ class Backends(Half):
         if kind.hotplug:
             self._hotplug(words, present=True)
             self.write(f"{device}/hotplug-status", "connected")
-        self.write(paths.state(device), INIT_WAIT)
+        self.write(paths.state(device), kind.offers)
         self.follow(paths.state(frontend), device)
 
     def _hotplug(self, words: list[str], *, present: bool) -> None:

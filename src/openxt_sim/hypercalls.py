@@ -52,6 +52,15 @@ def _build_hvm(host: Host, args: Args) -> object:
     return asdict(host.build_hvm(_domid(args), HvmImageSpec(**image | tables)))
 
 
+def _allow(kind: str) -> Callable[[Host, Args], object]:
+    def call(host: Host, args: Args) -> object:
+        first, count = int(args["first"]), int(args.get("count", 1))
+        host.machine.allow(_domid(args), kind, first, count, allow=bool(args["allow"]))
+        return None
+
+    return call
+
+
 CALLS: dict[str, Callable[[Host, Args], object]] = {
     "version": lambda host, _: asdict(host.machine.version()),
     "physinfo": lambda host, _: asdict(host.machine.physinfo()),
@@ -91,6 +100,14 @@ CALLS: dict[str, Callable[[Host, Args], object]] = {
     "send_trigger": lambda host, args: host.machine.send_trigger(
         _domid(args), int(args["trigger"]), int(args["vcpu"])
     ),
+    "assign_device": lambda host, args: host.machine.assign_device(_domid(args), int(args["device"])),
+    "deassign_device": lambda host, args: host.machine.deassign_device(_domid(args), int(args["device"])),
+    "allow_ports": _allow("ports"),
+    "allow_frames": _allow("frames"),
+    "allow_interrupt": lambda host, args: _allow("interrupts")(host, {**args, "first": args["pirq"]}),
+    "map_interrupt": lambda host, args: host.machine.map_interrupt(_domid(args), int(args["irq"])),
+    "unmap_interrupt": lambda host, args: host.machine.unmap_interrupt(_domid(args), int(args["pirq"])),
+    "allowed": lambda host, args: sorted(host.machine.domain("allowed", _domid(args)).allowed),
     "read_console_ring": lambda host, _: "".join(line + "\n" for line in host.machine.log),
     # What only an operator asks
     "details": lambda host, _: host.machine.operating.details(),

@@ -31,6 +31,7 @@ from openxt_xen.hypervisor import (
 FIRST_RESERVED_DOMID = 0x7FF0
 MAX_PORT = 1023
 MAX_PAUSES = 255
+PORTS, INTERRUPTS = 65536, 256
 HVM_PARAMS = 39
 DOM0_KIB = 512 * 1024
 KIB_PER_PAGE = 4
@@ -60,6 +61,9 @@ class Domain:
     params: dict[int, int] = field(default_factory=dict)
     affinity: dict[int, frozenset[int]] = field(default_factory=dict)
     operated: Operated = field(default_factory=Operated)
+    has_iommu: bool = False
+    allowed: set[tuple[str, int, int]] = field(default_factory=set)  # kind, first, count
+    interrupts: set[int] = field(default_factory=set)
     runs: int = 0  # how often it was started, as a stand-in for the time it used
 
     @property
@@ -88,7 +92,9 @@ class Domain:
 class Machine:
     """Every call may raise XenError.  Memory in KiB."""
 
-    def __init__(self, memory_kib: int = 4096 * 1024, cpus: int = 4) -> None:
+    def __init__(self, memory_kib: int = 4096 * 1024, cpus: int = 4, *, iommu: bool = False) -> None:
+        self.iommu = iommu
+        self.assigned: dict[int, Domid] = {}  # PCI devices
         self.total_kib = memory_kib
         self.cpus = cpus
         self.log: list[str] = [f"(XEN) simulated, {cpus} cpus, {memory_kib} KiB"]
@@ -104,7 +110,7 @@ class Machine:
         return VERSION
 
     def physinfo(self) -> PhysInfo:
-        return PhysInfo(self.cpus, self.total_kib, self.free_kib, 0, True, True, False, True)
+        return PhysInfo(self.cpus, self.total_kib, self.free_kib, 0, True, True, self.iommu, True)
 
     @property
     def free_kib(self) -> int:
@@ -127,11 +133,11 @@ class Machine:
     # Life
 
     def create_domain(self, spec: DomainSpec) -> Domid:
-        _check("create_domain", refusals.of_creation(spec))
+        _check("create_domain", refusals.of_creation(spec, iommu=self.iommu))
         if self.free_kib < OVERHEAD_KIB:
             raise XenError("create_domain", errno.ENOMEM)
         domid = self._unused_domid()
-        self.domains[domid] = Domain(domid, spec.uuid, spec.kind, spec.max_vcpus)
+        self.domains[domid] = Domain(domid, spec.uuid, spec.kind, spec.max_vcpus, has_iommu=spec.iommu)
         self.domains = dict(sorted(self.domains.items()))
         return domid
 
@@ -147,6 +153,7 @@ class Machine:
     def destroy_domain(self, domid: Domid) -> None:
         self._other("destroy_domain", domid)
         del self.domains[domid]
+        self.assigned = {device: owner for device, owner in self.assigned.items() if owner != domid}
         self.log.append(f"(XEN) d{domid} destroyed")
 
     def pause(self, domid: Domid) -> None:
@@ -286,6 +293,46 @@ class Machine:
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
         domain = self.domain("send_trigger", domid)
         _check("send_trigger", refusals.of_trigger(trigger, vcpu, domain.vcpus, is_hvm=domain.is_hvm))
+
+    # Parts of the machine
+
+    def assign_device(self, domid: Domid, device: int) -> None:
+        domain = self._with_iommu("assign_device", domid)
+        if device in self.assigned:
+            raise XenError("assign_device", errno.EBUSY)
+        self.assigned[device] = domain.domid
+
+    def deassign_device(self, domid: Domid, device: int) -> None:
+        self._with_iommu("deassign_device", domid)
+        if self.assigned.get(device) != domid:
+            raise XenError("deassign_device", errno.EINVAL)
+        del self.assigned[device]
+
+    def _with_iommu(self, call: str, domid: Domid) -> Domain:
+        domain = self.domain(call, domid)
+        if not domain.has_iommu:
+            raise XenError(call, errno.EOPNOTSUPP)
+        return domain
+
+    def allow(self, domid: Domid, kind: str, first: int, count: int, *, allow: bool) -> None:
+        """Ports, frames or interrupts, each kind by itself."""
+        domain, call = self.domain(f"allow_{kind}", domid), f"allow_{kind}"
+        if count < 1 or first < 0 or (kind == "ports" and first + count > PORTS):
+            raise XenError(call, errno.EINVAL)
+        (domain.allowed.add if allow else domain.allowed.discard)((kind, first, count))
+
+    def map_interrupt(self, domid: Domid, irq: int) -> int:
+        domain = self.domain("map_interrupt", domid)
+        if not 0 < irq < INTERRUPTS:
+            raise XenError("map_interrupt", errno.EINVAL)
+        domain.interrupts.add(irq)
+        return irq
+
+    def unmap_interrupt(self, domid: Domid, pirq: int) -> None:
+        domain = self.domain("unmap_interrupt", domid)
+        if pirq not in domain.interrupts:
+            raise XenError("unmap_interrupt", errno.EINVAL)
+        domain.interrupts.discard(pirq)
 
     # Building
 

@@ -27,9 +27,9 @@ CPUID_WITH_SUBLEAVES = (4, 7, 0xB, 0xD)
 CPUID_LETTERS = frozenset("01xks")
 
 
-def of_creation(spec: DomainSpec) -> int:
+def of_creation(spec: DomainSpec, *, iommu: bool = False) -> int:
     is_hvm = spec.kind is not Kind.PV
-    if not 1 <= spec.max_vcpus <= MAX_VCPUS[spec.kind] or spec.iommu:
+    if not 1 <= spec.max_vcpus <= MAX_VCPUS[spec.kind] or (spec.iommu and not iommu):
         return errno.EINVAL
     if spec.nested and not (is_hvm and spec.hap):
         return errno.EINVAL

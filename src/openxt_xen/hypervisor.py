@@ -277,6 +277,31 @@ class Hypervisor(Protocol):
         """Read what `save` wrote into a new, empty domain of the same kind, which is paused then."""
         ...
 
+    def assign_device(self, domid: Domid, device: int) -> None:
+        """Let a PCI device read and write a domain's memory.
+
+        `device`: segment, bus, slot, function as 32 bits.  EOPNOTSUPP for a domain without the IOMMU flag.
+        """
+        ...
+
+    def deassign_device(self, domid: Domid, device: int) -> None: ...
+
+    def allow_ports(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
+        """Whether a domain may use I/O ports."""
+        ...
+
+    def allow_frames(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
+        """Whether a domain may map frames of the machine's device memory."""
+        ...
+
+    def map_interrupt(self, domid: Domid, irq: int) -> int:
+        """Route an interrupt of the machine to a PV domain: its number there."""
+        ...
+
+    def unmap_interrupt(self, domid: Domid, pirq: int) -> None: ...
+
+    def allow_interrupt(self, domid: Domid, pirq: int, *, allow: bool) -> None: ...
+
     def read_console_ring(self) -> str:
         """The hypervisor's own log."""
         ...

@@ -287,6 +287,32 @@ class LibXc:
         self._do("xc_flask_context_to_sid", text, len(text) - 1, number)
         return int(number[0])
 
+    # Parts of the machine
+
+    def assign_device(self, domid: Domid, device: int) -> None:
+        flags = 0
+        self._on(domid, "xc_assign_device", device, flags)
+
+    def deassign_device(self, domid: Domid, device: int) -> None:
+        self._on(domid, "xc_deassign_device", device)
+
+    def allow_ports(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
+        self._on(domid, "xc_domain_ioport_permission", first, count, allow)
+
+    def allow_frames(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
+        self._on(domid, "xc_domain_iomem_permission", first, count, allow)
+
+    def map_interrupt(self, domid: Domid, irq: int) -> int:
+        pirq = self._ffi.new("int *", irq)  # the number it shall have, and has then
+        self._on(domid, "xc_physdev_map_pirq", irq, pirq)
+        return int(pirq[0])
+
+    def unmap_interrupt(self, domid: Domid, pirq: int) -> None:
+        self._on(domid, "xc_physdev_unmap_pirq", pirq)
+
+    def allow_interrupt(self, domid: Domid, pirq: int, *, allow: bool) -> None:
+        self._on(domid, "xc_domain_irq_permission", pirq, allow)
+
     # Filling one
 
     def build_pv(self, domid: Domid, image: ImageSpec) -> Rings:

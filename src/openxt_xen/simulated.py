@@ -178,11 +178,39 @@ class SimulatedHypervisor:
         built = self._call("build_hvm", domid=domid, image=asdict(image) | tables)
         return HvmBuilt(**built | {"rings": Rings(**built["rings"])})
 
+    # Parts of the machine
+
+    def assign_device(self, domid: Domid, device: int) -> None:
+        self._call("assign_device", domid=domid, device=device)
+
+    def deassign_device(self, domid: Domid, device: int) -> None:
+        self._call("deassign_device", domid=domid, device=device)
+
+    def allow_ports(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
+        self._call("allow_ports", domid=domid, first=first, count=count, allow=allow)
+
+    def allow_frames(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
+        self._call("allow_frames", domid=domid, first=first, count=count, allow=allow)
+
+    def map_interrupt(self, domid: Domid, irq: int) -> int:
+        return int(self._call("map_interrupt", domid=domid, irq=irq))
+
+    def unmap_interrupt(self, domid: Domid, pirq: int) -> None:
+        self._call("unmap_interrupt", domid=domid, pirq=pirq)
+
+    def allow_interrupt(self, domid: Domid, pirq: int, *, allow: bool) -> None:
+        self._call("allow_interrupt", domid=domid, pirq=pirq, allow=allow)
+
     # What a test asks of the simulation
 
     def fail_next(self, call: str, errno: int, times: int = 1) -> None:
         """Let the next calls of that name fail and do nothing."""
         self._call("fail_next", call=call, errno=errno, times=times)
+
+    def allowed(self, domid: Domid) -> list[tuple[str, int, int]]:
+        """What of the machine a domain may use: kind, first, count."""
+        found = self._call("allowed", domid=domid)
+        return [(str(kind), int(first), int(count)) for kind, first, count in found]
 
     def crash(self, domid: Domid) -> None:
         """The guest crashes by itself."""

@@ -54,6 +54,9 @@ def decide(domains: Sequence[DomainInfo], record: Record | None, *, is_whole: bo
 
 STARTS = ("start", "restore")
 
+PLUGGINGS = ("plug", "unplug", "replace")
+"""Changes of a device: what came half is taken away, what was to be replaced is put back."""
+
 ENDINGS = ("halt", "reboot", "died")
 """Operations that can be taken up again at any point, whatever of the domain is left."""
 
@@ -115,7 +118,9 @@ def _adopt(info: DomainInfo, record: Record | None) -> Decision:
     """A start that was killed after its domain was complete is finished."""
     operation = record.operation if record is not None else None
     then = None
-    if operation is not None and operation.name in STARTS:
+    if operation is not None and operation.name in PLUGGINGS:
+        then = operation
+    elif operation is not None and operation.name in STARTS:
         waits = not operation.paused and info.paused
         then = replace(operation, name="unpause") if waits or operation.delete else None
     return Decision(Course.ADOPT, (info.domid,), _found(info, record), then)

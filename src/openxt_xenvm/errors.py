@@ -110,6 +110,12 @@ class DeviceModelFailed(Named, Unavailable):
     name = "Ioemu_failed"
 
 
+class CannotUsePciWithNoPciback(Named, Refused):
+    """A PCI device that dom0 uses itself, and that is not to be taken from it."""
+
+    name = "Cannot_use_pci_with_no_pciback"
+
+
 class XcError(Named, Unavailable):
     name = "Xc.Error"
 

@@ -38,6 +38,7 @@ from openxt_xenvm.errors import (
 from openxt_xenvm.events import DomainWatch, watched_nodes
 from openxt_xenvm.fate import Fate
 from openxt_xenvm.plan.agents import are_there
+from openxt_xenvm.plan.passing import pci_in_use
 from openxt_xenvm.plan.start import plan_start
 from openxt_xenvm.plan.stop import is_ours
 from openxt_xenvm.record import START_AGAIN, Operation
@@ -121,7 +122,8 @@ class Lifecycle:
         """Everything that is wrong, at once."""
         keeper, config = self.host.keeper, self.vm.active
         files = build.Files(keeper.kernel_problem, is_readable)
-        devices = checks.HostDevices(keeper.disk_problem, bridges)
+        taken = await pci_in_use(self.site()) if config.pci else {}
+        devices = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, taken)
         own = build.size_mistakes(config) if is_saved else build.mistakes(config, files)
         found = await self.host.xen(lambda: [*own, *checks.mistakes(config, devices)])
         has_agents = config.wants_device_model and await are_there(self.host.store)
@@ -156,7 +158,7 @@ class Lifecycle:
         domains = await self.host.xen(self.host.hypervisor.domains)
         if any(info.uuid == self.vm.uuid and not info.dying for info in domains):
             raise VmIsAlreadyCreated
-        if self.vm.domid is not None or self.vm.loops:
+        if self.vm.domid is not None or self.vm.attached:
             await self._stop()
 
     async def _wait_for_memory(self, needed_kib: int) -> None:
@@ -311,7 +313,7 @@ class Lifecycle:
     async def _stop_site(self, site: Site) -> None:
         await self.watch.forget()
         try:
-            if site.domid is not None or site.loops:
+            if site.domid is not None or site.attached:
                 await executor.stop(site)
         except DomainStuckDying:
             self.vm.forget_domain()  # nothing is left of it that we could still do something about
@@ -328,6 +330,7 @@ class Lifecycle:
             await self.follow(site.domid)
 
     def site(self) -> Site:
+        """The domain as it is now, for steps to work on."""
         vm = self.vm
         return Site(
             self.host,
@@ -336,7 +339,8 @@ class Lifecycle:
             vm.learn_domid,
             vm.domid,
             backends=vm.backends,
-            loops=vm.loops,
+            attached=vm.attached,
+            given=tuple(device.address for device in vm.active.pci),
             save=vm.save,
             progress=vm.progress,
         )

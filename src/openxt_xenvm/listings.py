@@ -41,6 +41,16 @@ def device_nics(config: DomainConfig) -> str:
     return "\n".join(f"id: {nic.id}, network:{nic.network}, mac:{nic.mac}" for nic in config.nic)
 
 
+def device_pci(config: DomainConfig) -> str:
+    """By group, each with its devices."""
+    found = []
+    for number in dict.fromkeys(device.group for device in config.pci):
+        found.append(f"id:{number}")
+        addresses = (device.address for device in config.pci if device.group == number)
+        found += (f"  domain:{a.domain}, bus:{a.bus}, slot: {a.slot}, func: {a.function}" for a in addresses)
+    return "\n".join(found)
+
+
 def pci_devices(devices: Iterable[PciDevice]) -> str:
     """Those the domain was really given at its start."""
     return "\n".join([PCI_HEADER, *map(_pci, devices)])

@@ -16,15 +16,17 @@ from openxt_xen.hypervisor import HvmParam, XenError
 from openxt_xen.xenstore import paths
 from openxt_xenvm import adoption, record
 from openxt_xenvm.adoption import Course, Decision
+from openxt_xenvm.config.device_lines import with_devices
 from openxt_xenvm.config.model import Startup, StartupMode
 from openxt_xenvm.config.parse import Parsed, parse_config
 from openxt_xenvm.domain.memory import KIB_PER_MIB, page_aligned_kib
 from openxt_xenvm.ending import Ending, Logs
 from openxt_xenvm.errors import DomainStuckDying, InvalidConfig, TaskRefused
 from openxt_xenvm.fate import Fate, action_for
+from openxt_xenvm.hotplug import Hotplug
 from openxt_xenvm.jobs import OVERTAKEN, Job, Jobs, JobState
 from openxt_xenvm.lifecycle import Lifecycle
-from openxt_xenvm.plan.closing import loops_of
+from openxt_xenvm.plan.closing import attached_of
 from openxt_xenvm.record import Operation
 from openxt_xenvm.saving import Saving
 from openxt_xenvm.site import Host
@@ -42,6 +44,7 @@ class Monitor:
     vm: Vm
     host: Host
     life: Lifecycle
+    hotplug: Hotplug
     logs: Logs
     quitting: asyncio.Event = field(default_factory=asyncio.Event)
     settled: asyncio.Event = field(default_factory=asyncio.Event)  # once what was left is dealt with
@@ -60,34 +63,34 @@ class Monitor:
     # Operations
 
     async def start(self, *, paused: bool = False) -> None:
-        await self._operate("start", lambda: self.life.start(paused=paused))
+        await self.operate("start", lambda: self.life.start(paused=paused))
 
     async def halt(self, *, forced: bool = False) -> None:
-        await self._operate("halt", lambda: self.life.halt(forced=forced))
+        await self.operate("halt", lambda: self.life.halt(forced=forced))
 
     async def reboot(self, *, forced: bool = False, auto_start: bool = False) -> None:
-        await self._operate("reboot", lambda: self.life.reboot(forced=forced, auto_start=auto_start))
+        await self.operate("reboot", lambda: self.life.reboot(forced=forced, auto_start=auto_start))
 
     async def pause(self) -> None:
-        await self._operate("pause", self.life.pause)
+        await self.operate("pause", self.life.pause)
 
     async def unpause(self) -> None:
-        await self._operate("unpause", self.life.unpause)
+        await self.operate("unpause", self.life.unpause)
 
     async def suspend(self, file: str, *, live: bool = False) -> None:
-        await self._operate("suspend", lambda: self.saving.suspend(file, live=live))
+        await self.operate("suspend", lambda: self.saving.suspend(file, live=live))
 
     async def checkpoint(self, file: str) -> None:
-        await self._operate("checkpoint", lambda: self.saving.checkpoint(file))
+        await self.operate("checkpoint", lambda: self.saving.checkpoint(file))
 
     async def restore(self, file: str, *, paused: bool = False, delete: bool = True) -> None:
-        await self._operate("restore", lambda: self.saving.restore(file, paused=paused, delete=delete))
+        await self.operate("restore", lambda: self.saving.restore(file, paused=paused, delete=delete))
 
     async def sleep(self, timeout_s: float) -> None:
-        await self._operate("s3suspend", lambda: self.sleeping.s3(timeout_s))
+        await self.operate("s3suspend", lambda: self.sleeping.s3(timeout_s))
 
     async def hibernate(self, timeout_s: float) -> None:
-        await self._operate("s4suspend", lambda: self._hibernate(timeout_s))
+        await self.operate("s4suspend", lambda: self._hibernate(timeout_s))
 
     async def _hibernate(self, timeout_s: float) -> None:
         """The domain's end is followed up here: whoever waits is told when all is done."""
@@ -99,9 +102,9 @@ class Monitor:
         for job in self.jobs.under_way():
             if job.name != "destroy":
                 self.jobs.call_off(job, OVERTAKEN)
-        await self._operate("destroy", self.life.destroy)
+        await self.operate("destroy", self.life.destroy)
 
-    async def _operate(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def operate(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Runs to its end even when the caller leaves.  Raises VmBadState when `destroy` overtook it."""
         await self.jobs.result(self._begin(name, work))
 
@@ -130,7 +133,7 @@ class Monitor:
     async def settle(self) -> None:
         """Adopt the running domain, or remove what a dead monitor left half done."""
         try:
-            await self._operate("adopt", self._adopt_or_clean)
+            await self.operate("adopt", self._adopt_or_clean)
         finally:
             self.settled.set()
 
@@ -145,16 +148,25 @@ class Monitor:
         log.info("%s: domain %s", decision.course.value, ", ".join(map(str, decision.domids)))
         if left is not None:
             self.vm.backends |= set(left.backends)
-            self.vm.loops |= set(left.loops)
+            self.vm.attached |= set(left.attached)
         else:
             for info in ours:
-                self.vm.loops |= await loops_of(self.host, info.domid)
+                self.vm.attached |= await attached_of(self.host, info.domid)
         if decision.course is Course.CLEAN_UP:
             await self._clean_up(decision)
             if decision.then is not None:
                 self._continue(decision.then)
         else:
+            self._know_devices(left)
             await self._adopt(decision)
+
+    def _know_devices(self, left: record.Record | None) -> None:
+        """The domain has those that it was given, whatever the file says for the next one."""
+        if left is None or left.domid is None:
+            return
+        adopted = with_devices(self.vm.active, left.devices)
+        if adopted != self.vm.active:
+            self.vm.active, self.vm.pending = adopted, self.vm.active
 
     async def _clean_up(self, decision: Decision) -> None:
         self.vm.begin(Operation("destroy"))
@@ -162,7 +174,7 @@ class Monitor:
             for domid in decision.domids:
                 self.vm.learn_domid(domid)
                 await self.life.stop()
-            if self.vm.loops:  # left by a domain that nobody remembers
+            if self.vm.attached:  # left by a domain that nobody remembers
                 await self.life.stop()
             self.vm.conclude(decision.found or Event.DESTROYED)
         except DomainStuckDying as error:
@@ -194,6 +206,7 @@ class Monitor:
             "checkpoint": lambda: self.saving.give_up(operation),
             "saved": self.saving.finish,
             "died": lambda: self.ending.follow_up(Fate(operation.fate)),
+            **dict.fromkeys(adoption.PLUGGINGS, lambda: self.hotplug.recover(operation)),
             "halt": lambda: self.life.halt(forced=operation.forced),
             "reboot": lambda: self.life.reboot(forced=operation.forced, auto_start=operation.auto_start),
         }

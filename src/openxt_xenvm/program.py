@@ -22,6 +22,7 @@ from openxt_xenvm import notify
 from openxt_xenvm.dom0.keeper import open_keeper
 from openxt_xenvm.ending import Logs
 from openxt_xenvm.events import DomainWatch
+from openxt_xenvm.hotplug import Hotplug
 from openxt_xenvm.jobs import Job
 from openxt_xenvm.json_rpc import JsonServer, socket_path
 from openxt_xenvm.lifecycle import Lifecycle
@@ -123,7 +124,8 @@ class _Process:
         watch = DomainWatch(
             host, vm.uuid, notifier.tell, lambda domid, fate: monitor.domain_ended(domid, fate)
         )
-        monitor = Monitor(vm, host, Lifecycle(vm, host, watch), self._logs())
+        life = Lifecycle(vm, host, watch)
+        monitor = Monitor(vm, host, life, Hotplug(life), self._logs())
         monitor.jobs.changed = self._job_changed
         self.lifetime.on_hangup(monitor.read_config)
         try:

@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from openxt_core.ids import DOM0, Domid, Uuid
+from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.state import VmState
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A task that changes the VM's life, with its arguments."""
 
-    name: str  # start, halt, reboot, destroy, died, suspend, checkpoint, restore
+    name: str  # start, halt, reboot, destroy, died, suspend, checkpoint, restore, plug, unplug, replace
     forced: bool = False
     paused: bool = False
     auto_start: bool = False
@@ -34,19 +35,13 @@ class Operation:
     file: str = ""  # of a suspended VM
     mark: str = ""  # in that file, once it is whole
     delete: bool = False  # restore: that file, in the end
+    kind: str = ""  # plug, unplug, replace: of the device
+    devid: int = 0
+    address: str = ""  # of a PCI device
 
 
 START_AGAIN = Operation("start", auto_start=True)
 """The second half of a reboot: one that was cut short is begun once more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """A loop device that stands, or may stand, before a disk's file."""
-
-    devid: int  # of the disk
-    device: str
-    file: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,8 @@ class Record:
     domid: Domid | None = None
     backends: tuple[Domid, ...] = (DOM0,)  # domains that hold backends of ours
     operation: Operation | None = None
-    loops: tuple[Loop, ...] = ()  # ours, to be given back
+    attached: tuple[Attachment, ...] = ()  # ours, to be given back
+    devices: tuple[str, ...] = ()  # what the domain has, in the config file's words
 
 
 def as_json(record: Record) -> str:
@@ -86,7 +82,8 @@ def _from_mapping(found: Mapping[str, Any]) -> Record:
         None if domid is None else Domid(int(domid)),
         tuple(Domid(int(backend)) for backend in found["backends"]),
         None if operation is None else Operation(**operation),
-        tuple(Loop(int(loop["devid"]), str(loop["device"]), str(loop["file"])) for loop in found["loops"]),
+        tuple(Attachment(**attachment) for attachment in found["attached"]),
+        tuple(str(line) for line in found["devices"]),
     )
 
 

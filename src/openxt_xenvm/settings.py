@@ -18,6 +18,7 @@ class Settings:
     free_memory_poll_s: float = 1.0
     backend_s: float = 30.0  # until a backend is ready for the guest
     backend_poll_s: float = 0.05  # what the kernel does not tell of
+    unplug_s: float = 30.0  # until a guest gives up a device it is asked for
     closed_s: float = 10.0  # until a backend has let go of a guest
     progress_s: float = 0.5  # between two looks at how far a suspend is
     acpi_poll_s: float = 1.0  # between two looks at a guest's ACPI state

@@ -15,13 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from openxt_core.ids import Domid, Uuid
+from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xen.hypervisor import HvmBuilt, Hypervisor, Rings
 from openxt_xen.xenstore.client import XenStore
+from openxt_xenvm.config.model import PciAddress
+from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.devices.base import Guest
 from openxt_xenvm.dom0.keeper import Keeper
 from openxt_xenvm.domain.nodes import Node
-from openxt_xenvm.record import Loop
 from openxt_xenvm.settings import Settings
 from openxt_xenvm.state import Event
 
@@ -112,19 +113,32 @@ class Site:
     console_port: int = 0
     rings: Rings | None = None
     tables: HvmBuilt | None = None  # HVM only
-    backends: frozenset[Domid] = frozenset({Domid(0)})
-    loops: set[Loop] = field(default_factory=set)
+    backends: set[Domid] = field(default_factory=lambda: {DOM0})
+    attached: set[Attachment] = field(default_factory=set)
+    hidden: dict[PciAddress, str] = field(default_factory=dict)  # whose driver in dom0 was taken from them
+    given: tuple[PciAddress, ...] = ()  # the domain has them, or shall have them
     save: Callable[[], None] = lambda: None
     progress: Callable[[int], None] = lambda _: None  # percent of the plan
 
-    def remember(self, loop: Loop) -> None:
-        """Before it is attached: one that is written down and does not exist does no harm."""
-        self.loops.add(loop)
+    def remember(self, made: Attachment) -> None:
+        """Before it is made: one that is written down and does not exist does no harm."""
+        self.attached.add(made)
         self.save()
 
-    def forget(self, loop: Loop) -> None:
-        self.loops.discard(loop)
+    def forget(self, made: Attachment) -> None:
+        self.attached.discard(made)
         self.save()
+
+    def use_backend(self, domid: Domid) -> None:
+        """Before anything is written there."""
+        if domid not in self.backends:
+            self.backends.add(domid)
+            self.save()
+
+    def below(self, devid: int) -> tuple[Attachment, ...]:
+        """What stands below one disk, the uppermost first."""
+        mine = (made for made in self.attached if made.devid == devid)
+        return tuple(sorted(mine, key=lambda made: -made.level))
 
     @property
     def created(self) -> Domid:
@@ -134,6 +148,5 @@ class Site:
 
     @property
     def guest(self) -> Guest:
-        """The domain that earlier steps built."""
-        assert self.rings is not None
-        return Guest(self.created, self.uuid, self.console_port, self.rings)
+        """The domain that earlier steps built, or that was found running: then without its rings."""
+        return Guest(self.created, self.uuid, self.console_port, self.rings or Rings(0, 0))

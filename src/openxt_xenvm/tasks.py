@@ -5,43 +5,20 @@ All values travel as text.  Source of names, parameters and texts: OpenXT xenvm,
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from openxt_core.errors import NotSupported, UnknownMethod
-from openxt_core.spec import MaybeAwaitable
 from openxt_xen.hypervisor import HvmParam, Kind
-from openxt_xenvm import listings
+from openxt_xenvm import device_tasks
 from openxt_xenvm.config.parse import get_field, set_field
 from openxt_xenvm.config.values import read_bool, read_int
 from openxt_xenvm.domain import memory
 from openxt_xenvm.errors import ArgumentNotFound, InvalidType, TaskRefused, UnknownField
 from openxt_xenvm.monitor import Monitor
 from openxt_xenvm.state import VmState
-
-Arguments: TypeAlias = Mapping[str, Any]
-Result: TypeAlias = MaybeAwaitable[str | None]
+from openxt_xenvm.task import FORCED, Arguments, Param, Result, Task, optional
 
 READERS: dict[str, Callable[[str], Any]] = {"s": str, "b": read_bool, "i": read_int}
-
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    name: str
-    type: str = "s"  # s text, b boolean, i integer
-    required: bool = True
-    default: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    name: str
-    run: Callable[[Monitor, Arguments], Result]
-    params: tuple[Param, ...] = field(default=())
-
-
-def optional(name: str, type_: str = "s", default: Any = None) -> Param:
-    return Param(name, type_, required=False, default=default)
 
 
 def _reboot(monitor: Monitor, given: Arguments) -> Result:
@@ -105,27 +82,6 @@ async def _trigger(monitor: Monitor, given: Arguments) -> None:
     await monitor.host.xen(monitor.host.hypervisor.set_hvm_param, vm.domid, HvmParam.ACPI_S_STATE, 0)
 
 
-DEVICE_LISTS: dict[str, Callable[[Monitor], str]] = {
-    "disk": lambda monitor: listings.device_disks(monitor.vm.active),
-    "nic": lambda monitor: listings.device_nics(monitor.vm.active),
-    "pci": lambda _: "",  # none can be given yet
-}
-DEVICE_ALIASES = {"vbd": "disk", "vif": "nic"}
-
-
-def _device(monitor: Monitor, given: Arguments) -> str:
-    """One word for many tasks; devices come and go only with their domain yet."""
-    type_, command = given["type"], given["cmd"]
-    kind = DEVICE_ALIASES.get(type_, type_)
-    if kind not in DEVICE_LISTS or command not in ("list", "add", "del", "rm"):
-        raise TaskRefused(f"{type_[:60]} {command[:60]}: exception")
-    if command == "list":
-        return DEVICE_LISTS[kind](monitor)
-    if command == "add":
-        raise NotSupported(f"device {type_} add is not built yet")
-    raise TaskRefused("unimplemented command")
-
-
 def _domid(monitor: Monitor, _: Arguments) -> str:
     return str(-1 if monitor.vm.domid is None else monitor.vm.domid)
 
@@ -145,7 +101,6 @@ def unbuilt(name: str, *params: Param) -> Task:
     return Task(name, _unbuilt(name), params)
 
 
-FORCED = optional("forced", "b", default=False)
 PAUSED = optional("paused", "b", default=False)
 FILE = Param("file")
 TIMEOUT = optional("timeout", "i", default=30)  # s
@@ -171,27 +126,11 @@ TASKS = (
     Task("get-acpi-state", _acpi_state),
     Task("get-vnc",        _vnc),
     Task("trigger",        _trigger, (Param("params"),)),
-    Task("device",         _device, (Param("type"), Param("cmd"), optional("extra", default=""))),
     Task("get",            _get, (Param("field"),)),
     Task("set",            _set, (Param("field"), Param("value"))),
-    unbuilt("disk-add",    Param("path"), Param("device"), Param("type"), Param("mode"), Param("devtype")),
-    unbuilt("nic-add",     optional("bridge"), optional("mac"), optional("model")),
-    unbuilt("pci-add",     Param("id", "i"), Param("domain", "i"), Param("bus", "i"), Param("slot", "i"),
-            Param("func", "i"), optional("bind", "b", default=True), optional("msitranslate", "b"),
-            optional("power_mgmt", "b")),
-    unbuilt("cd-eject",         Param("virtpath")),
-    unbuilt("cd-insert-file",   Param("virtpath"), Param("physpath")),
-    unbuilt("cd-insert-real",   Param("virtpath"), Param("physpath")),
-    unbuilt("nic-network-switch", Param("id", "i"), Param("network")),
     Task("read-config",    lambda m, given: m.read_config(given["path"]), (optional("path", default=""),)),
-    Task("disk-del",       _unimplemented),
-    Task("nic-del",        _unimplemented),
-    Task("pci-del",        _unimplemented),
-    Task("disk-list",      lambda m, _: listings.disks(m.vm.active)),
-    Task("nic-list",       lambda m, _: listings.nics(m.vm.active)),
-    Task("pci-list",       lambda _, __: listings.pci_devices(())),
     Task("set-mem-target", lambda m, given: m.set_memory_target(given["mb"]), (Param("mb", "i"),)),
-    unbuilt("set-nic-backend-dom", Param("id", "i"), Param("domid", "i")),
+    *device_tasks.TASKS,
 )  # fmt: skip
 
 ALIASES = {

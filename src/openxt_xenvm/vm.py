@@ -9,9 +9,11 @@ from pathlib import Path
 
 from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xenvm import record
+from openxt_xenvm.config.device_lines import device_lines
 from openxt_xenvm.config.model import DomainConfig
+from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.notify import Notice, state_is
-from openxt_xenvm.record import Loop, Operation, Record
+from openxt_xenvm.record import Operation, Record
 from openxt_xenvm.state import Event, VmState, next_state
 
 log = logging.getLogger(__name__)
@@ -27,11 +29,11 @@ class Vm:
     pending: DomainConfig | None = None  # changes that wait for the next start
     state: VmState = VmState.SHUTDOWN
     domid: Domid | None = None
-    backends: frozenset[Domid] = field(default_factory=lambda: frozenset({DOM0}))
+    backends: set[Domid] = field(default_factory=lambda: {DOM0})
     operation: Operation | None = None
     may_suspend: bool = False  # it was asked to, for an operation that may be over
     progress: Callable[[int], None] = lambda _: None  # of what is under way, in percent
-    loops: set[Loop] = field(default_factory=set)  # in front of the domain's disks
+    attached: set[Attachment] = field(default_factory=set)  # below the domain's disks
 
     @property
     def next_config(self) -> DomainConfig:
@@ -75,7 +77,7 @@ class Vm:
         self.save()
 
     def save(self) -> None:
-        if self.domid is None and self.operation is None and not self.loops:
+        if self.domid is None and self.operation is None and not self.attached:
             record.remove(self.record_path)
         else:
             record.save(self.record_path, self._record())
@@ -90,5 +92,6 @@ class Vm:
             self.domid,
             tuple(sorted(self.backends)),
             self.operation,
-            tuple(sorted(self.loops, key=lambda loop: loop.devid)),
+            tuple(sorted(self.attached, key=lambda made: (made.devid, made.level))),
+            () if self.domid is None else device_lines(self.active),
         )

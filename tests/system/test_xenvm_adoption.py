@@ -133,8 +133,9 @@ async def test_domains_of_others_are_never_touched(house: House) -> None:
     before = await house.nodes()
     house.record().parent.mkdir(parents=True)
     house.record().write_text(
-        f'{{"version": 2, "uuid": "{UUID}", "pid": 1, "config": "", "state": "creating-domain",'
-        f' "domid": {other}, "backends": [0], "loops": [], "operation": {{"name": "start"}}}}'
+        f'{{"version": 3, "uuid": "{UUID}", "pid": 1, "config": "", "state": "creating-domain",'
+        f' "domid": {other}, "backends": [0], "attached": [], "devices": [],'
+        ' "operation": {"name": "start"}}'
     )
     await next_monitor(house)
     await house.hear("shutdown")
@@ -144,7 +145,7 @@ async def test_domains_of_others_are_never_touched(house: House) -> None:
 
 async def test_a_broken_record_is_no_obstacle(house: House) -> None:
     house.record().parent.mkdir(parents=True)
-    house.record().write_text('{"version": 2')
+    house.record().write_text('{"version": 3')
     await next_monitor(house)
     await house.call("start")
     await house.hear(*START)

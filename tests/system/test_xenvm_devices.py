@@ -13,6 +13,8 @@ from openxt_core.errors import OpenxtError, RemoteError
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import DomainSpec, Kind, Rings
 from openxt_xen.xenstore import paths
+from openxt_xenvm.config.model import Disk
+from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.errors import DeviceError, DeviceTimeout
 from openxt_xenvm.plan.closing import close, error_path
@@ -116,7 +118,8 @@ async def test_a_card_without_a_place_is_on_the_first_bridge_with_an_address_of_
 
 async def test_loop_devices_of_others_are_not_touched(house: House) -> None:
     other = house.file("other")
-    assert house.keeper.attach_loop("/dev/loop0", str(other), writable=True)
+    disk = Disk(str(other), "file", "xvda", writable=True, is_cdrom=False)
+    assert house.keeper.attach(Attachment(51712, 0, "loop", "/dev/loop0", str(other)), disk, UUID)
     await house.monitor(house.config(*lines(house)))
     await house.call("start")
     assert house.loops() == {"0": str(other), "1": str(house.root / "disk")}

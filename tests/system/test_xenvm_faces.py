@@ -73,15 +73,15 @@ WRONG_CALLS: list[tuple[str, str, Sequence[Any], str, str]] = [
     ("trigger", "a{ss}", ({"params": "s3resume"},), "Failed", "needs a running hvm domain"),
     ("suspend", "a{ss}", ({"file": "/f"},), "Failed", "^exception: Vm_bad_state"),
     ("checkpoint", "a{ss}", ({},), "Failed", r'^exception: Argument_not_found\("file"\)$'),
-    ("disk_del", "a{ss}", ({},), "Failed", "^not implemented$"),
+    ("disk_del", "a{ss}", ({},), "Failed", r'^exception: Argument_not_found\("device"\)$'),
     (
         "device",
         "a{ss}",
-        ({"type": "disk", "cmd": "add"},),
-        "NotSupported",
-        "device disk add is not built yet",
+        ({"type": "disk", "cmd": "add", "extra": "x"},),
+        "Failed",
+        r"^exception: InvalidConfig\(\"expected PHYSPATH",
     ),
-    ("device", "a{ss}", ({"type": "vif", "cmd": "rm"},), "Failed", "^unimplemented command$"),
+    ("device", "a{ss}", ({"type": "vif", "cmd": "rm"},), "Failed", "exception: InvalidConfig"),
     ("device", "a{ss}", ({"type": "cow", "cmd": "list"},), "Failed", "^cow list: exception$"),
 ]
 

@@ -57,7 +57,9 @@ class House:
         path.write_text("\n".join([PVH.format(uuid=uuid, kernel=kernel, cmdline=cmdline), *extra]))
         return path
 
-    def launch(self, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
+    def launch(
+        self, *arguments: str, program: tuple[str, ...] = ("-m", "openxt_xenvm"), **environ: str
+    ) -> subprocess.Popen[bytes]:
         """A monitor in the foreground; whether it serves is told by its signals."""
         return self._launch(["-m", "openxt_xenvm", "--no-daemonize", *arguments], environ)
 
@@ -128,6 +130,23 @@ class House:
     def loops(self) -> dict[str, str]:
         """What stands behind the loop devices that are in use."""
         return {loop.name: loop.read_text() for loop in self.keeper.loops.glob("*")}
+
+    def attached(self) -> dict[str, str]:
+        """What stands behind everything of dom0 that was attached to a disk."""
+        layers = ("loops", "images", "crypts")
+        made = [file for layer in layers for file in (self.keeper.folder / layer).glob("*")]
+        return {f"{file.parent.name}/{file.name}": file.read_text() for file in made}
+
+    def pci(self, address: str, driver: str = "e1000") -> Path:
+        """A PCI device of the host: its folder, as in sysfs."""
+        folder = self.keeper.folder / "pci" / address
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "driver").write_text(driver)
+        (folder / "resource").write_text(
+            "0xfebc0000 0xfebdffff 0x40200\n0xc000 0xc03f 0x40101\n0x0 0x0 0x0\n"
+        )
+        (folder / "irq").write_text("11\n")
+        return folder
 
     def file(self, name: str) -> Path:
         """An image for a disk."""

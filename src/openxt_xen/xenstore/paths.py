@@ -114,6 +114,15 @@ def device_error(domid: Domid, kind: str, devid: int) -> str:
     return f"{domain(domid)}/error/device/{kind}/{devid}/error"
 
 
+def device_error_folder(domid: Domid, kind: str, devid: int) -> str:
+    return f"{domain(domid)}/error/device/{kind}/{devid}"
+
+
+def hotplug_of(domid: Domid) -> str:
+    """What the host's scripts report of all devices of a domain."""
+    return f"/xapi/{domid}"
+
+
 def hotplug(domid: Domid, backend_kind: str, devid: int) -> str:
     """Private folder in which the host's scripts report."""
     return f"/xapi/{domid}/hotplug/{backend_kind}/{devid}"

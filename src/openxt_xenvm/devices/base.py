@@ -53,6 +53,15 @@ class Device:
 
     kind: ClassVar[str]
     """Its name in XenStore paths."""
+    ready: ClassVar[frozenset[XenbusState]] = frozenset(
+        {XenbusState.INIT_WAIT, XenbusState.INITIALISED, XenbusState.CONNECTED}
+    )
+    """States of a backend that has done all it can do without the guest."""
+
+    @property
+    def backend_kind(self) -> str:
+        """Its name in the paths of backends."""
+        return self.kind
 
     @abstractmethod
     def frontend_keys(self, guest: Guest) -> dict[str, str]: ...
@@ -68,7 +77,7 @@ class Device:
         return (Permission(guest.domid, "n"), Permission(self.backend_domid, "r"))
 
     def backend_path(self, guest: Guest) -> str:
-        return paths.backend(self.backend_domid, self.kind, guest.domid, self.devid)
+        return paths.backend(self.backend_domid, self.backend_kind, guest.domid, self.devid)
 
     def backend_access(self, guest: Guest) -> tuple[Permission, ...]:
         return (Permission(self.backend_domid, "n"), Permission(guest.domid, "r"))

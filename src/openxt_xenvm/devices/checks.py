@@ -5,16 +5,16 @@ What only the host knows (a missing file, a missing bridge) is asked by way of `
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from openxt_xenvm.config.model import Disk, DomainConfig, Nic
+from openxt_xen.hypervisor import Kind
+from openxt_xenvm.config.model import Disk, DomainConfig, Nic, PciAddress
 from openxt_xenvm.devices.numbers import device_number
+from openxt_xenvm.devices.pci import double_uses
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z", re.ASCII | re.IGNORECASE)
 MULTICAST = 0x01  # in the first byte
-
-TAP_TYPES = frozenset({"qcow", "vhd", "aio"})
 
 
 @dataclass(frozen=True)
@@ -23,38 +23,40 @@ class HostDevices:
 
     disk_problem: Callable[[Disk], str] = lambda _: ""
     bridges: Sequence[str] = ()
+    pci_problem: Callable[[PciAddress], str] = lambda _: ""
+    pci_taken: Mapping[str, int] = field(default_factory=dict)  # address: the domain that has it
+
+
+UNBUILT_SNAPSHOTS = frozenset({"temporary-encrypted", "coalesce"})
 
 
 def not_built_yet(config: DomainConfig) -> Iterator[str]:
-    """Every disk and card that asks for a part which does not exist yet."""
+    """Every disk that asks for a part which does not exist yet."""
     for disk in config.disk:
-        yield from _disk_not_built(disk)
-    for nic in config.nic:
-        if nic.backend_domid:
-            yield f"nic {nic.id} with backend-domid={nic.backend_domid}"
-        elif nic.is_wireless:
-            yield f"nic {nic.id} with wireless=true"
-        elif nic.network and not nic.bridge:
-            yield f"nic {nic.id} with a network and no bridge (the network daemon)"
+        if disk.type == "vdi":
+            yield f"disk {disk.virtpath} of type vdi (the storage daemon)"
+        if disk.snapshot in UNBUILT_SNAPSHOTS:
+            yield f"disk {disk.virtpath} with snapshot mode {disk.snapshot}"
 
 
-def _disk_not_built(disk: Disk) -> Iterator[str]:
-    if disk.type in TAP_TYPES:
-        yield f"disk {disk.virtpath} of type {disk.type} (tap support)"
-    elif disk.type == "vdi":
-        yield f"disk {disk.virtpath} of type vdi (tap support and the storage daemon)"
-    if disk.snapshot:
-        yield f"disk {disk.virtpath} with snapshot mode {disk.snapshot}"
-    if disk.backend_domid:
-        yield f"disk {disk.virtpath} with backend-domid={disk.backend_domid}"
-    if disk.key_file or disk.key_dirs:
-        yield f"disk {disk.virtpath} with encryption keys"
+def _pci_mistakes(config: DomainConfig, host: HostDevices) -> Iterator[str]:
+    yield from double_uses(config.pci)
+    if config.pci and config.kind is Kind.PVH:
+        yield "pci: Xen 4.17 gives PCI devices to pv and hvm domains only"
+    if len({device.group for device in config.pci}) > 1 and config.kind is Kind.PV:
+        yield "pci: Linux takes one group of devices only; give all the same number"
+    for device in config.pci:
+        if problem := host.pci_problem(device.address):
+            yield f"pci {device.address}: {problem}"
+        if str(device.address) in host.pci_taken:
+            yield f"pci {device.address}: domain {host.pci_taken[str(device.address)]} has it"
 
 
 def mistakes(config: DomainConfig, host: HostDevices) -> Iterator[str]:
     """Each names its key, and the disk or card."""
     yield from _disk_mistakes(config.disk, host)
     yield from _nic_mistakes(config.nic, host)
+    yield from _pci_mistakes(config, host)
 
 
 def _disk_mistakes(disks: Sequence[Disk], host: HostDevices) -> Iterator[str]:
@@ -68,6 +70,8 @@ def _disk_mistakes(disks: Sequence[Disk], host: HostDevices) -> Iterator[str]:
         if number in taken:
             yield f"disk {disk.virtpath}: has the number of disk {taken[number]}"
         taken[number] = disk.virtpath
+        if disk.backend_domid or (disk.is_cdrom and not disk.path):
+            continue  # another domain's, or a drive without a disc
         if problem := host.disk_problem(disk):
             yield f"disk {disk.virtpath}: {problem}"
 
@@ -80,6 +84,8 @@ def _nic_mistakes(nics: Sequence[Nic], host: HostDevices) -> Iterator[str]:
         elif nic.mac.lower() in taken:
             yield f"nic {nic.id}: has the mac of nic {taken[nic.mac.lower()]}, {nic.mac}"
         taken[nic.mac.lower()] = nic.id
+        if nic.backend_domid or (nic.network and not nic.bridge):
+            continue  # connected by others
         if not nic.bridge:
             yield f"nic {nic.id}: the host has no bridge"
         elif nic.bridge not in host.bridges:

@@ -1,31 +1,39 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A disk behind Linux's blkback.  Pure.
 
-blkback opens the device of `physical-device`, which a script writes elsewhere; here it is known from the
-start.  Keys: xen/include/public/io/blkif.h; OpenXT xenops, 2015.
+blkback opens the device of `physical-device`.  For dom0's own backend that is known from the start; in
+another domain a script of that domain writes it.  Keys: xen/include/public/io/blkif.h; OpenXT xenops, 2015.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
 from typing import ClassVar
 
+from openxt_core.ids import DOM0, Domid
 from openxt_xenvm.config.model import Disk
+from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.devices.base import PROTOCOL, Device, Guest, XenbusState
 from openxt_xenvm.devices.numbers import device_number
 
 STARTING = str(XenbusState.INITIALISING)
+ATTACHED = "attached"
+"""The backend's key that names what stands below the disk, for a monitor that finds no record.  Ours."""
+TYPES = {"file": "file", "phy": "phy", "aio": "file"}
+"""What of a disk the backend's `type` says; all else is `tap`.  Source: OpenXT xenops, 2015."""
 
 
 @dataclass(frozen=True)
 class Vbd(Device):
-    """`device` is what blkback opens: the disk's own, or the loop device in front of its file."""
+    """`number` is that of the device that blkback opens; None when another domain finds it out."""
 
     kind: ClassVar[str] = "vbd"
 
     virtpath: str = ""
     type: str = "phy"
     path: str = ""
-    device: str = ""
-    number: tuple[int, int] = (0, 0)
+    number: tuple[int, int] | None = None
+    below: tuple[Attachment, ...] = ()
     writable: bool = False
     is_cdrom: bool = False
 
@@ -38,31 +46,48 @@ class Vbd(Device):
         }
 
     def backend_keys(self, guest: Guest) -> dict[str, str]:
-        major, minor = self.number
-        loop = {"loop-device": self.device} if self.type == "file" else {}
         return {
             "online": "1",
             "removable": "0",
             "dev": self.virtpath,
-            "type": self.type,
+            "type": TYPES.get(self.type, "tap"),
             "mode": "w" if self.writable else "r",
             "device-type": "cdrom" if self.is_cdrom else "disk",
-            "params": self.path,
-            **loop,
-            "physical-device": f"{major:x}:{minor:x}",
+            "params": self.path if self.type in TYPES else f"{self.type}:{self.path}",
+            **self._opened(),
             "state": STARTING,
         }
 
+    def _opened(self) -> dict[str, str]:
+        if self.number is None:
+            return {}
+        major, minor = self.number
+        told = {ATTACHED: told_attachments(self.below)} if self.below else {}
+        return {**told, "physical-device": f"{major:x}:{minor:x}"}
 
-def vbd(disk: Disk, device: str, number: tuple[int, int]) -> Vbd:
-    """The device of a disk that lies open at `device`, whose major and minor are `number`."""
+
+def vbd(disk: Disk, number: tuple[int, int] | None = None, below: Iterable[Attachment] = ()) -> Vbd:
+    """The device of a disk; `number` is that of the uppermost device `below`, or the disk's own."""
     return Vbd(
         device_number(disk.virtpath),
+        Domid(disk.backend_domid or DOM0),
         virtpath=disk.virtpath,
         type=disk.type,
         path=disk.path,
-        device=device,
         number=number,
+        below=tuple(below),
         writable=disk.writable,
         is_cdrom=disk.is_cdrom,
     )
+
+
+def told_attachments(below: Iterable[Attachment]) -> str:
+    return json.dumps([astuple(made)[1:] for made in below])
+
+
+def attachments(devid: int, told: str) -> Iterator[Attachment]:
+    """What `told_attachments` wrote into a node that only dom0 writes; nothing for any other text."""
+    try:
+        yield from [Attachment(devid, *made) for made in json.loads(told)]
+    except (ValueError, TypeError):
+        return

@@ -23,14 +23,21 @@ class Vif(Device):
 
     mac: str = ""
     bridge: str = ""
+    network: str = ""
+
+    @property
+    def is_by_script(self) -> bool:
+        """Whether another domain, or the network daemon, connects it."""
+        return bool(self.backend_domid) or not self.bridge
 
     def frontend_keys(self, guest: Guest) -> dict[str, str]:
         keys = {"handle": str(self.devid), "mac": self.mac, "protocol": PROTOCOL}
         return {**keys, "state": STARTING}
 
     def backend_keys(self, guest: Guest) -> dict[str, str]:
-        keys = {"online": "1", "handle": str(self.devid), "mac": self.mac, "bridge": self.bridge}
-        return {**keys, "script": SCRIPT, "state": STARTING}
+        keys = {"online": "1", "handle": str(self.devid), "mac": self.mac}
+        bridge = {} if self.is_by_script else {"bridge": self.bridge}
+        return {**keys, **bridge, "script": SCRIPT, "state": STARTING}
 
     def interface(self, guest: Guest) -> str:
         """What netback calls its end.  Source: Linux, drivers/net/xen-netback."""
@@ -41,7 +48,19 @@ def interface_of(domid: Domid, devid: int) -> str:
     return f"vif{domid}.{devid}"
 
 
+@dataclass(frozen=True)
+class Vwif(Vif):
+    """One that looks like a wireless card to the guest; its backend is that of any other."""
+
+    kind: ClassVar[str] = "vwif"
+
+    @property
+    def backend_kind(self) -> str:
+        return Vif.kind
+
+
 def vif(nic: Nic) -> Vif:
-    """The device of a card that has its id, address and bridge."""
+    """The device of a card that has its id, address and place."""
     assert nic.id is not None
-    return Vif(nic.id, mac=nic.mac, bridge=nic.bridge)
+    make = Vwif if nic.is_wireless else Vif
+    return make(nic.id, Domid(nic.backend_domid), mac=nic.mac, bridge=nic.bridge, network=nic.network)

@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The real control domain: losetup of util-linux, ip of iproute2, and what the kernel tells in /sys."""
+"""The real control domain: ip of iproute2, what the kernel tells in /sys, and the ways of `attaching`."""
 
 import os
 import re
+import shutil
 import stat
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from openxt_core.ids import Uuid
 from openxt_xenvm.config.model import Disk
+from openxt_xenvm.devices.backing import Attachment, Layer, layers
+from openxt_xenvm.dom0.attaching import DIFFERENCE_MAKER, NO_UUID, attachers, format_of, has_tap, key_of
+from openxt_xenvm.dom0.pci import PciFolder
+from openxt_xenvm.dom0.programs import PATH, run
 from openxt_xenvm.domain.hardware import Firmware
 from openxt_xenvm.errors import DeviceError
 
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-TIMEOUT_S = 30.0
-DELETED = " (deleted)"
-"""Linux ends the name of an open file that has no name any more with this."""
+NEEDED = {
+    Layer.LOOP: ("losetup", "mount"),
+    Layer.IMAGE: ("qemu-nbd", "qemu-utils"),
+    Layer.SNAPSHOT: ("qemu-img", "qemu-utils"),
+    Layer.CRYPT: ("cryptsetup", "cryptsetup-bin"),
+    Layer.SCRIPTED: (DIFFERENCE_MAKER, ""),
+}
+"""The program of a layer, and Debian's package that has it."""
 
 
 HVMLOADERS = ("usr/lib/xen-*/boot/hvmloader", "usr/lib/xen/boot/hvmloader")
@@ -41,46 +50,52 @@ class CommandKeeper:
     sys: Path = Path("/sys")
     root: Path = Path("/")
 
+    @property
+    def pci(self) -> PciFolder:
+        return PciFolder(self.sys)
+
     def disk_problem(self, disk: Disk) -> str:
+        return next(self._problems(disk), "")
+
+    def _problems(self, disk: Disk) -> Iterator[str]:
         try:
             mode = Path(disk.path).stat().st_mode
         except (OSError, ValueError) as error:
-            return f"cannot open {disk.path}: {getattr(error, 'strerror', error)}"
+            yield f"cannot open {disk.path}: {getattr(error, 'strerror', error)}"
+            return
         if disk.type == "phy" and not stat.S_ISBLK(mode):
-            return f"{disk.path} is not a block device"
-        if disk.type == "file" and not stat.S_ISREG(mode):
-            return f"{disk.path} is not a regular file"
+            yield f"{disk.path} is not a block device"
+        if disk.type != "phy" and not stat.S_ISREG(mode):
+            yield f"{disk.path} is not a regular file"
         if not os.access(disk.path, os.R_OK | (os.W_OK if disk.writable else 0)):
-            return f"cannot {'write' if disk.writable else 'read'} {disk.path}"
-        return ""
+            yield f"cannot {'write' if disk.writable else 'read'} {disk.path}"
+        yield from self._layer_problems(disk)
 
-    def free_loop(self) -> str:
-        return _run("losetup", "--find").strip()
+    def _layer_problems(self, disk: Disk) -> Iterator[str]:
+        below = layers(disk)
+        for layer in below:
+            program, package = NEEDED[layer]
+            if not shutil.which(program, path=PATH) and not (layer is Layer.IMAGE and has_tap()):
+                yield f"{program} is missing{f' (Debian: {package})' if package else ''}"
+        if disk.key_file and not Path(key_of(disk)).is_file():
+            yield f"cannot open its key {disk.key_file}"
+        if Layer.IMAGE in below and not has_tap():
+            try:
+                format_of(disk.type, disk.path)
+            except DeviceError as error:
+                yield str(error.arguments[0])
 
     def real_path(self, file: str) -> str:
         return os.path.realpath(file)
 
-    def attach_loop(self, device: str, file: str, *, writable: bool) -> bool:
-        read_only = [] if writable else ["--read-only"]
-        try:
-            _run("losetup", *read_only, device, file)
-        except DeviceError:
-            if self._backing_file(device):
-                return False
-            raise
-        return True
+    def propose(self, layer: Layer, disk: Disk, source: str) -> str:
+        return attachers(self.sys, NO_UUID)[layer].propose(disk, source)
 
-    def detach_loop(self, device: str, file: str) -> None:
-        if self._backing_file(device) == file:
-            _run("losetup", "--detach", device)
+    def attach(self, made: Attachment, disk: Disk, uuid: Uuid) -> str:
+        return attachers(self.sys, uuid)[Layer(made.layer)].attach(disk, made.source, made.device)
 
-    def _backing_file(self, device: str) -> str:
-        """ "" when the device stands before no file."""
-        try:
-            text = (self.sys / "block" / Path(device).name / "loop/backing_file").read_text()
-        except OSError:
-            return ""
-        return text.removesuffix("\n").removesuffix(DELETED)
+    def detach(self, made: Attachment) -> None:
+        attachers(self.sys, NO_UUID)[Layer(made.layer)].detach(made)
 
     def device_number(self, device: str) -> tuple[int, int]:
         try:
@@ -141,30 +156,8 @@ class CommandKeeper:
         return (self.sys / "class/net" / interface).exists()
 
     def join_bridge(self, interface: str, bridge: str) -> None:
-        _run("ip", "link", "set", "dev", interface, "master", bridge)
-        _run("ip", "link", "set", "dev", interface, "up")
-
-
-def _run(*command: str) -> str:
-    """What a command prints.  Its words go to no shell."""
-    try:
-        done = subprocess.run(
-            command,
-            env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise DeviceError(f"{command[0]}: {error.strerror}") from error
-    except subprocess.TimeoutExpired:
-        raise DeviceError(f"{command[0]} did not end within {TIMEOUT_S:.0f} s") from None
-    if done.returncode:
-        raise DeviceError(f"{' '.join(command)}: {done.stderr.strip() or f'exit status {done.returncode}'}")
-    return done.stdout
+        run("ip", "link", "set", "dev", interface, "master", bridge)
+        run("ip", "link", "set", "dev", interface, "up")
 
 
 def _first(root: Path, patterns: Sequence[str], lacking: str) -> str:

@@ -7,31 +7,53 @@ Calls block: they are made in the worker thread.  All raise DeviceError when the
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from openxt_core.ids import Uuid
 from openxt_core.places import Places
-from openxt_xenvm.config.model import Disk
+from openxt_xenvm.config.model import Disk, PciAddress
+from openxt_xenvm.devices.backing import Attachment, Layer
+from openxt_xenvm.devices.pci import Hardware
 from openxt_xenvm.domain.hardware import Firmware
 
 SIMULATED = "simulated:"
 
 
-class Keeper(Protocol):
-    def disk_problem(self, disk: Disk) -> str:
-        """Why a disk of type phy or file cannot be opened as its mode wants; "" when it can."""
+class PciKeeper(Protocol):
+    def problem(self, address: PciAddress) -> str:
+        """Why a device cannot be given away; "" when it can."""
 
-    def free_loop(self) -> str:
-        """The path of a loop device that nobody uses yet."""
+    def driver(self, address: PciAddress) -> str:
+        """Of dom0; "" for none."""
+
+    def hide(self, address: PciAddress) -> None:
+        """Take it from its driver, for pciback."""
+
+    def give_back(self, address: PciAddress, driver: str) -> None:
+        """From pciback to its driver, if it had one."""
+
+    def reset(self, address: PciAddress) -> None:
+        """As if it had been switched off."""
+
+    def hardware(self, address: PciAddress) -> Hardware: ...
+
+
+class Keeper(Protocol):
+    @property
+    def pci(self) -> PciKeeper: ...
+
+    def disk_problem(self, disk: Disk) -> str:
+        """Why a disk cannot be opened as its type and mode want; "" when it can."""
 
     def real_path(self, file: str) -> str:
         """The file's own name, whatever links lead to it."""
 
-    def attach_loop(self, device: str, file: str, *, writable: bool) -> bool:
-        """Put a loop device in front of a file, given by its real path.
+    def propose(self, layer: Layer, disk: Disk, source: str) -> str:
+        """The device that the layer would make of `source`.  Makes nothing."""
 
-        False when somebody else has taken the device meanwhile.
-        """
+    def attach(self, made: Attachment, disk: Disk, uuid: Uuid) -> str:
+        """Make it: the device, which may differ from the proposed one; "" when it is taken meanwhile."""
 
-    def detach_loop(self, device: str, file: str) -> None:
-        """Take it away again.  One that stands before another file, or before none, is left alone."""
+    def detach(self, made: Attachment) -> None:
+        """Take it away again.  One that was never made, or stands before something else, is left alone."""
 
     def device_number(self, device: str) -> tuple[int, int]:
         """Major and minor of a block device."""

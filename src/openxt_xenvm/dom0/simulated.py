@@ -3,7 +3,8 @@
 
 Other monitors see the same folder, and so does who comes after a monitor that was killed.  No root needed.
 
-    loops/N             holds the file's path, or `r PATH` when it is read-only
+    loops/N, images/N, crypts/NAME   hold the path of what is below, or `r PATH` when it is read-only
+    pci/ADDRESS/        a device: files `driver`, `resource` and `irq` as in sysfs, and `resets`
     bridges/NAME/       the bridge's interfaces, as empty files
     tables/SLIC, DMI    the host's firmware tables, if a test puts some there
 """
@@ -15,12 +16,17 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from openxt_xenvm.config.model import Disk
+from openxt_core.ids import Uuid
+from openxt_xenvm.config.model import Disk, PciAddress
+from openxt_xenvm.devices import backing
+from openxt_xenvm.devices.backing import Attachment, Layer
+from openxt_xenvm.devices.pci import PCIBACK, Hardware, resources
 from openxt_xenvm.domain.hardware import Firmware
 from openxt_xenvm.errors import DeviceError
 
-LOOP_MAJOR, OTHER_MAJOR = 7, 8
-LOOP_PREFIX = "/dev/loop"
+PREFIXES = {Layer.LOOP: "/dev/loop", Layer.IMAGE: "/dev/nbd"}
+MAJORS = {7: "/dev/loop", 43: "/dev/nbd"}
+OTHER_MAJOR = 8
 HVMLOADER, BIOS = "hvmloader", "bios-256k.bin"
 SIMULATED_QEMU = "openxt_sim.device_model"
 
@@ -33,37 +39,63 @@ class SimulatedKeeper:
     def loops(self) -> Path:
         return self.folder / "loops"
 
+    @property
+    def pci(self) -> "SimulatedPci":
+        return SimulatedPci(self.folder / "pci")
+
     def disk_problem(self, disk: Disk) -> str:
-        """Any file plays a block device."""
+        """Any file plays a block device, or an image of any format."""
         wanted = os.R_OK | (os.W_OK if disk.writable else 0)
         return "" if os.access(disk.path, wanted) else f"cannot open {disk.path}"
-
-    def free_loop(self) -> str:
-        return next(f"{LOOP_PREFIX}{number}" for number in count() if not (self.loops / str(number)).exists())
 
     def real_path(self, file: str) -> str:
         return os.path.realpath(file)
 
-    def attach_loop(self, device: str, file: str, *, writable: bool) -> bool:
-        self.loops.mkdir(parents=True, exist_ok=True)
+    def propose(self, layer: Layer, disk: Disk, source: str) -> str:
+        if layer is Layer.SNAPSHOT:
+            return backing.overlay_of(source)
+        if layer is Layer.CRYPT:
+            return backing.mapping_of(source)
+        if layer is Layer.SCRIPTED:
+            return source
+        prefix = PREFIXES[layer]
+        return next(f"{prefix}{number}" for number in count() if not self._file(f"{prefix}{number}").exists())
+
+    def attach(self, made: Attachment, disk: Disk, uuid: Uuid) -> str:
+        if made.layer == Layer.SNAPSHOT:
+            Path(made.device).write_text(made.source)
+        elif made.layer != Layer.SCRIPTED:
+            return self._take(made, disk)
+        return made.device
+
+    def _take(self, made: Attachment, disk: Disk) -> str:
+        file = self._file(made.device)
+        file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with self._loop(device).open("x") as opened:
-                opened.write(file if writable else f"r {file}")
+            with file.open("x") as opened:
+                opened.write(made.source if disk.writable else f"r {made.source}")
         except FileExistsError:
-            return False
-        return True
+            return ""
+        return made.device
 
-    def detach_loop(self, device: str, file: str) -> None:
-        loop = self._loop(device)
-        if loop.exists() and loop.read_text().removeprefix("r ") == file:
-            loop.unlink()
+    def detach(self, made: Attachment) -> None:
+        if made.layer == Layer.SNAPSHOT:
+            Path(made.device).unlink(missing_ok=True)
+        elif made.layer != Layer.SCRIPTED:
+            file = self._file(made.device)
+            if file.exists() and file.read_text().removeprefix("r ") == made.source:
+                file.unlink()
 
-    def _loop(self, device: str) -> Path:
-        return self.loops / device.removeprefix(LOOP_PREFIX)
+    def _file(self, device: str) -> Path:
+        for layer, prefix in PREFIXES.items():
+            if device.startswith(prefix):
+                return self.folder / f"{layer}s" / device.removeprefix(prefix)
+        return self.folder / "crypts" / Path(device).name
 
     def device_number(self, device: str) -> tuple[int, int]:
-        if device.startswith(LOOP_PREFIX):
-            return LOOP_MAJOR, int(device.removeprefix(LOOP_PREFIX))
+        for major, prefix in MAJORS.items():
+            if device.startswith(prefix):
+                return major, int(device.removeprefix(prefix))
         return OTHER_MAJOR, 0
 
     def kernel_problem(self, path: str) -> str:
@@ -122,3 +154,32 @@ class SimulatedKeeper:
         for other in self._bridges():
             (other / interface).unlink(missing_ok=True)
         (place / interface).touch()
+
+
+@dataclass(frozen=True)
+class SimulatedPci:
+    folder: Path
+
+    def problem(self, address: PciAddress) -> str:
+        return "" if (self.folder / str(address)).exists() else "the host has no such device"
+
+    def driver(self, address: PciAddress) -> str:
+        file = self._file(address, "driver")
+        return file.read_text() if file.exists() else ""
+
+    def hide(self, address: PciAddress) -> None:
+        self._file(address, "driver").write_text(PCIBACK)
+
+    def give_back(self, address: PciAddress, driver: str) -> None:
+        self._file(address, "driver").write_text(driver)
+
+    def reset(self, address: PciAddress) -> None:
+        with self._file(address, "resets").open("a") as file:
+            file.write("x")
+
+    def hardware(self, address: PciAddress) -> Hardware:
+        resource, irq = self._file(address, "resource"), self._file(address, "irq")
+        return Hardware(tuple(resources(resource.read_text())), int(irq.read_text()))
+
+    def _file(self, address: PciAddress, name: str) -> Path:
+        return self.folder / str(address) / name

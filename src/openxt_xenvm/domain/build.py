@@ -71,6 +71,7 @@ def domain_spec(config: DomainConfig, uuid: Uuid) -> DomainSpec:
         config.vcpus,
         hap=not is_pv and _wants_hap(config),
         nested=not is_pv and config.nested,
+        iommu=config.kind is Kind.HVM and bool(config.pci),
     )
 
 
@@ -184,10 +185,6 @@ def not_built_yet(config: DomainConfig) -> Iterator[str]:
     asked = {
         "qemu-dm-path": config.wants_device_model and config.kind is Kind.PVH,
         "stubdom": config.stubdom is not None,
-        "pci": bool(config.pci),
-        "vtpm-instance": config.vtpm_instance is not None,
-        "passthrough-io": bool(config.passthrough_io),
-        "passthrough-mmio": bool(config.passthrough_mmio),
         "memory-max": config.kind is Kind.PVH and config.static_max_kib != config.memory_kib,
     }
     yield from (key for key, wanted in asked.items() if wanted)

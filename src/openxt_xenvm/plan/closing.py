@@ -6,19 +6,24 @@ does not is given up, for a domain must be able to end.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.xenstore import paths
+from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.devices.base import XenbusState
-from openxt_xenvm.record import Loop
+from openxt_xenvm.devices.vbd import ATTACHED, attachments
+from openxt_xenvm.plan.handshake import offline
 from openxt_xenvm.site import Host, Site
 
 log = logging.getLogger(__name__)
 
-KINDS = ("vbd", "vif")
+KINDS = ("vbd", "vif", "pci")
 """Those whose backends hold pages of the guest; all others end with their nodes."""
+
+FRONTENDS = {"vif": ("vif", "vwif")}
+"""Kinds of frontends of a kind of backend, where they differ."""
 
 CLOSING, CLOSED = str(XenbusState.CLOSING), str(XenbusState.CLOSED)
 UNTAKEN = frozenset({None, str(XenbusState.UNKNOWN), str(XenbusState.INITIALISING), CLOSED})
@@ -44,20 +49,36 @@ def _numbers(names: list[str]) -> Iterator[int]:
 
 async def close(site: Site, backend: Domid, kind: str, devid: int) -> None:
     """Nothing of the device is left afterwards; doing it twice does no harm."""
-    store, back = site.host.store, paths.backend(backend, kind, site.created, devid)
+    back = paths.backend(backend, kind, site.created, devid)
+    fronts = [paths.frontend(site.created, word, devid) for word in FRONTENDS.get(kind, (kind,))]
+    if await ask_to_close(site, back, without=fronts):
+        await _until_closed(site, back)
+    for front in fronts:
+        await site.host.remove(front, up_to=paths.frontends(site.created))
+    await site.host.remove(back, up_to=paths.domain(backend))
+    await site.host.remove(error_path(back), up_to=paths.domain(backend))
+    await site.host.store.rm(paths.device_error_folder(site.created, kind, devid))
+    if await site.host.store.list(paths.hotplug_of(site.created)):
+        await offline(site, kind, devid)
+
+
+async def ask_to_close(site: Site, back: str, *, without: Sequence[str] = ()) -> bool:
+    """Have a backend close; `without` its frontends it need not wait for the guest.
+
+    False: nobody serves it.
+    """
+    store = site.host.store
 
     async def begin(tx: int) -> bool:
         state = await store.read(paths.state(back), tx)
         if state not in UNTAKEN:
             await store.write(f"{back}/online", "0", tx)
             await store.write(paths.state(back), CLOSING, tx)
-        await store.rm(paths.frontend(site.created, kind, devid), tx)
+        for frontend in without:
+            await store.rm(frontend, tx)
         return state not in UNTAKEN
 
-    if await store.transact(begin):
-        await _until_closed(site, back)
-    await site.host.remove(back, up_to=paths.domain(backend))
-    await site.host.remove(error_path(back), up_to=paths.domain(backend))
+    return await store.transact(begin)
 
 
 def error_path(back: str) -> str:
@@ -74,17 +95,14 @@ async def _until_closed(site: Site, back: str) -> None:
         log.warning("%s did not close within %.0f s", back, limit_s)
 
 
-async def detach(site: Site, loop: Loop) -> None:
-    await site.host.xen(site.host.keeper.detach_loop, loop.device, loop.file)
-    site.forget(loop)
+async def detach(site: Site, made: Attachment) -> None:
+    await site.host.xen(site.host.keeper.detach, made)
+    site.forget(made)
 
 
-async def loops_of(host: Host, domid: Domid) -> frozenset[Loop]:
-    """The loop devices of a domain whose record is lost, as dom0's own nodes tell."""
-    folder, found = f"{paths.backends(DOM0)}/vbd/{domid}", set()
+async def attached_of(host: Host, domid: Domid) -> frozenset[Attachment]:
+    """What stands below the disks of a domain whose record is lost, as dom0's own nodes tell."""
+    folder, found = f"{paths.backends(DOM0)}/vbd/{domid}", set[Attachment]()
     for devid in _numbers(await host.store.list(folder)):
-        device = await host.store.read(f"{folder}/{devid}/loop-device")
-        file = await host.store.read(f"{folder}/{devid}/params")
-        if device and file:
-            found.add(Loop(devid, device, await host.xen(host.keeper.real_path, file)))
+        found.update(attachments(devid, await host.store.read(f"{folder}/{devid}/{ATTACHED}") or ""))
     return frozenset(found)

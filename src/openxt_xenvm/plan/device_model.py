@@ -7,12 +7,14 @@ It is found again by the path of its monitor's socket, which only its command li
 import asyncio
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xen.xenstore import paths
-from openxt_xenvm.config.model import DomainConfig, Screen
+from openxt_xenvm.config.model import Disk, DomainConfig, Screen
+from openxt_xenvm.devices.backing import Layer
+from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.dm import qemu
 from openxt_xenvm.dm.monitor_socket import Qmp, open_monitor
 from openxt_xenvm.dm.qmp import QmpError
@@ -39,7 +41,8 @@ class StartQemu(Step):
 
     async def do(self, site: Site) -> None:
         host, domid = site.host, site.created
-        words = qemu.command_line(self.config, self._place(site), qemu.boot_of(self.config, self.hardware))
+        config = replace(self.config, disk=tuple(_opened(disk, site) for disk in self.config.disk))
+        words = qemu.command_line(config, self._place(site), qemu.boot_of(self.config, self.hardware))
         await host.write(model_figures(self.config, domid), first_remove=[paths.device_model(DOM0, domid)])
         await host.xen(_make_room, socket_of(host, site.uuid))
         pid = await host.xen(processes.start, (*self.hardware.model, *words), log_of(host, site.uuid))
@@ -85,6 +88,12 @@ class StartQemu(Step):
         for nic in qemu.emulated_nics(self.config):
             tap = qemu.tap_name(site.created, nic)
             await site.host.xen(site.host.keeper.join_bridge, tap, nic.bridge)
+
+
+def _opened(disk: Disk, site: Site) -> Disk:
+    """What the guest's own drivers see of it, too; a raw file, as it is, is the same."""
+    below = [made for made in site.below(device_number(disk.virtpath)) if made.layer != Layer.LOOP]
+    return replace(disk, path=below[0].device) if below else disk
 
 
 async def _serial_line(qmp: Qmp) -> str:

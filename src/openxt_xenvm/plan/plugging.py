@@ -1,52 +1,81 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The steps that give a built domain its disks and network cards, each with what undoes it.
 
-Each waits until dom0's backend is ready for the guest, and then does what a host's hotplug script would.
+Each waits until the backend is ready for the guest.  What a host's hotplug script would do for a backend of
+dom0 is done here; for the others see `handshake`.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from openxt_core.errors import Unavailable
-from openxt_core.ids import DOM0
+from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
 from openxt_xenvm.config.model import Disk, Nic
+from openxt_xenvm.devices.backing import Attachment, Layer, layers
 from openxt_xenvm.devices.base import Device, XenbusState, nodes
 from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.devices.vbd import vbd
-from openxt_xenvm.devices.vif import vif
+from openxt_xenvm.devices.vif import Vif, vif
+from openxt_xenvm.domain.nodes import Node
 from openxt_xenvm.errors import DeviceError, DeviceTimeout
+from openxt_xenvm.plan import handshake
 from openxt_xenvm.plan.closing import close, detach, error_path
 from openxt_xenvm.plan.steps import Step
-from openxt_xenvm.record import Loop
 from openxt_xenvm.site import Site
 
-LOOP_ATTEMPTS = 32
-READY = frozenset({str(XenbusState.INIT_WAIT), str(XenbusState.INITIALISED), str(XenbusState.CONNECTED)})
+ATTEMPTS = 32
 FAILED = frozenset({str(XenbusState.CLOSING), str(XenbusState.CLOSED)})
 
 
+def plan_disks(disks: Iterable[Disk]) -> Iterator[Step]:
+    """A drive without a disc has nothing to be plugged."""
+    for disk in disks:
+        if disk.path:
+            yield from (Attach(disk, layer, level) for level, layer in enumerate(layers(disk)))
+            yield PlugDisk(disk)
+
+
 @dataclass(frozen=True)
-class AttachLoop(Step):
-    """A loop device in front of the disk's file.  It is written down before it is made."""
+class Attach(Step):
+    """One layer above the disk's image, or above the layer before.  It is written down before it is made."""
 
     disk: Disk
+    layer: Layer
+    level: int
+
+    @property
+    def title(self) -> str:
+        return f"Attach {self.layer} {self.disk.virtpath}"
 
     async def do(self, site: Site) -> None:
         xen, keeper, devid = site.host.xen, site.host.keeper, device_number(self.disk.virtpath)
-        file = await xen(keeper.real_path, self.disk.path)
-        for _ in range(LOOP_ATTEMPTS):
-            loop = Loop(devid, await xen(keeper.free_loop), file)
-            site.remember(loop)
-            if await xen(keeper.attach_loop, loop.device, loop.file, writable=self.disk.writable):
+        source = await _uppermost(site, self.disk)
+        for _ in range(ATTEMPTS):
+            proposed = await xen(keeper.propose, self.layer, self.disk, source)
+            made = Attachment(devid, self.level, self.layer, proposed, source)
+            site.remember(made)
+            device = await xen(keeper.attach, made, self.disk, site.uuid)
+            if device == proposed:
                 return
-            site.forget(loop)
-        raise Unavailable(f"disk {self.disk.virtpath}: others took {LOOP_ATTEMPTS} loop devices before us")
+            if device:
+                site.remember(replace(made, device=device))
+            site.forget(made)
+            if device:
+                return
+        raise Unavailable(f"disk {self.disk.virtpath}: others took {ATTEMPTS} devices before us")
 
     async def undo(self, site: Site) -> None:
-        devid = device_number(self.disk.virtpath)
-        for loop in [loop for loop in site.loops if loop.devid == devid]:
-            await detach(site, loop)
+        for made in site.below(device_number(self.disk.virtpath)):
+            if made.level == self.level:
+                await detach(site, made)
+
+
+async def _uppermost(site: Site, disk: Disk) -> str:
+    """What the next layer stands on: the device of the last one, or the image itself."""
+    below = site.below(device_number(disk.virtpath))
+    return below[0].device if below else await site.host.xen(site.host.keeper.real_path, disk.path)
 
 
 @dataclass(frozen=True)
@@ -58,17 +87,19 @@ class PlugDisk(Step):
         return f"PlugDisk {self.disk.virtpath}"
 
     async def do(self, site: Site) -> None:
-        devid = device_number(self.disk.virtpath)
-        loops = {loop.devid: loop for loop in site.loops}
-        path = loops[devid].device if self.disk.type == "file" else self.disk.path
+        if self.disk.backend_domid:
+            await plug_by_script(site, vbd(self.disk))
+            return
+        path = await _uppermost(site, self.disk)
         number = await site.host.xen(site.host.keeper.device_number, path)
-        device = vbd(self.disk, path, number)
+        device = vbd(self.disk, number, site.below(device_number(self.disk.virtpath)))
         await plug(site, device)
         await tell_connected(site, device)
 
     async def undo(self, site: Site) -> None:
         if site.domid is not None:
-            await close(site, DOM0, "vbd", device_number(self.disk.virtpath))
+            backend = Domid(self.disk.backend_domid)
+            await close(site, backend, "vbd", device_number(self.disk.virtpath))
 
 
 @dataclass(frozen=True)
@@ -81,40 +112,57 @@ class PlugNic(Step):
 
     async def do(self, site: Site) -> None:
         device = vif(self.nic)
-        await plug(site, device)
-        interface = device.interface(site.guest)
-        await _appears(site, interface)
-        await site.host.xen(site.host.keeper.join_bridge, interface, self.nic.bridge)
+        if device.is_by_script:
+            await plug_by_script(site, device)
+            await self._name_network(site, device)
+        else:
+            await plug(site, device)
+            interface = device.interface(site.guest)
+            await _appears(site, interface)
+            await site.host.xen(site.host.keeper.join_bridge, interface, self.nic.bridge)
         await tell_connected(site, device)
+
+    async def _name_network(self, site: Site, device: Vif) -> None:
+        """Whoever connects it finds the network's object path where a bridge's name would be, sic."""
+        await site.host.store.write(f"{device.backend_path(site.guest)}/bridge", device.network)
 
     async def undo(self, site: Site) -> None:
         if site.domid is not None:
-            await close(site, DOM0, "vif", self.nic.id or 0)
+            await close(site, Domid(self.nic.backend_domid), "vif", self.nic.id or 0)
 
 
-async def plug(site: Site, device: Device) -> None:
+async def plug(site: Site, device: Device, more: Iterable[Node] = ()) -> None:
     """Write both ends and wait for the backend.  Raises DeviceTimeout, DeviceError."""
+    site.use_backend(device.backend_domid)
     front, back = device.frontend_path(site.guest), device.backend_path(site.guest)
-    await site.host.write(nodes(device, site.guest), first_remove=(front, back))
+    await site.host.write((*more, *nodes(device, site.guest)), first_remove=(front, back))
     name, limit_s = f"{device.kind} {device.devid}", site.host.settings.backend_s
+    ready = frozenset(map(str, device.ready))
+
+    def has_answered(state: str | None) -> bool:
+        return state is None or state in ready or state in FAILED
+
     try:
-        state = await site.host.store.wait_until(paths.state(back), _has_answered, limit_s)
+        state = await site.host.store.wait_until(paths.state(back), has_answered, limit_s)
     except TimeoutError:
         why = await _reason(site, back)
         raise DeviceTimeout(f"no backend for {name} after {limit_s:.0f} s{why}") from None
-    if state not in READY:
+    if state not in ready:
         why = await _reason(site, back)
         raise DeviceError(f"the backend of {name} refuses it{why}")
 
 
-def _has_answered(state: str | None) -> bool:
-    return state is None or state in READY or state in FAILED
+async def plug_by_script(site: Site, device: Device) -> None:
+    """The backend's domain makes its side ready by itself."""
+    await site.host.store.rm(handshake.folder(device, site.created))
+    await plug(site, device, handshake.invitation(device, site.created))
+    await handshake.online(site, device)
 
 
 async def _reason(site: Site, back: str) -> str:
     """What the backend says of its failure.  Source: Linux, xenbus_dev_error."""
     text = await site.host.store.read(f"{error_path(back)}/error")
-    return f": {text}" if text else ""
+    return f": {text[:200]}" if text else ""
 
 
 async def tell_connected(site: Site, device: Device) -> None:

@@ -9,14 +9,17 @@ from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices.argo import V4v
 from openxt_xenvm.devices.base import Device
 from openxt_xenvm.devices.console import Console
+from openxt_xenvm.devices.pci import groups
 from openxt_xenvm.devices.vfb import Vfb
 from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.devices.vsnd import Vsnd
+from openxt_xenvm.devices.vtpm import Vtpm
 from openxt_xenvm.domain import build
 from openxt_xenvm.domain.hardware import Hardware
 from openxt_xenvm.plan.agents import AskAgents
 from openxt_xenvm.plan.device_model import StartQemu
-from openxt_xenvm.plan.plugging import AttachLoop, PlugDisk, PlugNic
+from openxt_xenvm.plan.passing import AllowSpan, plan_pci
+from openxt_xenvm.plan.plugging import PlugNic, plan_disks
 from openxt_xenvm.plan.saving import ReadSaved
 from openxt_xenvm.plan.steps import (
     Announce,
@@ -45,13 +48,8 @@ def devices(config: DomainConfig) -> Iterator[Device]:
         yield Vsnd()
     if config.v4v:
         yield V4v()
-
-
-def disks(config: DomainConfig) -> Iterator[Step]:
-    for disk in config.disk:
-        if disk.type == "file":
-            yield AttachLoop(disk)
-        yield PlugDisk(disk)
+    if config.vtpm_instance is not None:
+        yield Vtpm(instance=config.vtpm_instance)
 
 
 def fresh_image(config: DomainConfig, hardware: Hardware | None) -> tuple[Step, ...]:
@@ -94,8 +92,11 @@ def plan_start(
         Introduce(),
         PlugDevice(Console()),
         Announce(Event.DOMAIN_BUILT),
-        *disks(config),
+        *plan_disks(config.disk),
         *map(PlugNic, config.nic),
+        *(step for pci in groups(config) for step in plan_pci(pci)),
+        *(AllowSpan(span, is_ports=True) for span in config.passthrough_io),
+        *(AllowSpan(span, is_ports=False) for span in config.passthrough_mmio),
         *map(PlugDevice, devices(config)),
         *device_model(config, hardware),
         Announce(Event.DEVICES_READY),

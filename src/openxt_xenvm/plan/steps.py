@@ -43,6 +43,23 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Reversed(Step):
+    """Undoes a step, and does it again when what comes after fails."""
+
+    step: Step
+
+    @property
+    def title(self) -> str:
+        return f"not {self.step.title}"
+
+    async def do(self, site: Site) -> None:
+        await self.step.undo(site)
+
+    async def undo(self, site: Site) -> None:
+        await self.step.do(site)
+
+
+@dataclass(frozen=True)
 class CreateDomain(Step):
     spec: DomainSpec
     label: str | None = None
@@ -212,7 +229,7 @@ class PlugDevice(Step):
         await site.host.write(device_nodes(self.device, site.guest), first_remove=ends)
 
     async def undo(self, site: Site) -> None:
-        if site.rings is None:
+        if site.domid is None:
             return
         await site.host.store.rm(self.device.frontend_path(site.guest))
         backend = self.device.backend_path(site.guest)

@@ -16,6 +16,7 @@ from openxt_xenvm.errors import DomainStuckDying
 from openxt_xenvm.plan.agents import stop_agents
 from openxt_xenvm.plan.closing import close, detach, plugged
 from openxt_xenvm.plan.device_model import stop_qemu
+from openxt_xenvm.plan.passing import ResetGiven
 from openxt_xenvm.plan.steps import Step, destroy, remove_home
 from openxt_xenvm.site import Site
 
@@ -60,14 +61,14 @@ class CloseDevices(Step):
 
 
 @dataclass(frozen=True)
-class DetachLoops(Step):
+class DetachDisks(Step):
     """Unless the domain lives on, and may still use them."""
 
     async def do(self, site: Site) -> None:
         if site.domid is not None and await _lives(site, site.domid):
             return
-        for loop in tuple(site.loops):
-            await detach(site, loop)
+        for made in sorted(site.attached, key=lambda made: -made.level):
+            await detach(site, made)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def plan_stop() -> tuple[Step, ...]:
         StopModel(),
         CloseDevices(),
         DestroyDomain(),
-        DetachLoops(),
+        ResetGiven(),
+        DetachDisks(),
         RemoveNodes(),
         WaitGone(),
     )

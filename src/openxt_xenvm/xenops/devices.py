@@ -8,9 +8,9 @@ from openxt_xenvm import executor
 from openxt_xenvm.config.model import Disk, DomainConfig, Nic
 from openxt_xenvm.devices import checks
 from openxt_xenvm.devices.numbers import device_number
-from openxt_xenvm.plan.closing import close, detach
-from openxt_xenvm.plan.plugging import PlugNic
-from openxt_xenvm.plan.start import disks
+from openxt_xenvm.errors import DeviceTimeout
+from openxt_xenvm.plan.plugging import PlugNic, plan_disks
+from openxt_xenvm.plan.unplugging import plan_unplug
 from openxt_xenvm.site import Site
 from openxt_xenvm.xenops.session import Session
 from openxt_xenvm.xenops.words import Given
@@ -31,7 +31,7 @@ async def add_vbd(session: Session, given: Given) -> str:
     config = DomainConfig(disk=(disk,))
     _check(config, checks.HostDevices(site.host.keeper.disk_problem))
     await _must_be_free(site, "vbd", device_number(disk.virtpath))
-    await executor.run(tuple(disks(config)), site)
+    await executor.run(tuple(plan_disks([disk])), site, domain_stays=True)
     return ""
 
 
@@ -49,7 +49,7 @@ async def add_vif(session: Session, given: Given) -> str:
     config = DomainConfig(nic=(nic,))
     _check(config, checks.HostDevices(bridges=site.host.keeper.bridges()))
     await _must_be_free(site, "vif", given["devid"])
-    await executor.run((PlugNic(nic),), site)
+    await executor.run((PlugNic(nic),), site, domain_stays=True)
     return ""
 
 
@@ -83,7 +83,8 @@ async def _remove(session: Session, domid: Domid, kind: str, devid: int) -> str:
     site = await session.site(domid)
     if not await _is_there(site, kind, devid):
         raise BadRequest(f"domain {domid} has no {kind} {devid}")
-    await close(site, DOM0, kind, devid)
-    for loop in [loop for loop in site.loops if kind == "vbd" and loop.devid == devid]:
-        await detach(site, loop)
+    try:
+        await executor.run(plan_unplug(kind, devid, DOM0, forced=False), site, domain_stays=True)
+    except DeviceTimeout:
+        await executor.run(plan_unplug(kind, devid, DOM0, forced=True), site, domain_stays=True)
     return ""

@@ -14,7 +14,7 @@ from openxt_xen.operator import Operator, open_operator
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm.dom0.keeper import open_keeper
-from openxt_xenvm.plan.closing import loops_of
+from openxt_xenvm.plan.closing import attached_of
 from openxt_xenvm.settings import Settings
 from openxt_xenvm.site import Host, Site
 
@@ -80,7 +80,7 @@ class Session:
             await self._number(paths.store(domid, "ring-ref")),
             await self._number(paths.console(domid, "ring-ref")),
         )
-        site.loops |= await loops_of(site.host, domid)
+        site.attached |= await attached_of(site.host, domid)
         return site
 
     async def _number(self, path: str) -> int:

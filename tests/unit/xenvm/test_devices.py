@@ -13,16 +13,17 @@ from openxt_xenvm.config.model import Disk, DomainConfig, Nic
 from openxt_xenvm.config.nics import on_bridges
 from openxt_xenvm.config.parse import parse_config
 from openxt_xenvm.devices import checks
+from openxt_xenvm.devices.backing import Attachment, Layer
 from openxt_xenvm.devices.base import Guest, nodes
 from openxt_xenvm.devices.checks import HostDevices
 from openxt_xenvm.devices.numbers import device_number
-from openxt_xenvm.devices.vbd import vbd
+from openxt_xenvm.devices.vbd import attachments, vbd
 from openxt_xenvm.devices.vif import vif
 from openxt_xenvm.dom0.commands import CommandKeeper
 from openxt_xenvm.dom0.keeper import open_keeper
 from openxt_xenvm.dom0.simulated import SimulatedKeeper
 from openxt_xenvm.errors import DeviceError
-from openxt_xenvm.plan.plugging import AttachLoop, PlugDisk, PlugNic
+from openxt_xenvm.plan.plugging import Attach, PlugDisk, PlugNic
 from openxt_xenvm.plan.start import plan_start
 
 UUID = Uuid("00000000-0000-0000-0000-000000000001")
@@ -66,10 +67,11 @@ def test_the_names_of_one_series_have_numbers_of_their_own() -> None:
 
 
 def test_a_file_is_opened_by_way_of_its_loop_device() -> None:
-    found = {node.path: node.value for node in nodes(vbd(DISK, "/dev/loop10", (7, 10)), GUEST)}
+    loop = Attachment(51712, 0, "loop", "/dev/loop10", "/images/d")
+    found = {node.path: node.value for node in nodes(vbd(DISK, (7, 10), [loop]), GUEST)}
     back, front = "/local/domain/0/backend/vbd/7/51712", "/local/domain/7/device/vbd/51712"
     assert found[f"{back}/physical-device"] == "7:a"
-    assert found[f"{back}/loop-device"] == "/dev/loop10"
+    assert list(attachments(51712, found[f"{back}/attached"] or "")) == [loop]
     assert found[f"{back}/params"] == "/images/d"
     assert found[f"{back}/mode"] == "w"
     assert found[f"{front}/virtual-device"] == "51712"
@@ -85,7 +87,7 @@ def test_both_ends_of_a_card_know_its_address() -> None:
     assert vif(NIC).interface(GUEST) == "vif7.0"
 
 
-@pytest.mark.parametrize("device", [vbd(DISK, "/dev/loop0", (7, 0)), vif(NIC)])
+@pytest.mark.parametrize("device", [vbd(DISK, (7, 0)), vif(NIC)])
 def test_the_guest_owns_its_end_and_reads_the_other(device: object) -> None:
     owners = {node.path: [perm.domid for perm in node.access] for node in nodes(device, GUEST) if node.access}  # type: ignore[arg-type]  # any of the two
     assert [owners[path] for path in sorted(owners)] == [[0, 7], [7, 0]]
@@ -94,22 +96,16 @@ def test_the_guest_owns_its_end_and_reads_the_other(device: object) -> None:
 def test_a_file_needs_a_loop_device_and_a_block_device_does_not() -> None:
     phy = replace(DISK, type="phy", virtpath="xvdb")
     plan = plan_start(DomainConfig(memory_kib=65536, disk=(DISK, phy), nic=(NIC,)), UUID)
-    found = [step for step in plan if isinstance(step, AttachLoop | PlugDisk | PlugNic)]
-    assert found == [AttachLoop(DISK), PlugDisk(DISK), PlugDisk(phy), PlugNic(NIC)]
+    found = [step for step in plan if isinstance(step, Attach | PlugDisk | PlugNic)]
+    assert found == [Attach(DISK, Layer.LOOP, 0), PlugDisk(DISK), PlugDisk(phy), PlugNic(NIC)]
 
 
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("disk = /d:qcow:xvda:w:disk:", "disk xvda of type qcow (tap support)"),
-        ("disk = /d:aio:xvda:w:disk:", "disk xvda of type aio (tap support)"),
-        ("disk = /d:vdi:xvda:w:disk:", "disk xvda of type vdi (tap support and the storage daemon)"),
-        ("disk = /d:phy:xvda:w:disk:scripted", "disk xvda with snapshot mode scripted"),
-        ("disk = /d:phy:xvda:w:disk::backend-domid=3", "disk xvda with backend-domid=3"),
-        ("disk = /d:phy:xvda:w:disk::key-file=/k", "disk xvda with encryption keys"),
-        ("nic = backend-domid=3", "nic 0 with backend-domid=3"),
-        ("nic = wireless=true,bridge=b", "nic 0 with wireless=true"),
-        ("nic = network=/n", "nic 0 with a network and no bridge (the network daemon)"),
+        ("disk = /d:vdi:xvda:w:disk:", "disk xvda of type vdi (the storage daemon)"),
+        ("disk = /d:vhd:xvda:w:disk:coalesce", "disk xvda with snapshot mode coalesce"),
+        ("disk = /d:vhd:xvda:w:disk:temporary-encrypted", "disk xvda with snapshot mode temporary-encrypted"),
     ],
 )
 def test_what_is_not_built_is_refused_by_name(line: str, text: str) -> None:
@@ -189,7 +185,8 @@ def test_a_loop_device_of_another_file_is_left_alone(tmp_path: Path) -> None:
     backing = tmp_path / "block/loop9999/loop/backing_file"
     backing.parent.mkdir(parents=True)
     backing.write_text("/another/file (deleted)\n")
-    CommandKeeper(tmp_path).detach_loop("/dev/loop9999", "/images/d")
-    CommandKeeper(tmp_path).detach_loop("/dev/loop9998", "/images/d")
+    keeper = CommandKeeper(tmp_path)
+    keeper.detach(Attachment(1, 0, "loop", "/dev/loop9999", "/images/d"))
+    keeper.detach(Attachment(1, 0, "loop", "/dev/loop9998", "/images/d"))
     with pytest.raises(DeviceError, match="losetup --detach /dev/loop9999"):
-        CommandKeeper(tmp_path).detach_loop("/dev/loop9999", "/another/file")
+        keeper.detach(Attachment(1, 0, "loop", "/dev/loop9999", "/another/file"))

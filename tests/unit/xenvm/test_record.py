@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from openxt_core.ids import Domid, Uuid
 from openxt_xenvm import record
-from openxt_xenvm.record import Loop, Operation, Record
+from openxt_xenvm.devices.backing import Attachment
+from openxt_xenvm.record import Operation, Record
 from openxt_xenvm.state import VmState
 
 UUID = Uuid("00000000-0000-0000-0000-000000000001")
@@ -25,7 +26,8 @@ RECORDS = st.builds(
     st.none() | DOMIDS,
     st.lists(DOMIDS).map(tuple),
     st.none() | OPERATIONS,
-    st.lists(st.builds(Loop, st.integers(0), st.text(), st.text())).map(tuple),
+    st.lists(st.builds(Attachment, *[st.integers(0)] * 2, *[st.text()] * 3)).map(tuple),
+    st.lists(st.text()).map(tuple),
 )
 
 

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Disks, network cards and PCI devices that come, go and change while their domain runs.
+
+Who calls holds the VM's lock.  The record says what is under way before anything is touched: a monitor that
+finds it takes away what came half, and puts back what was to be replaced.  Without a domain only the config
+for the next start changes.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from openxt_core.errors import BadRequest
+from openxt_core.ids import Domid
+from openxt_xen.xenstore import paths
+from openxt_xenvm import executor
+from openxt_xenvm.config.lines import read_pci_address
+from openxt_xenvm.config.model import Disk, DomainConfig, Nic, PciAddress, PciDevice
+from openxt_xenvm.config.nics import HostNet, NicClash, sanitised
+from openxt_xenvm.devices import checks
+from openxt_xenvm.devices.numbers import device_number
+from openxt_xenvm.devices.pci import group
+from openxt_xenvm.errors import DeviceError, InvalidConfig, VmBadState
+from openxt_xenvm.lifecycle import Lifecycle
+from openxt_xenvm.plan.passing import GrantPci, pci_in_use, plan_pci, plan_unplug_pci
+from openxt_xenvm.plan.plugging import PlugNic, plan_disks
+from openxt_xenvm.plan.steps import Reversed, Step
+from openxt_xenvm.plan.unplugging import AskToClose, Close, Detach, plan_unplug
+from openxt_xenvm.record import Operation
+from openxt_xenvm.state import ALIVE
+
+log = logging.getLogger(__name__)
+
+Change = Callable[[DomainConfig], DomainConfig]
+
+
+@dataclass
+class Hotplug:
+    life: Lifecycle
+
+    # Disks
+
+    async def add_disk(self, disk: Disk) -> None:
+        """Raises InvalidConfig with all that is wrong with it."""
+        change = _with_disk(disk)
+        await self._check(change)
+        await self._do(Operation("plug", kind="vbd"), _devid(disk), tuple(plan_disks([disk])), change)
+
+    async def remove_disk(self, virtpath: str, *, forced: bool) -> None:
+        """Raises DeviceTimeout while the guest uses it, unless `forced`."""
+        disk = self._disk(virtpath)
+        plan = plan_unplug("vbd", _devid(disk), Domid(disk.backend_domid), forced=forced)
+        await self._do(Operation("unplug", kind="vbd"), _devid(disk), plan, _without_disk(disk))
+
+    async def change_disc(self, virtpath: str, path: str, type_: str) -> None:
+        """Another disc in a CD drive, or none.  A guest with PV drivers sees its drive go and come.
+
+        Linux's blkback cannot change the device behind a disk: "changing physical device … not supported".
+        """
+        old = self._disk(virtpath)
+        if not old.is_cdrom:
+            raise BadRequest(f"disk {virtpath} is no CD drive")
+        new = replace(old, path=path, type=type_, writable=False)
+        await self._check(lambda config: _with_disk(new)(_without_disk(old)(config)))
+        await self._refuse_locked(old)
+        going = [Reversed(step) for step in reversed(tuple(plan_disks([old])))]
+        asking = [AskToClose(Domid(old.backend_domid), "vbd", _devid(old))] if old.path else []
+        plan = (*asking, *going, *plan_disks([new]))
+        await self._do(Operation("replace", kind="vbd"), _devid(old), plan, _replaced_disk(old, new))
+
+    async def _refuse_locked(self, disk: Disk) -> None:
+        """A device model tells of a tray that the guest has locked."""
+        if self.life.vm.domid is not None:
+            back = paths.backend(Domid(disk.backend_domid), "vbd", self.life.vm.domid, _devid(disk))
+            if await self.life.host.store.read(f"{back}/locked") == "true":
+                raise DeviceError(f"the guest has locked the tray of {disk.virtpath}")
+
+    def _disk(self, virtpath: str) -> Disk:
+        try:
+            number = device_number(virtpath)
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+        for disk in self._config().disk:
+            if device_number(disk.virtpath) == number:
+                return disk
+        raise BadRequest(f"the VM has no disk {virtpath}")
+
+    # Network cards
+
+    async def add_nic(self, nic: Nic) -> int:
+        """Its id: the lowest free one when it has none."""
+        bridges = await self.life.host.xen(self.life.host.keeper.bridges)
+        before = self._config().nic
+        try:
+            nics = sanitised((*before, nic), self.life.vm.uuid, HostNet(bridges))
+        except NicClash as clash:
+            raise InvalidConfig(str(clash)) from None
+        (new,) = (found for found in nics if found.id not in {other.id for other in before})
+        await self._check(_with_nic(new))
+        assert new.id is not None
+        await self._do(Operation("plug", kind="vif"), new.id, (PlugNic(new),), _with_nic(new))
+        return new.id
+
+    async def remove_nic(self, id_: int, *, forced: bool) -> None:
+        nic = self._nic(id_)
+        plan = plan_unplug("vif", id_, Domid(nic.backend_domid), forced=forced)
+        await self._do(Operation("unplug", kind="vif"), id_, plan, _without_nic(nic))
+
+    async def move_nic(self, id_: int, backend: Domid) -> None:
+        """Have another domain serve it; the guest sees the card go and come."""
+        old = self._nic(id_)
+        new = replace(old, backend_domid=backend)
+        await self._check(_replaced_nic(old, new))
+        plan = (Reversed(PlugNic(old)), PlugNic(new))
+        await self._do(Operation("replace", kind="vif"), id_, plan, _replaced_nic(old, new))
+
+    async def switch_network(self, id_: int, network: str) -> None:
+        """`network`: a bridge of dom0, or an object path, which whoever connects the card understands."""
+        old = self._nic(id_)
+        is_bridge = not network.startswith("/") and not old.backend_domid
+        new = replace(old, bridge=network) if is_bridge else replace(old, network=network)
+        await self._check(_replaced_nic(old, new))
+        domid = self._alive()
+        if domid is not None:
+            if is_bridge:
+                await self.life.host.xen(self.life.host.keeper.join_bridge, f"vif{domid}.{id_}", network)
+            back = paths.backend(Domid(old.backend_domid), "vif", domid, id_)
+            await self.life.host.store.write(f"{back}/bridge", network)
+        self._keep(_replaced_nic(old, new))
+
+    def _nic(self, id_: int) -> Nic:
+        for nic in self._config().nic:
+            if nic.id == id_:
+                return nic
+        raise BadRequest(f"the VM has no network card {id_}")
+
+    # PCI devices
+
+    async def add_pci(self, device: PciDevice) -> None:
+        """Raises InvalidConfig, CannotUsePciWithNoPciback, DeviceError."""
+        change = _with_pci(device)
+        await self._check(change)
+        pci = group(change(self._config()), device.group)
+        operation = Operation("plug", kind="pci", address=str(device.address))
+        await self._do(operation, device.group, tuple(plan_pci(pci)), change)
+
+    async def remove_pci(self, address: PciAddress, *, forced: bool) -> None:
+        """It stays with pciback, for the next who wants it."""
+        for device in self._config().pci:
+            if device.address == address:
+                break
+        else:
+            raise BadRequest(f"the VM has no PCI device {address}")
+        plan = plan_unplug_pci(group(self._config(), device.group), forced=forced)
+        operation = Operation("unplug", kind="pci", address=str(address))
+        await self._do(operation, device.group, plan, _without_pci(address))
+
+    # What a dead monitor left half done
+
+    async def recover(self, operation: Operation) -> None:
+        """The device is gone afterwards, or what it was before it was to be replaced."""
+        site = self.life.site()
+        detach = [Detach(operation.devid)] if operation.kind == "vbd" else []
+        closing = [Close(backend, operation.kind, operation.devid) for backend in sorted(site.backends)]
+        await executor.run((*closing, *detach, *_taking_back(operation)), site, domain_stays=True)
+        config = self.life.vm.active
+        disks = [disk for disk in config.disk if operation.kind == "vbd" and _devid(disk) == operation.devid]
+        nics = [nic for nic in config.nic if operation.kind == "vif" and nic.id == operation.devid]
+        if operation.name == "replace":
+            await executor.run((*plan_disks(disks), *map(PlugNic, nics)), site, domain_stays=True)
+            return
+        for disk in disks:
+            self._keep(_without_disk(disk))
+        for nic in nics:
+            self._keep(_without_nic(nic))
+        if operation.address:
+            self._keep(_without_pci(read_pci_address(operation.address)))
+
+    # How
+
+    def _config(self) -> DomainConfig:
+        """Of the domain, or of the next one when there is none."""
+        vm = self.life.vm
+        return vm.next_config if vm.domid is None else vm.active
+
+    def _alive(self) -> Domid | None:
+        """Raises VmBadState for a domain that comes or goes just now."""
+        vm = self.life.vm
+        if vm.domid is not None and vm.state not in ALIVE:
+            raise VmBadState(f"devices cannot change in state {vm.state}")
+        return vm.domid
+
+    async def _check(self, change: Change) -> None:
+        """Raises InvalidConfig with everything that the change makes wrong."""
+        keeper, before = self.life.host.keeper, self._config()
+        bridges = await self.life.host.xen(keeper.bridges)
+        taken = await pci_in_use(self.life.site())
+        host = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, taken)
+
+        def found() -> list[str]:
+            old, new = (
+                [*checks.mistakes(config, host), *checks.not_built_yet(config)]
+                for config in (before, change(before))
+            )
+            return [text for text in new if text not in old]
+
+        if mistakes := await self.life.host.xen(found):
+            raise InvalidConfig("; ".join(mistakes))
+
+    async def _do(self, operation: Operation, devid: int, plan: Sequence[Step], change: Change) -> None:
+        """All steps, or none; then the change is kept."""
+        vm = self.life.vm
+        if self._alive() is not None:
+            vm.begin(replace(operation, devid=devid))
+            try:
+                await executor.run(plan, self.life.site(), domain_stays=True)
+                self._keep(change)
+            finally:
+                vm.end()
+        else:
+            vm.pending = change(vm.next_config)
+
+    def _keep(self, change: Change) -> None:
+        """In the domain's config, and in one that waits for the next start."""
+        vm = self.life.vm
+        if vm.domid is not None:
+            vm.active = change(vm.active)
+        if vm.domid is None or vm.pending is not None:
+            vm.pending = change(vm.next_config)
+
+
+def _devid(disk: Disk) -> int:
+    return device_number(disk.virtpath)
+
+
+def _with_disk(disk: Disk) -> Change:
+    return lambda config: replace(config, disk=(*config.disk, disk))
+
+
+def _without_disk(disk: Disk) -> Change:
+    return lambda config: replace(config, disk=tuple(d for d in config.disk if _devid(d) != _devid(disk)))
+
+
+def _replaced_disk(old: Disk, new: Disk) -> Change:
+    def change(config: DomainConfig) -> DomainConfig:
+        return replace(config, disk=tuple(new if _devid(d) == _devid(old) else d for d in config.disk))
+
+    return change
+
+
+def _with_nic(nic: Nic) -> Change:
+    return lambda config: replace(config, nic=(*config.nic, nic))
+
+
+def _without_nic(nic: Nic) -> Change:
+    return lambda config: replace(config, nic=tuple(n for n in config.nic if n.id != nic.id))
+
+
+def _replaced_nic(old: Nic, new: Nic) -> Change:
+    return lambda config: replace(config, nic=tuple(new if n.id == old.id else n for n in config.nic))
+
+
+def _with_pci(device: PciDevice) -> Change:
+    return lambda config: replace(config, pci=(*config.pci, device))
+
+
+def _without_pci(address: PciAddress) -> Change:
+    return lambda config: replace(config, pci=tuple(d for d in config.pci if d.address != address))
+
+
+def _taking_back(operation: Operation) -> Sequence[Step]:
+    """What a PCI device was granted of the machine."""
+    return (Reversed(GrantPci(read_pci_address(operation.address))),) if operation.address else ()

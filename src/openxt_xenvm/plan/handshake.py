@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The word of a hotplug script, for devices whose host's side is not ours to make ready.
+
+That is: backends in other domains, and cards that the network daemon connects.  The script of the
+backend's domain (scripts/udev) writes into a folder that only its domain and dom0 may write, and takes its
+word back when the backend is gone.  For all other devices dom0's side is made by `plugging`: no script.
+Source: OpenXT xenops, 2015.
+"""
+
+from openxt_core.ids import DOM0, Domid
+from openxt_xen.xenstore import paths
+from openxt_xen.xenstore.wire import Permission
+from openxt_xenvm.devices.base import Device
+from openxt_xenvm.domain.nodes import Node
+from openxt_xenvm.errors import DeviceTimeout
+from openxt_xenvm.site import Site
+
+
+def folder(device: Device, domid: Domid) -> str:
+    return paths.hotplug(domid, device.backend_kind, device.devid)
+
+
+def invitation(device: Device, domid: Domid) -> tuple[Node, ...]:
+    """The folder, empty: to be written together with the device's nodes."""
+    return (
+        Node(paths.hotplug_of(domid), access=(Permission(DOM0, "n"),)),
+        Node(folder(device, domid), access=(Permission(device.backend_domid, "n"),)),
+    )
+
+
+async def online(site: Site, device: Device) -> None:
+    """Until the script has spoken.  Raises DeviceTimeout."""
+    limit_s = site.host.settings.backend_s
+    word = paths.hotplug_done(site.created, device.backend_kind, device.devid)
+    try:
+        await site.host.store.wait_until(word, lambda value: value is not None, limit_s)
+    except TimeoutError:
+        name = f"{device.kind} {device.devid}"
+        raise DeviceTimeout(
+            f"no hotplug script of domain {device.backend_domid} reported {name} within {limit_s:.0f} s"
+        ) from None
+
+
+async def offline(site: Site, kind: str, devid: int) -> None:
+    """Until the script has taken its word back, but not for ever; then the folder goes."""
+    word = paths.hotplug_done(site.created, kind, devid)
+    try:
+        await site.host.store.wait_until(word, lambda value: value is None, site.host.settings.closed_s)
+    except TimeoutError:
+        pass  # its domain may be gone
+    await site.host.remove(paths.hotplug(site.created, kind, devid), up_to="")

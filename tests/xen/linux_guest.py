@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A Linux guest whose first program is given by a test, and the monitor that runs it.
+
+The program is put over the bed's own in a second archive, which the kernel unpacks after the first.
+"""
+
+import gzip
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from xl_guest import LINUX_BOOT_S, Guest, run
+
+UUID = "d1357d03-0000-4000-8000-000000000001"
+
+PRELUDE = """\
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+cd "/lib/modules/$(uname -r)"
+while read -r module; do insmod "$module"; done <load.order
+mount -t xenfs xenfs /proc/xen
+cd /
+"""
+
+
+def archive(name: str, content: bytes) -> bytes:
+    """One executable file as a cpio archive.
+
+    Source: Linux, Documentation/driver-api/early-userspace/buffer-format.rst.
+    """
+    return _entry(name, content, 0o100755) + _entry("TRAILER!!!", b"", 0)
+
+
+def _entry(name: str, content: bytes, mode: int) -> bytes:
+    words = (1, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+    head = b"070701" + b"".join(b"%08x" % word for word in words) + name.encode() + b"\0"
+    return _padded(head) + _padded(content)
+
+
+def _padded(part: bytes) -> bytes:
+    return part + bytes(-len(part) % 4)
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """A VM with its monitor; `folder` holds its files."""
+
+    folder: Path
+    name: str
+    kind: str
+
+    def config(self, program: str, *lines: str) -> Path:
+        """`program` goes on after PRELUDE."""
+        initrd, path = self.folder / "initrd", self.folder / "config"
+        init = (PRELUDE + program).encode()
+        initrd.write_bytes(Path("/guest/initrd.gz").read_bytes() + gzip.compress(archive("init", init)))
+        own = (
+            f"uuid = {UUID}",
+            f"name = {self.name}",
+            "startup = shutdown",
+            f"virt-type = {self.kind}",
+            "kernel = /guest/vmlinux",
+            f"initrd = {initrd}",
+            "cmdline = console=hvc0 quiet",
+            "memory = 128",
+        )
+        path.write_text("\n".join([*own, *lines]))
+        return path
+
+    def ask(self, task: str, **given: object) -> str:
+        return run("xenvm-cmd", UUID, task, *(f"{name}={value}" for name, value in given.items()))
+
+    def refused(self, task: str, **given: object) -> str:
+        """What a task complains about."""
+        words = [f"{name}={value}" for name, value in given.items()]
+        done = subprocess.run(["xenvm-cmd", UUID, task, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stdout
+        return done.stderr
+
+    def start(self, config: Path) -> Guest:
+        run("xenvm", "--config", config)
+        self.ask("start")
+        guest = Guest(self.name, int(self.ask("get-domid")))
+        guest.wait_until_it_says("GUEST READY", LINUX_BOOT_S)
+        return guest
+
+
+@contextmanager
+def bridge(name: str, address: str) -> Iterator[None]:
+    run("ip", "link", "add", name, "type", "bridge")
+    run("ip", "addr", "add", f"{address}/24", "dev", name)
+    run("ip", "link", "set", name, "up")
+    try:
+        yield
+    finally:
+        run("ip", "link", "del", name)
+
+
+def end_monitor() -> None:
+    """Whatever happened, the monitor and its domain go."""
+    for word in ("destroy", "quit"):
+        subprocess.run(["xenvm-cmd", UUID, word], capture_output=True, check=False)
+
+
+def vifs() -> list[str]:
+    return [folder.name for folder in Path("/sys/class/net").glob("vif*")]
+
+
+def nodes() -> Sequence[str]:
+    """All of XenStore but the line of `/vm` itself: any toolstack makes it, the last VM may take it along."""
+    lines = run("xenstore-ls", "-f", "-p").splitlines()
+    return [line for line in lines if not line.startswith("/vm = ")]

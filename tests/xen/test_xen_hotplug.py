@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Devices that come, go and change under a running Linux guest on real Xen; the guest tells what it sees."""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import pytest
+from linux_guest import UUID, Monitored, bridge, end_monitor, nodes, vifs
+from xl_guest import Guest, run, until
+
+pytestmark = [pytest.mark.xen, pytest.mark.timeout(300)]
+
+BRIDGE, DOM0_ADDRESS, GUEST_ADDRESS = "hbr0", "10.78.0.1", "10.78.0.2"
+MAC = "00:16:3e:0a:0b:0d"
+SIZE = 1 << 20
+BLOCK = 512
+KEY = bytes(range(32))
+
+# Every device that comes is read or pinged through, written if it can be; every one that goes is told of.
+PROGRAM = f"""\
+echo "GUEST READY"
+number=0
+say() {{ number=$((number + 1)); echo "GUEST $number $*"; }}
+block() {{
+    until [ -b "/dev/$1" ]; do usleep 50000; done
+    text="$(head -c 9 "/dev/$1")"
+    ro="$(cat "/sys/block/$1/ro")"
+    [ "$ro" = 1 ] || echo "from the guest" | dd "of=/dev/$1" bs={BLOCK} seek=1 conv=fsync 2>/dev/null
+    say "GOT $1 $text ro=$ro"
+    [ "$text" != "hold fast" ] || sleep 1000 <"/dev/$1" &
+}}
+card() {{
+    ip addr add {GUEST_ADDRESS}/24 dev "$1"
+    ip link set "$1" up
+    until ping -c 1 -w 2 {DOM0_ADDRESS} >/dev/null; do :; done
+    say "GOT $1 $(cat "/sys/class/net/$1/address") and pinged"
+}}
+has() {{ case " $2 " in *" $1 "*) return 0 ;; esac; return 1; }}
+names() {{
+    for path in /sys/block/xvd* /sys/class/net/eth*; do [ ! -e "$path" ] || echo "${{path##*/}}"; done
+}}
+known=
+while :; do
+    now="$(echo $(names))"
+    for name in $now; do
+        has "$name" "$known" || case "$name" in xvd*) block "$name" ;; *) card "$name" ;; esac
+    done
+    for name in $known; do
+        has "$name" "$now" || say "LOST $name"
+    done
+    known="$now"
+    usleep 50000
+done
+"""
+
+
+@dataclass
+class Teller:
+    """What the guest says, one line after the other."""
+
+    guest: Guest
+    number: Iterator[int]
+
+    def says(self, text: str) -> None:
+        self.guest.wait_until_it_says(f"GUEST {next(self.number)} {text}\n", 60)
+
+
+@pytest.fixture
+def vm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Monitored]:
+    monkeypatch.setenv("OPENXT_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("XENVM_UNPLUG_S", "15")
+    with bridge(BRIDGE, DOM0_ADDRESS):
+        yield Monitored(tmp_path, f"hotplug-{request.param}", request.param)
+        end_monitor()
+
+
+def image(folder: Path, name: str, text: str, format_: str = "raw") -> Path:
+    raw, made = folder / f"{name}.raw", folder / name
+    raw.write_bytes(text.encode().ljust(SIZE, b"\0"))
+    run("qemu-img", "convert", "-f", "raw", "-O", format_, raw, made)
+    raw.unlink()
+    return made
+
+
+def content(file: Path, format_: str = "raw") -> bytes:
+    raw = file.with_suffix(".check")
+    run("qemu-img", "convert", "-f", format_, "-O", "raw", file, raw)
+    return raw.read_bytes()
+
+
+def attached() -> tuple[str, list[str]]:
+    """Loop devices, and block devices of nbd and dm-crypt that are in use."""
+    nbds = [pid.parent.name for pid in Path("/sys/block").glob("nbd*/pid")]
+    return run("losetup", "--all"), nbds + [name.name for name in Path("/dev/mapper").glob("*.crypt")]
+
+
+def monitors() -> list[int]:
+    done = subprocess.run(
+        ["pgrep", "-f", f"bin/xenvm.*{UUID}|xenvm --config"], capture_output=True, check=False
+    )
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.parametrize("vm", ["pv", "pvh"], indirect=True)
+def test_devices_come_and_go_under_a_running_guest(vm: Monitored) -> None:
+    guest = vm.start(vm.config(PROGRAM))
+    teller, idle, before = Teller(guest, count(1)), attached(), nodes()
+    formats = {"file": "raw", "qcow": "qcow2", "vhd": "vpc"}
+    for type_, format_ in formats.items():
+        disk = image(vm.folder, f"disk.{type_}", f"a {type_:4}dsk", format_)
+        vm.ask("disk-add", path=disk, device="xvdb", type=type_, mode="w", devtype="disk")
+        teller.says(f"GOT xvdb a {type_:4}dsk ro=0")
+        vm.ask("disk-del", device="xvdb")
+        teller.says("LOST xvdb")
+        assert content(disk, format_)[BLOCK:].startswith(b"from the guest\n")
+        assert attached() == idle
+    vm.ask("nic-add", bridge=BRIDGE, mac=MAC)
+    teller.says(f"GOT eth0 {MAC} and pinged")
+    vm.ask("nic-del", id=0)
+    teller.says("LOST eth0")
+    until(lambda: not vifs(), "netback takes its interface away")
+    assert nodes() == before
+
+
+@pytest.mark.parametrize("vm", ["pv"], indirect=True)
+def test_discs_keys_snapshots_and_guests_that_hold_fast(vm: Monitored) -> None:
+    first, second = (image(vm.folder, f"{word}.iso", f"{word:5}disc") for word in ("one", "two"))
+    base = image(vm.folder, "base", "kept disk")
+    idle, before = attached(), nodes()
+    snapshot = f"disk = {base}:file:xvda:w:disk:temporary"
+    guest = vm.start(vm.config(PROGRAM, snapshot, f"disk = {first}:file:xvdc:r:cdrom:"))
+    teller = Teller(guest, count(1))
+    teller.says("GOT xvda kept disk ro=0")
+    teller.says("GOT xvdc one  disc ro=1")
+    # another disc
+    vm.ask("cd-insert-file", virtpath="xvdc", physpath=second)
+    teller.says("LOST xvdc")
+    teller.says("GOT xvdc two  disc ro=1")
+    vm.ask("cd-eject", virtpath="xvdc")
+    teller.says("LOST xvdc")
+    # a disk with a key
+    key, secret = vm.folder / "key", image(vm.folder, "secret", "")
+    key.write_bytes(KEY)
+    line = f"{secret}:file:xvdd:w:disk::key-file={key}:cipher=aes-xts-plain64:key-size=256"
+    vm.ask("device", type="disk", cmd="add", extra=line)
+    guest.wait_until_it_says(f"GUEST {next(teller.number)} GOT xvdd ", 60)
+    vm.ask("disk-del", device="xvdd")
+    teller.says("LOST xvdd")
+    assert b"from the guest" not in content(secret)
+    assert b"from the guest\n" in deciphered(secret, key)
+    # a guest that does not let go, and a monitor that is killed meanwhile
+    fast = image(vm.folder, "fast", "hold fast")
+    vm.ask("disk-add", path=fast, device="xvde", type="file", mode="w", devtype="disk")
+    teller.says("GOT xvde hold fast ro=0")
+    assert "still uses vbd" in vm.refused("disk-del", device="xvde")
+    for monitor in monitors():
+        subprocess.run(["kill", f"-{signal.SIGKILL}", str(monitor)], check=False)
+    until(lambda: not monitors(), "the monitor is gone")
+    run("xenvm", "--config", vm.folder / "config")
+    until(lambda: vm.ask("get-status") == "running", "the domain is adopted")
+    assert "xvde" in vm.ask("disk-list")
+    vm.ask("disk-del", device="xvde", forced="true")
+    vm.ask("halt")
+    assert content(base)[: BLOCK * 2].rstrip(b"\0") == b"kept disk"
+    vm.ask("quit")
+    assert attached() == idle
+    assert nodes() == before
+
+
+def deciphered(file: Path, key: Path) -> bytes:
+    """As cryptsetup alone reads it."""
+    options = ("--type=plain", "--cipher=aes-xts-plain64", "--key-size=256", f"--key-file={key}")
+    device = run("losetup", "--find", "--show", file)
+    run("cryptsetup", "open", "--batch-mode", *options, device, "check")
+    plain = Path("/dev/mapper/check").read_bytes()
+    run("cryptsetup", "close", "check")
+    run("losetup", "--detach", device)
+    return plain
