@@ -52,6 +52,14 @@ def devices(config: DomainConfig) -> Iterator[Device]:
         yield Vtpm(instance=config.vtpm_instance)
 
 
+def passed(config: DomainConfig) -> Iterator[Step]:
+    """Parts of the machine."""
+    for pci in groups(config):
+        yield from plan_pci(pci)
+    yield from (AllowSpan(span, is_ports=True) for span in config.passthrough_io)
+    yield from (AllowSpan(span, is_ports=False) for span in config.passthrough_mmio)
+
+
 def fresh_image(config: DomainConfig, hardware: Hardware | None) -> tuple[Step, ...]:
     """What fills the empty domain.  A saved guest brings both with it."""
     processors = build.processors(config, hardware.vendor if hardware else "")
@@ -94,9 +102,7 @@ def plan_start(
         Announce(Event.DOMAIN_BUILT),
         *plan_disks(config.disk),
         *map(PlugNic, config.nic),
-        *(step for pci in groups(config) for step in plan_pci(pci)),
-        *(AllowSpan(span, is_ports=True) for span in config.passthrough_io),
-        *(AllowSpan(span, is_ports=False) for span in config.passthrough_mmio),
+        *passed(config),
         *map(PlugDevice, devices(config)),
         *device_model(config, hardware),
         Announce(Event.DEVICES_READY),

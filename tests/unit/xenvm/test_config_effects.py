@@ -17,7 +17,8 @@ from openxt_xenvm.domain import build, memory, nodes
 from openxt_xenvm.domain.hardware import Firmware, Hardware
 from openxt_xenvm.events import watched_nodes
 from openxt_xenvm.fate import Fate, action_for
-from openxt_xenvm.plan.start import device_model, devices, disks, plan_start
+from openxt_xenvm.plan.plugging import plan_disks
+from openxt_xenvm.plan.start import device_model, devices, passed, plan_start
 from openxt_xenvm.plan.steps import CreateDomain
 
 UUID = Uuid("00000000-0000-0000-0000-000000000001")
@@ -67,7 +68,7 @@ LOOKS: dict[str, Callable[[DomainConfig], object]] = {
     "command line": command_line,
     "agents": asked_agents,
     "model": lambda config: list(device_model(config, HARDWARE)) if config.wants_device_model else [],
-    "devices": lambda config: [*devices(config), *disks(config), *config.nic],
+    "devices": lambda config: [*devices(config), *plan_disks(config.disk), *config.nic, *passed(config)],
     "watched": lambda config: watched_nodes(DOMID, UUID, config.extra_local_watch, config.extra_vm_watch)[1:],
     "memory": memory.required_to_boot_kib,
     "after halt": lambda config: action_for(Fate.HALTED, config),
@@ -145,6 +146,12 @@ ROWS = (
     Row("inject-sci = 1", "figures"),
     Row("disk = /d:file:hda:w:disk:", "devices"),
     Row("nic = mac=00:16:3e:00:00:01", "command line"),
+    Row("pci = 0,bind,0000:00:10.0", "devices"),
+    Row("pci-msitranslate = 0", "devices", more=("pci = 0,0000:00:10.0",)),
+    Row("pci-power-management = 0", "devices", more=("pci = 0,0000:00:10.0",)),
+    Row("passthrough-io = 0x3f8-0x3ff", "devices"),
+    Row("passthrough-mmio = 0xfed00000-0xfed00fff", "devices"),
+    Row("vtpm-instance = 1", "devices"),
     Row("cdrom-pt = /dev/bsg/1:0:0:0", "warned"),
     Row("flask-label = a:b:c", "label"),
     Row("notify = dbus", "process"),
@@ -169,12 +176,6 @@ REASONS = {
 
 OTHERS = {
     "diskinfo-pt": "SCSI inquiry data of the host's disks",
-    "pci": "PCI devices",
-    "pci-msitranslate": "PCI devices",
-    "pci-power-management": "PCI devices",
-    "passthrough-io": "I/O ports",
-    "passthrough-mmio": "device memory",
-    "vtpm-instance": "vTPM",
     "stubdom-kernel": "stub domains",
     "stubdom-initrd": "stub domains",
     "stubdom-cmdline": "stub domains",
