@@ -106,10 +106,15 @@ class WebSocket:
                 payload_at, stop, is_sound = _frame(data, at)
             if stop > end:
                 break
+            if not is_sound and self.is_open:  # the library would wait for all of it, and we lose our place
+                too_large = not data[at] & _RESERVED and data[at + 1] & _MASKED
+                code = CloseCode.MESSAGE_TOO_BIG if too_large else CloseCode.PROTOCOL_ERROR
+                self._fail(code, "too large, or no frame of a client")
+                break
             if is_sound and data[at] in _WHOLE and not self._is_fragmented and self.is_open:
                 payload = apply_mask(data[payload_at:stop], data[payload_at - 4 : payload_at])
                 if data[at] == _WHOLE_TEXT and not payload.isascii() and not _is_utf8(payload):
-                    self._fail()
+                    self._fail(CloseCode.INVALID_DATA, "not UTF-8")
                     break
                 texts.append(payload)
             else:
@@ -188,13 +193,13 @@ class WebSocket:
         text = bytes(self._text)
         self._text.clear()
         if self._is_text and not _is_utf8(text):
-            self._fail()
+            self._fail(CloseCode.INVALID_DATA, "not UTF-8")
             return False
         texts.append(text)
         return True
 
-    def _fail(self) -> None:
-        self._protocol.fail(CloseCode.INVALID_DATA, "not UTF-8")
+    def _fail(self, code: CloseCode, why: str) -> None:
+        self._protocol.fail(code, why)
         self._collect()
 
     def _collect(self) -> None:

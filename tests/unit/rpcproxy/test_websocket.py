@@ -223,3 +223,13 @@ def test_any_frames_give_texts_or_an_end_and_no_exception(some: list[bytes], noi
         one.send((b"{}",))
         one.take()
     assert one.is_open or one.is_over
+
+
+def test_what_follows_a_wrong_frame_is_no_text_however_it_is_cut() -> None:
+    wrong = bytes([0x80 | 0x20 | PING, 0x85]) + b"\0" * 4 + b"hello"
+    for size in (1, 6, 7, 100):
+        one, found, stream = opened(), list[bytes](), wrong + frame(TEXT, b"after")
+        for at in range(0, len(stream), size):
+            found += one.feed(stream[at : at + size])
+        assert found == []
+        assert close_code(one) == 1002
