@@ -47,7 +47,7 @@ class Files:
     # Reading
 
     def load(self) -> Loaded:
-        """The whole tree.  Raises OSError only if a damaged file cannot be set aside either."""
+        """The whole tree.  Raises OSError if a folder cannot be listed, or a bad file not be set aside."""
         loaded = Loaded()
         main = self._document(MAIN.file, loaded, MAIN)
         loaded.root = self._as_root(main, loaded)
@@ -112,7 +112,7 @@ class Files:
         """Names of files (without `.tmp`) → the file; and names of folders.  A missing folder is empty."""
         try:
             entries = self._disk.entries(folder)
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             log.info("no files of %s: %s", folder, error.strerror)
             return {}, []
         names: dict[str, str] = {}
