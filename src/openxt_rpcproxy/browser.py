@@ -25,6 +25,10 @@ class WebSocketDialect:
         self.take = texts.take
 
     @property
+    def is_over(self) -> bool:
+        return self._texts.is_over
+
+    @property
     def held_bytes(self) -> int:
         return self._texts.held_bytes
 

@@ -13,6 +13,11 @@ class Dialect(Protocol):
         ...
 
     @property
+    def is_over(self) -> bool:
+        """The peer, or a fault of its own, ended the conversation: send what there is to send, then close."""
+        ...
+
+    @property
     def held_bytes(self) -> int:
         """What is kept of the peer: texts that are not whole, or wait."""
         ...
@@ -46,6 +51,7 @@ class RawDialect:
     """D-Bus messages as they are."""
 
     is_waiting = False
+    is_over = False
     held_bytes = 0
 
     async def begin(self, stream: Stream) -> None:

@@ -85,6 +85,10 @@ class JsonDialect:
         return self._unknown is not None
 
     @property
+    def is_over(self) -> bool:
+        return self._texts.is_over
+
+    @property
     def held_bytes(self) -> int:
         return self._texts.held_bytes + self._queued
 

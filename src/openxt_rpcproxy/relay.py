@@ -129,6 +129,8 @@ class Relay:
         try:
             if not side.feed(data):
                 self._hold(side)
+            if side.dialect.is_over:
+                self._ended("its peer said so")
         except (FramingError, LimitsExceeded) as error:
             self._fail(error)
         client, bus = self._client, self._bus

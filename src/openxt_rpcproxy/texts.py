@@ -18,6 +18,11 @@ class Texts(Protocol):
         """Of a text that is not whole yet."""
         ...
 
+    @property
+    def is_over(self) -> bool:
+        """No text will come any more: send what is to be sent, then close."""
+        ...
+
     async def begin(self, stream: Stream) -> None:
         """Raises AuthError when the client is not let in."""
         ...
@@ -40,6 +45,8 @@ class Texts(Protocol):
 
 
 class NulTexts:
+    is_over = False
+
     def __init__(self) -> None:
         self._rest = bytearray()
         self._out: list[bytes] = []
@@ -82,6 +89,10 @@ class WebSocketTexts:
     @property
     def held_bytes(self) -> int:
         return self._socket.held_bytes
+
+    @property
+    def is_over(self) -> bool:
+        return self._socket.is_over
 
     async def begin(self, stream: Stream) -> None:
         while not self._socket.is_open:
