@@ -31,15 +31,15 @@ def main() -> int:
         os.setsid()
     if options.writepid:
         options.writepid.write_text(f"{os.getpid()}\n")
-    return run("xenmgr", lambda lifetime: _serve(lifetime, debug=options.debug))
+    return run("xenmgr", lambda lifetime: _serve(lifetime, options))
 
 
-async def _serve(lifetime: Lifetime, *, debug: bool) -> None:
+async def _serve(lifetime: Lifetime, options: argparse.Namespace) -> None:
     from openxt_xenmgr import startup
 
-    if debug:
+    if options.debug:
         logging.getLogger().setLevel(logging.DEBUG)
-    await startup.run(lifetime)
+    await startup.run(lifetime, autostart=not options.no_autostart)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Registry:
         self.creating = asyncio.Lock()
         self.slots = asyncio.Lock()
         self.memory = asyncio.Lock()
-        self.autostart_pending: set[Uuid] = set()
+        self.autostart_pending: list[Uuid] = []  # in the order in which they are to start
 
     def __iter__(self) -> Iterator[Vm]:
         return iter(tuple(self._vms.values()))

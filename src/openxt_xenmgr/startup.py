@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The order in which xenmgr comes up: connections, database, service VMs, known VMs, objects, name.
 
-Also the one place where the parts are put together.  Not built yet: autostart, the v4v firewall, early
+Also the one place where the parts are put together.  Not built yet: the v4v firewall, early
 binding of passthrough devices, power events; each says so when it is asked for.
 """
 
@@ -31,9 +31,11 @@ from openxt_xenmgr.objects.publish import Faces, Publisher
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.registry import Registry
 from openxt_xenmgr.tasks import Background
+from openxt_xenmgr.vm.autostart import Autostart
 from openxt_xenmgr.vm.creation import Creator, inject_services
 from openxt_xenmgr.vm.deletion import Remover
 from openxt_xenmgr.vm.edits import Editor
+from openxt_xenmgr.vm.focus import Focus
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.memory import HostMemory
 from openxt_xenmgr.vm.monitor import Monitors
@@ -52,7 +54,7 @@ PEERS = (input.NAME, network.NAME, surfman.NAME, usb.NAME)
 DBD_PATIENCE_S = 3600.0
 
 
-async def run(lifetime: Lifetime) -> None:
+async def run(lifetime: Lifetime, *, autostart: bool) -> None:
     """Serve until told to stop.  VMs and their monitors keep running."""
     bus = await lifetime.connect()
     xs = await XenStore.connect()
@@ -60,7 +62,7 @@ async def run(lifetime: Lifetime) -> None:
     lost = asyncio.Event()
     xs.closed = lost.set
     try:
-        await serve(lifetime, world)
+        await serve(lifetime, world, autostart=autostart)
         await _until_end(lifetime, lost)
     finally:
         xs.closed = lambda: None
@@ -128,7 +130,7 @@ def assemble(world: World, tree: ObjectTree) -> tuple[Work, Recovery]:
     return work, recovery
 
 
-async def serve(lifetime: Lifetime, world: World) -> None:
+async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     """Everything up to the point where calls are answered."""
     tree = ObjectTree()
     work, recovery = assemble(world, tree)
@@ -143,10 +145,13 @@ async def serve(lifetime: Lifetime, world: World) -> None:
     await find_vms(world, work, recovery)
     work.publisher.lay_out(faces(work))
     world.bus.serve(tree)
-    await world.db.rm("/xenmgr/autostart-pending-vms")
+    starter = Autostart(world, work.life, Focus(world))
+    await (starter.prepare() if autostart else starter.forget())
     await lifetime.own(world.bus, XENMGR_NAME)
-    log.info("serving %d VMs; autostart is not built yet: none was started", len(world.registry))
+    log.info("serving %d VMs, %d to start", len(world.registry), len(world.registry.autostart_pending))
     lifetime.ready()
+    if autostart:
+        world.background.spawn("autostart", starter.begin())
 
 
 async def wait_for_database(bus: Bus) -> None:

@@ -63,6 +63,7 @@ PURE_MODULES = (
     "openxt_sim.machine",
     "openxt_xen.xenstore.wire",
     "openxt_xen.xenstore.paths",
+    "openxt_xenmgr.vm.boot_order",
     "openxt_xenmgr.vm.model",
     "openxt_xenmgr.vm.policy",
     "openxt_xenmgr.vm.xenvm_config",

@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,21 @@ class Desk:
         bus = "org.freedesktop.DBus"
         name = xenvm_name(self.uuid(path))
         return int((await self.house.bus.call(bus, "/", bus, "GetConnectionUnixProcessID", "s", (name,)))[0])
+
+    # xenmgr's own life
+
+    async def restart(self, *options: str) -> None:
+        """Kill xenmgr, and have it serve again; `options` in place of those it has."""
+        serving = self.house.log("xenmgr").count("serving")
+        if options:
+            one = self.house.supervisor.supervised["xenmgr"]
+            one.spec = replace(one.spec, argv=("xenmgr", *options))
+        self.house.supervisor.kill("xenmgr")
+        await self.until(lambda: self.house.log("xenmgr").count("serving") > serving)
+
+    async def boot(self) -> None:
+        """Have xenmgr do what it does when the host boots."""
+        await self.restart("--no-daemonize")
 
     # What it leaves
 

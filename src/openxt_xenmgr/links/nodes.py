@@ -19,6 +19,7 @@ EXPORTS = "/xenmgr/vms"
 HOST_STATE = "/xenmgr/host-state"
 POWER_ACTION = "/xenmgr/pm-current-action"
 UI_READY = "/xenmgr/ui-ready"
+AUTOSTARTED = "/xenmgr/autostarted"  # of this boot: XenStore does not outlive it
 VMS = "/vm"
 LICENSE_HASH = "/xenmgr/license/hash"
 BSG_DEVICES = "/xenclient/bsgdev"

@@ -10,6 +10,7 @@ from openxt_api.xenmgr_host import XenmgrHost, XenmgrInstaller, XenmgrPowersetti
 from openxt_core.errors import BadRequest, IoError
 from openxt_core.spec import Call, Value
 from openxt_xenmgr.host import facts
+from openxt_xenmgr.host.installation import DEFERRED
 from openxt_xenmgr.objects.settings import all_settings, get_setting, set_setting
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.properties.config import POWER_ACTIONS
@@ -21,14 +22,6 @@ AC_LID = "/power-management/ac-lid-close-action"
 BATTERY_LID = "/power-management/battery-lid-close-action"
 UI_PLUGINS = "/usr/lib/xui/plugins"
 EMPTY_DISC = "null.iso"
-
-# What is left to do, and the file that says so; the step that ends it.  Source: OpenXT xenmgr, 2015.
-DEFERRED = (
-    ("deferred-dom0-password", "/config/deferred_dom0_password", "dom0-password-set"),
-    ("deferred-kb-layout", "/config/deferred_kb_layout", "kb-layout-set"),
-    ("deferred-accept-eula", "/config/deferred_eula", "eula-accepted"),
-    ("deferred-language", "/config/deferred_language", "language-set"),
-)
 
 
 class HostObject(XenmgrHost):

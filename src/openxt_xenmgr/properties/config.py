@@ -2,8 +2,10 @@
 """Host-wide settings: com.citrix.xenclient.xenmgr.config.  Keys are absolute.  Rows and small readers."""
 
 from openxt_core.errors import NotSupported
+from openxt_core.spec import Value
 from openxt_xenmgr.host.facts import capability
-from openxt_xenmgr.properties.table import Effect, Live, Row, Stored
+from openxt_xenmgr.properties.table import Effect, Live, Row, Stored, value_in
+from openxt_xenmgr.vm.tree import with_leaf
 from openxt_xenmgr.world import World
 
 POWER_ACTIONS = ("sleep", "hibernate", "shutdown", "forced-shutdown", "reboot", "nothing")
@@ -65,3 +67,12 @@ ROWS: tuple[Row[World], ...] = (
     _switch("enable-v4v-ssh", "/config/etc/ssh/disable-v4v", means_on=False, service=V4V_SSH_SERVICE),
     _switch("enable-dom0-networking", "/config/system/dom0-networking-disabled", means_on=False),
 )  # fmt: skip
+
+STORED_BY_NAME = {row.name: row for row in ROWS if isinstance(row, Stored)}
+
+
+async def setting(world: World, name: str) -> Value:
+    """The value of a stored setting."""
+    row = STORED_BY_NAME[name]
+    leaf = await world.db.dump(f"/{row.key}")
+    return value_in(row, {} if leaf is None else with_leaf({}, row.key, leaf))

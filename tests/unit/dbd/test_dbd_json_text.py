@@ -5,10 +5,10 @@ import json
 from typing import Any
 
 import pytest
-from dbd_model import Model, from_json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dbd_model import Model, from_json
 from openxt_dbd.json_text import BadText, dumps, loads
 from openxt_dbd.tree import MAX_DEPTH, FilePtr, Node, Nodes, Real, Repeated, depth, same
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from dbd_disks import Death, TouchyDisk, dies_at, fails_once_at, never, no_space
-from dbd_model import Model, Refusal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbd_model import Model, Refusal
 from openxt_core.errors import BadRequest, Unavailable
 from openxt_dbd.disk import Disk
 from openxt_dbd.files import Files
