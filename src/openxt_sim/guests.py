@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from openxt_core.ids import Domid
+from openxt_sim import dm_agent
 from openxt_sim.devices import Frontends
 from openxt_sim.peers import Peer
 from openxt_sim.store import Store
@@ -116,6 +117,7 @@ class Guest:
         self._is_up = False
         self._was_saved = False
         self._frontends: Frontends | None = None
+        self._agent: dm_agent.DmAgent | None = None
         self._due: list[Callable[[], None]] = []
         self._ticks = 0
         self._clock = 0  # which chain of ticks goes on
@@ -187,6 +189,7 @@ class Guest:
             self._around.set_param(HvmParam.CALLBACK_IRQ, 1)
         for feature in FEATURES:
             self._write(f"control/{feature}", "1")
+        self._begin_agent(self.peer)
         self._frontends = Frontends(self._around.store, self.peer)
         for path in WATCHED:
             watch = self._around.store.watch(self.peer, path, b"")
@@ -198,6 +201,13 @@ class Guest:
         if self.behaviour.ready:
             self._around.print(self.behaviour.ready)
         self._start_clock()
+
+    def _begin_agent(self, peer: Peer) -> None:
+        target = dm_agent.target_in(self.cmdline)
+        if target is not None:
+            self._agent = dm_agent.DmAgent(target, self._write, self._rm)
+            self._around.store.watch(peer, dm_agent.FOLDER, b"")
+            self._agent.begin()
 
     def _start_clock(self) -> None:
         self._clock += 1
@@ -213,6 +223,9 @@ class Guest:
         self._later(self.behaviour.ticks_s, lambda: self._tick(chain))
 
     def _answer(self, path: str, token: str) -> None:
+        if self._agent is not None and path.startswith(dm_agent.FOLDER):
+            self._agent.event(path)
+            return
         if token or path.startswith("device"):
             if self._frontends is not None:
                 self._frontends.event(path, token)
@@ -252,6 +265,13 @@ class Guest:
             return to_text(self._around.store.read(self.peer, path, None).value)
         except Failure:
             return ""
+
+    def _rm(self, path: str) -> None:
+        if self.peer is not None:
+            try:
+                self._around.store.rm(self.peer, path, None)
+            except Failure:
+                pass
 
     def _write(self, path: str, value: str) -> None:
         """As far as the toolstack lets it."""

@@ -258,6 +258,10 @@ class Hypervisor(Protocol):
 
     def build_hvm(self, domid: Domid, image: HvmImageSpec) -> HvmBuilt: ...
 
+    def set_target(self, domid: Domid, target: Domid) -> None:
+        """Let a stub domain, `domid`, map and control the domain that it serves."""
+        ...
+
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
         """0 nmi, 1 reset, 2 init, 3 power button, 4 sleep button."""
         ...

@@ -218,6 +218,9 @@ class LibXc:
 
     # Setting one up
 
+    def set_target(self, domid: Domid, target: Domid) -> None:
+        self._on(domid, "xc_domain_set_target", target)
+
     def set_max_memory(self, domid: Domid, kib: int) -> None:
         self._on(domid, "xc_domain_setmaxmem", kib)
 

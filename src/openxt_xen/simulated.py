@@ -137,6 +137,9 @@ class SimulatedHypervisor:
 
     # Parts
 
+    def set_target(self, domid: Domid, target: Domid) -> None:
+        self._call("set_target", domid=domid, target=target)
+
     def alloc_unbound_port(self, domid: Domid, remote: Domid) -> int:
         return int(self._call("alloc_unbound_port", domid=domid, remote=remote))
 

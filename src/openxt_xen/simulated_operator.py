@@ -40,9 +40,6 @@ class SimulatedOperator(SimulatedHypervisor):
     def permit_irq(self, domid: Domid, irq: int, *, allow: bool) -> None:
         self._call("permit", domid=domid, kind="irq", first=irq, count=1, allow=allow)
 
-    def set_target(self, domid: Domid, target: Domid) -> None:
-        self._call("set_target", domid=domid, target=target)
-
     def send_debug_keys(self, keys: str) -> None:
         self._call("send_debug_keys", keys=keys)
 

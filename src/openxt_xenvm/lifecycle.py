@@ -126,7 +126,9 @@ class Lifecycle:
         devices = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, taken)
         own = build.size_mistakes(config) if is_saved else build.mistakes(config, files)
         found = await self.host.xen(lambda: [*own, *checks.mistakes(config, devices)])
-        has_agents = config.wants_device_model and await are_there(self.host.store)
+        has_agents = config.wants_device_model and (
+            config.stubdom is not None or await are_there(self.host.store)
+        )
         found += qemu.mistakes(config) if config.wants_device_model and not has_agents else ()
         try:
             self._hardware = await self.host.xen(self._hardware_of, config, has_agents)

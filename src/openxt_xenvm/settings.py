@@ -23,6 +23,7 @@ class Settings:
     progress_s: float = 0.5  # between two looks at how far a suspend is
     acpi_poll_s: float = 1.0  # between two looks at a guest's ACPI state
     model_answer_s: float = 10.0  # until a device model has answered a question
+    firewall_s: float = 20.0  # until xenmgr's v4v rules for a stub domain stand
     agent_end_s: float = 20.0  # until a dm-agent has ended a domain's models
     model_end_s: float = 10.0  # until one has ended that was told to
     gone_s: float = 30.0  # until a destroyed domain has left Xen's list

@@ -239,7 +239,6 @@ async def test_watched_nodes_are_told(house: House) -> None:
     [
         ("virt-type = hvm", "qemu-dm-path is empty"),
         ("qemu-dm-path = /usr/sbin/svirt-interpose", "exception: qemu-dm-path"),
-        ("stubdom = 00000000-0000-0000-0000-000000000009", "exception: stubdom"),
         (
             "disk = /d:vdi:xvda:w:disk:",
             r"exception: disk xvda of type vdi \(the storage daemon\): not built yet",

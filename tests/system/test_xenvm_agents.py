@@ -11,6 +11,7 @@ import pytest
 from xenvm_house import START, House, open_house
 
 from openxt_core.errors import RemoteError
+from openxt_core.ids import Domid, Uuid
 
 HVM = ("virt-type = hvm", "kernel =", "qemu-dm-path = /any", "display = none", "acpi = true")
 AGENT = "/local/domain/0/dm-agent"
@@ -110,3 +111,86 @@ async def test_an_agent_that_fails_costs_the_start(house: House) -> None:
             await house.call("start")
         assert house.domids() == []
         assert await house.nodes() == before
+
+
+STUBDOM = "00000000-0000-0000-0000-0000000000d0"
+
+
+def stubbed(house: House) -> tuple[str, ...]:
+    kernel = house.file("stub-kernel")
+    kernel.write_text("a kernel")
+    return (*HVM, f"stubdom = {STUBDOM}", "stubdom-initrd =", f"stubdom-kernel = {kernel}")
+
+
+def stubs(house: House) -> list[Domid]:
+    return house.domids(Uuid(STUBDOM))
+
+
+async def allow_to_talk(house: House) -> None:
+    """What xenmgr does when the rules for v4v stand."""
+    await house.until(lambda: len(house.domids()) == 1 and len(stubs(house)) == 1)
+    await house.store.write(f"/local/domain/{house.domids()[0]}/v4v-firewall-ready", "1")
+
+
+async def test_a_stub_domain_runs_the_device_model_and_ends_with_its_guest(house: House) -> None:
+    before = await house.nodes()
+    disk = house.file("disk")
+    house.bridge("br0")
+    lines = (f"disk = {disk}:file:hda:w:disk:", "vif = bridge=br0,mac=00:16:3e:01:02:03")
+    await house.monitor(house.config(*stubbed(house), *lines))
+    starting = asyncio.create_task(house.call("start"))
+    await allow_to_talk(house)
+    await starting
+    await house.hear_states(*START)
+    (domid,), (stub,) = house.domids(), stubs(house)
+    assert await house.call("get_stubdomid") == str(stub)
+    read = house.store.read
+    assert await read(f"/local/domain/{domid}/image/device-model-domid") == str(stub)
+    assert await read(f"/local/domain/{stub}/target") == str(domid)
+    assert await read(f"/local/domain/{stub}/name") == f"stubdom-{domid}"
+    infos = f"/local/domain/{stub}/dm-agent/dms/{domid}/0/infos"
+    assert await read(f"{infos}/disk0/file") == "/dev/xvda"
+    assert await read(f"/local/domain/{stub}/device/vif/0/mac") == "02:16:3e:01:02:03"
+    assert await read(f"/local/domain/0/backend/vbd/{stub}/768/params") == "/dev/loop0"
+    assert (await house.store.get_permissions(f"/local/domain/{domid}/power-state"))[1].domid == stub
+    await house.call("destroy")
+    assert house.domids() == stubs(house) == []
+    assert house.loops() == {}
+    assert await house.nodes() == before
+
+
+async def test_a_stub_domain_that_nobody_lets_talk_is_undone(house: House) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config(*stubbed(house)), XENVM_FIREWALL_S="0.1")
+    with pytest.raises(RemoteError, match=r"Ioemu_failed.*v4v-firewall-ready"):
+        await house.call("start")
+    assert house.domids() == stubs(house) == []
+    assert await house.nodes() == before
+
+
+async def test_a_stub_domain_without_an_agent_is_undone(house: House) -> None:
+    before = await house.nodes()
+    lines = ("qemu-dm-timeout = 1", "stubdom-cmdline = sim.boot=hang")
+    await house.monitor(house.config(*stubbed(house), *lines))
+    starting = asyncio.create_task(house.call("start"))
+    await allow_to_talk(house)
+    with pytest.raises(RemoteError, match=r"Ioemu_failed.*no dm-agent in stub domain"):
+        await starting
+    assert house.domids() == stubs(house) == []
+    assert await house.nodes() == before
+
+
+async def test_a_killed_monitors_stub_domain_ends_with_its_guest(house: House) -> None:
+    before = await house.nodes()
+    config = house.config(*stubbed(house))
+    monitor = await house.monitor(config)
+    starting = asyncio.create_task(house.call("start"))
+    await allow_to_talk(house)
+    await starting
+    await house.kill(monitor)
+    house.silence()
+    await house.monitor(config)
+    await house.hear_states("running")
+    await house.call("destroy")
+    assert house.domids() == stubs(house) == []
+    assert await house.nodes() == before

@@ -148,6 +148,8 @@ def missing_capabilities(config: DomainConfig, host: PhysInfo) -> tuple[str, ...
 def mistakes(config: DomainConfig, files: Files) -> Iterator[str]:
     """Why the config as it stands can make no domain: all reasons, each naming its key."""
     yield from size_mistakes(config)
+    if config.kind is Kind.HVM:
+        yield from _hvm_mistakes(config, files)
     if not config.kernel and config.kind is not Kind.HVM:
         yield "kernel is not configured"
     if config.kernel and (problem := files.kernel_problem(config.kernel)):
@@ -164,11 +166,20 @@ def size_mistakes(config: DomainConfig) -> Iterator[str]:
         yield "memory-max is less than memory"
     if config.vcpus > MAX_VCPUS[config.kind]:
         yield f"vcpus={config.vcpus} is more than the {MAX_VCPUS[config.kind]} of a {config.kind} domain"
-    if config.kind is Kind.HVM:
-        yield from _hvm_mistakes(config)
 
 
-def _hvm_mistakes(config: DomainConfig) -> Iterator[str]:
+def _stubdom_mistakes(config: DomainConfig, files: Files) -> Iterator[str]:
+    if config.stubdom == config.uuid:
+        yield "stubdom is the VM's own uuid"
+    if problem := files.kernel_problem(config.stubdom_kernel):
+        yield f"stubdom-kernel: {problem}"
+    if config.stubdom_initrd and not files.is_readable(config.stubdom_initrd):
+        yield f"stubdom-initrd: cannot read {config.stubdom_initrd}"
+
+
+def _hvm_mistakes(config: DomainConfig, files: Files) -> Iterator[str]:
+    if config.stubdom is not None:
+        yield from _stubdom_mistakes(config, files)
     if not config.qemu_dm_path:
         yield "qemu-dm-path is empty: an HVM domain cannot run without a device model"
     video = video_mib(config)
@@ -184,7 +195,6 @@ def not_built_yet(config: DomainConfig) -> Iterator[str]:
     """Every key that asks for a part which does not exist yet."""
     asked = {
         "qemu-dm-path": config.wants_device_model and config.kind is Kind.PVH,
-        "stubdom": config.stubdom is not None,
         "memory-max": config.kind is Kind.PVH and config.static_max_kib != config.memory_kib,
     }
     yield from (key for key, wanted in asked.items() if wanted)

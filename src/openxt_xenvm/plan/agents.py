@@ -32,10 +32,11 @@ class AskAgents(Step):
 
     async def do(self, site: Site) -> None:
         domid = site.created
-        around = Around(domid, nic_model=self.nic_model or DEFAULT_NIC_MODEL)
+        has_stubdom = self.config.stubdom is not None
+        around = Around(domid, has_stubdom, self.nic_model or DEFAULT_NIC_MODEL)
         wanted = requests(self.config, await agents(site.host.store), around)
         boot = Node(f"{paths.domain(domid)}/boot_order", self.config.boot)
-        await site.host.write((*model_figures(self.config, domid), boot))
+        await site.host.write((boot,) if has_stubdom else (*model_figures(self.config, domid), boot))
         for number, request in enumerate(wanted):
             await self._ask(site, number, request)
 

@@ -35,6 +35,7 @@ from openxt_xenvm.plan.steps import (
     WriteBuilt,
     WriteSkeleton,
 )
+from openxt_xenvm.plan.stubdom import StartStubdom
 from openxt_xenvm.state import Event
 
 
@@ -74,6 +75,8 @@ def _builder(config: DomainConfig, hardware: Hardware | None) -> Step:
 
 
 def device_model(config: DomainConfig, hardware: Hardware | None) -> Iterator[Step]:
+    if config.stubdom is not None and hardware is not None:
+        yield StartStubdom(config)
     if hardware is not None and hardware.has_agents:
         yield AskAgents(config, hardware.nic_model)
     elif hardware is not None and hardware.model:

@@ -44,6 +44,7 @@ class StopModel(Step):
             return
         if await site.host.store.read(paths.device_model(DOM0, site.domid)) is not None:
             await stop_agents(site)
+            await stop_stubdom(site)
             await stop_qemu(site)
 
 
@@ -144,6 +145,21 @@ async def is_ours(site: Site, domid: Domid) -> bool:
     """Whether the domain that has this number now is the VM's.  Numbers are used again."""
     info = await site.host.xen(site.host.hypervisor.info, domid)
     return info is not None and info.uuid == site.uuid
+
+
+async def stop_stubdom(site: Site) -> None:
+    """Nothing is left of the domain's stub domain; one that serves somebody else is left alone."""
+    text = await site.host.store.read(paths.stubdomid(site.created)) if site.domid is not None else None
+    if not text or not (text.isascii() and text.isdecimal()):
+        return
+    domid = Domid(int(text))
+    info = await site.host.xen(site.host.hypervisor.info, domid)
+    served = await site.host.store.read(paths.target(domid))
+    if info is None or served not in (None, str(site.domid)):
+        return
+    stub = Site(site.host, info.uuid, lambda _: None, lambda _: None, domid)
+    for step in (PauseDomain(), CloseDevices(), DestroyDomain(), RemoveNodes(), WaitGone()):
+        await step.do(stub)
 
 
 def plan_stop() -> tuple[Step, ...]:

@@ -20,6 +20,7 @@ from openxt_xenvm.fate import Fate, action_for
 from openxt_xenvm.plan.plugging import plan_disks
 from openxt_xenvm.plan.start import device_model, devices, passed, plan_start
 from openxt_xenvm.plan.steps import CreateDomain
+from openxt_xenvm.plan.stubdom import stub_config
 
 UUID = Uuid("00000000-0000-0000-0000-000000000001")
 DOMID = Domid(7)
@@ -77,6 +78,7 @@ LOOKS: dict[str, Callable[[DomainConfig], object]] = {
     "refused": lambda config: [*build.not_built_yet(config), *checks.not_built_yet(config)],
     "warned": lambda config: [*build.without_effect(config), *qemu.without_effect(config)],
     "process": gives,
+    "stub domain": lambda config: stub_config(config, DOMID),
 }
 
 
@@ -162,6 +164,9 @@ ROWS = (
     Row("qemu-dm-timeout = 5", "model"),
     Row("stubdom = 00000000-0000-0000-0000-000000000009", "memory"),
     Row("stubdom-memory = 128", "memory", more=("stubdom = 00000000-0000-0000-0000-000000000009",)),
+    Row("stubdom-kernel = /other", "stub domain"),
+    Row("stubdom-initrd = /other", "stub domain"),
+    Row("stubdom-cmdline = words", "stub domain"),
     Row("xci-service = true", "warned"),
     Row("disable-migrate = true", "processors"),
 )
@@ -176,9 +181,6 @@ REASONS = {
 
 OTHERS = {
     "diskinfo-pt": "SCSI inquiry data of the host's disks",
-    "stubdom-kernel": "stub domains",
-    "stubdom-initrd": "stub domains",
-    "stubdom-cmdline": "stub domains",
 }
 """Keys of devices, which have tests of their own, or of what is not built yet."""
 
