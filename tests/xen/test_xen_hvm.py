@@ -71,7 +71,7 @@ class Machine:
         """Until its BIOS has found the disk."""
         for _ in range(ATTEMPTS):
             self.serial.unlink(missing_ok=True)
-            run("xenvm-cmd", UUID, "start")
+            run("xenvm-cmd", "--reply-timeout", "150", UUID, "start")
             try:
                 until(lambda: "GUEST BOOTED" in self.said(), "the BIOS boots the disk", BIOS_S)
             except AssertionError:
@@ -115,7 +115,9 @@ def test_a_device_model_that_cannot_start_undoes_the_domain(tmp_path: Path) -> N
     before = nodes()
     machine = Machine(tmp_path, "hvm-failing")
     run("xenvm", "--config", machine.config("extra-hvm = no-such-option"))
-    started = subprocess.run(["xenvm-cmd", UUID, "start"], capture_output=True, text=True, check=False)
+    started = subprocess.run(
+        ["xenvm-cmd", "--reply-timeout", "150", UUID, "start"], capture_output=True, text=True, check=False
+    )
     assert started.returncode == 1
     assert "Ioemu_failed" in started.stderr
     assert "no-such-option" in started.stderr
