@@ -15,7 +15,7 @@ RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
 # gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on; zsh and fish
 # complete xec; chromium shows the UI
-TEST_PACKAGES := iproute2 mount gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish chromium
+TEST_PACKAGES := iproute2 mount xenstore-utils gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish chromium
 BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config xdg-dbus-proxy
 
 help: ## this list

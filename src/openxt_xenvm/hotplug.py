@@ -194,8 +194,9 @@ class Hotplug:
         """Raises InvalidConfig with everything that the change makes wrong."""
         keeper, before = self.life.host.keeper, self._config()
         bridges = await self.life.host.xen(keeper.bridges)
+        has_domain = await self.life.host.domain_asker()
         taken = await pci_in_use(self.life.site())
-        host = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, taken)
+        host = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, has_domain, taken)
 
         def found() -> list[str]:
             old, new = (

@@ -122,8 +122,9 @@ class Lifecycle:
         """Everything that is wrong, at once."""
         keeper, config = self.host.keeper, self.vm.active
         files = build.Files(keeper.kernel_problem, is_readable)
+        has_domain = await self.host.domain_asker()
         taken = await pci_in_use(self.site()) if config.pci else {}
-        devices = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, taken)
+        devices = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, has_domain, taken)
         own = build.size_mistakes(config) if is_saved else build.mistakes(config, files)
         found = await self.host.xen(lambda: [*own, *checks.mistakes(config, devices)])
         has_agents = config.wants_device_model and (

@@ -50,6 +50,11 @@ class Host:
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._worker, partial(call, *args, **kwargs)))
 
+    async def domain_asker(self) -> Callable[[int], bool]:
+        """Whether there was a domain of that number a moment ago."""
+        found = {info.domid for info in await self.xen(self.hypervisor.domains)}
+        return lambda domid: domid in found
+
     async def write(self, nodes: Iterable[Node], *, first_remove: Iterable[str] = ()) -> None:
         """Write nodes in one transaction, in order, after removing whole trees."""
         wanted, removed = tuple(nodes), tuple(first_remove)

@@ -24,6 +24,7 @@ class HostDevices:
     disk_problem: Callable[[Disk], str] = lambda _: ""
     bridges: Sequence[str] = ()
     pci_problem: Callable[[PciAddress], str] = lambda _: ""
+    has_domain: Callable[[int], bool] = lambda _: True  # which could serve backends
     pci_taken: Mapping[str, int] = field(default_factory=dict)  # address: the domain that has it
 
 
@@ -70,6 +71,8 @@ def _disk_mistakes(disks: Sequence[Disk], host: HostDevices) -> Iterator[str]:
         if number in taken:
             yield f"disk {disk.virtpath}: has the number of disk {taken[number]}"
         taken[number] = disk.virtpath
+        if disk.backend_domid and not host.has_domain(disk.backend_domid):
+            yield f"disk {disk.virtpath}: there is no domain {disk.backend_domid} to serve it"
         if disk.backend_domid or (disk.is_cdrom and not disk.path):
             continue  # another domain's, or a drive without a disc
         if problem := host.disk_problem(disk):
@@ -84,6 +87,8 @@ def _nic_mistakes(nics: Sequence[Nic], host: HostDevices) -> Iterator[str]:
         elif nic.mac.lower() in taken:
             yield f"nic {nic.id}: has the mac of nic {taken[nic.mac.lower()]}, {nic.mac}"
         taken[nic.mac.lower()] = nic.id
+        if nic.backend_domid and not host.has_domain(nic.backend_domid):
+            yield f"nic {nic.id}: there is no domain {nic.backend_domid} to serve it"
         if nic.backend_domid or (nic.network and not nic.bridge):
             continue  # connected by others
         if not nic.bridge:

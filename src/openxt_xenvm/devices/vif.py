@@ -36,7 +36,7 @@ class Vif(Device):
 
     def backend_keys(self, guest: Guest) -> dict[str, str]:
         keys = {"online": "1", "handle": str(self.devid), "mac": self.mac}
-        bridge = {} if self.is_by_script else {"bridge": self.bridge}
+        bridge = {"bridge": self.bridge} if self.bridge else {}
         return {**keys, **bridge, "script": SCRIPT, "state": STARTING}
 
     def interface(self, guest: Guest) -> str:

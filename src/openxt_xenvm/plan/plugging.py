@@ -124,6 +124,8 @@ class PlugNic(Step):
 
     async def _name_network(self, site: Site, device: Vif) -> None:
         """Whoever connects it finds the network's object path where a bridge's name would be, sic."""
+        if not device.network:
+            return
         await site.host.store.write(f"{device.backend_path(site.guest)}/bridge", device.network)
 
     async def undo(self, site: Site) -> None:
