@@ -23,7 +23,7 @@ FLUSHES = 150
 FEW_VMS = 10
 STARTUP_CPU_S = 0.5
 OPERATIONS = 1_000_000
-WARM_UP_OPERATIONS = 1_600_000  # until the history of every VM is full and was tidied up a few times
+WARM_UP_OPERATIONS = 800_000  # until the history of every VM is full and was tidied up a few times
 GUESTS = 100
 DOM0_CALLS = 100_000  # seconds: files are saved meanwhile
 

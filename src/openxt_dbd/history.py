@@ -8,11 +8,11 @@ twice counts once: whatever a crash leaves can be read.  To serve the present va
 
 import logging
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from openxt_dbd.disk import Disk
-from openxt_dbd.past import Event, Past, decode, encode, last_of_each, past_of
+from openxt_dbd.past import Counter, Event, Past, decode, encode, last_of_each, past_of
 from openxt_dbd.path import Path
 from openxt_dbd.recent import overlap
 
@@ -112,15 +112,24 @@ class History:
 
     def past(self, path: Path) -> list[Past]:
         """What the files tell of a path, oldest first.  Raises OSError."""
-        return [one for one in self._read() if overlap(one.path, path)]
-
-    def _read(self) -> list[Past]:
-        lines: dict[bytes, None] = {}
-        for number in self._files():
-            lines.update(dict.fromkeys(self._disk.read(f"{FOLDER}/{number}").split(b"\n")))
-        found = [past for past in map(decode, lines) if past is not None]
+        found = [past for _, past in self._last(self._files()) if overlap(past.path, path)]
+        found.reverse()
         found.sort(key=lambda past: past.revision)
-        return last_of_each(found, KEPT, lambda past: (past.revision, past.path))
+        return found
+
+    def _last(self, files: Sequence[int]) -> Iterator[tuple[bytes, Past]]:
+        """Lines, newest first, of the last revisions of each part.
+
+        One file is in memory at a time, and nothing of the lines is kept: they may be many.
+        """
+        counter, seen = Counter(KEPT), set[int]()
+        for number in reversed(files):
+            for line in _lines_backwards(self._disk.read(f"{FOLDER}/{number}")):
+                past = decode(line)
+                if past is not None and hash(line) not in seen:
+                    seen.add(hash(line))
+                    if counter.counts_among_last(past.revision, past.path):
+                        yield line, past
 
     def _files(self) -> list[int]:
         """Numbers of the files, oldest first."""
@@ -147,18 +156,34 @@ class History:
 
     def _compact(self) -> None:
         """One file with what is wanted takes the place of all."""
-        lines = [encode(past) for past in self._read()]
-        while (size := sum(map(len, lines))) > MAX_BYTES // 2:
-            del lines[: max(1, len(lines) // 4)]
         old = self._files()
+        content = b"".join(reversed(list(self._wanted(old))))
         self._close()
         self._open_next()
-        self._write(b"".join(lines))
+        self._write(content)
         for number in old:
             self._disk.remove(f"{FOLDER}/{number}")
-        self._bytes = self._compacted_bytes = size
+        self._bytes = self._compacted_bytes = len(content)
+
+    def _wanted(self, files: Sequence[int]) -> Iterator[bytes]:
+        """Lines to keep, newest first, as many as fit into half of the limit."""
+        size = 0
+        for line, _ in self._last(files):
+            size += len(line) + 1
+            if size > MAX_BYTES // 2:
+                return
+            yield line + b"\n"
 
     def _close(self) -> None:
         fd, self._fd = self._fd, None
         if fd is not None:
             self._disk.close(fd)
+
+
+def _lines_backwards(content: bytes) -> Iterator[bytes]:
+    end = len(content)
+    while end > 0:
+        start = content.rfind(b"\n", 0, end) + 1
+        if start < end:
+            yield content[start:end]
+        end = start - 1

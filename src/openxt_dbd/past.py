@@ -94,18 +94,24 @@ def decode(line: bytes) -> Past | None:
     return None
 
 
-def last_of_each(items: Sequence[Item], keep: int, at: Callable[[Item], tuple[int, Path]]) -> list[Item]:
-    """Those of the last `keep` revisions of each unit, in their order."""
-    kept = []
-    counts: dict[Path, list[int]] = {}  # how many revisions, and which was counted last
-    for item in reversed(items):
-        revision, path = at(item)
-        count = counts.setdefault(path[:2] if path[0] in placement.FOLDERS else ROOT, [0, 0])
+class Counter:
+    """Told of events, the newest first, it knows which belong to the last revisions of their unit."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._counts: dict[Path, list[int]] = {}  # how many revisions, and which was counted last
+
+    def counts_among_last(self, revision: int, path: Path) -> bool:
+        count = self._counts.setdefault(path[:2] if path[0] in placement.FOLDERS else ROOT, [0, 0])
         if count[1] != revision:
             count[:] = count[0] + 1, revision
-        if count[0] <= keep:
-            kept.append(item)
-    return kept[::-1]
+        return count[0] <= self._keep
+
+
+def last_of_each(items: Sequence[Item], keep: int, at: Callable[[Item], tuple[int, Path]]) -> list[Item]:
+    """Those of the last `keep` revisions of each unit, in their order."""
+    counter = Counter(keep)
+    return [item for item in reversed(items) if counter.counts_among_last(*at(item))][::-1]
 
 
 # Backwards
