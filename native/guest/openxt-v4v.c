@@ -92,15 +92,14 @@ static struct libxenvchan *open_stream(unsigned domid, unsigned port)
 {
     struct xs_handle *xs = xs_open(0);
     struct libxenvchan *channel = NULL;
-    struct timespec now;
-    char path[128];
+    char path[64];
     int reason;
 
     if (!xs)
         return NULL;
-    clock_gettime(CLOCK_REALTIME, &now);
-    snprintf(path, sizeof(path), "data/v4v/%u/%u/%x-%llx", domid, port, (unsigned)getpid(),
-             (unsigned long long)now.tv_sec * 1000000000ULL + (unsigned long long)now.tv_nsec);
+    /* short, since libxenvchan has 63 bytes for a path; who had our number before us is dead */
+    snprintf(path, sizeof(path), "data/v4v/%u/%u/%x", domid, port, (unsigned)getpid());
+    xs_rm(xs, XBT_NULL, path);
     channel = libxenvchan_server_init(NULL, (int)domid, path, RING_BYTES, RING_BYTES);
     reason = errno;
     if (channel && !wait_until_joined(channel, xs, path)) {

@@ -28,7 +28,7 @@ async def connect(domid: Domid, port: int, offer: MakeOffer) -> Streams:
     """
     store = await XenStore.connect()
     folder = paths.own_v4v_offers(domid, port)
-    path = f"{folder}/{secrets.token_hex(8)}"
+    path = f"{folder}/{secrets.token_hex(3)}"
     try:
         await _prepare(store, domid, folder)
         ring = await asyncio.to_thread(offer, domid, path, RING_BYTES)

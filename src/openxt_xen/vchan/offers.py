@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 NODES = ("ring-ref", "event-channel")
-_NAME = re.compile(r"[0-9A-Za-z-]{1,32}\Z")
+_NAME = re.compile(r"[0-9A-Za-z-]{1,7}\Z")  # libxenvchan has 63 bytes for the whole path of `event-channel`
 _NUMBER = re.compile(r"[0-9]{1,10}\Z")
 
 MAX_LOOKED_AT = 64  # a domain may write a thousand nodes; what is refused makes room for the next
