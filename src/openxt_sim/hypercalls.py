@@ -118,12 +118,6 @@ CALLS: dict[str, Callable[[Host, Args], object]] = {
         _domid(args), int(args["weight"]), int(args["cap"])
     ),
     "affinity": lambda host, args: host.machine.operating.affinity(_domid(args), int(args["vcpu"])),
-    "permit": lambda host, args: host.machine.operating.permit(
-        _domid(args),
-        str(args["kind"]),
-        range(args["first"], args["first"] + args["count"]),
-        allow=args["allow"],
-    ),
     "set_target": lambda host, args: host.machine.operating.set_target(
         _domid(args), Domid(int(args["target"]))
     ),

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What an operator's tool may ask of the simulated machine: scheduling, permissions, figures.  No I/O.
+"""What an operator's tool may ask of the simulated machine: scheduling, figures, watchdogs.  No I/O.
 
 Refusals carry the errno that Xen 4.17 gives.  The host has the credit2 scheduler and no security policy.
 """
 
 import errno
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from openxt_core.ids import DOM0, Domid
@@ -13,7 +13,6 @@ from openxt_xen.hypervisor import XenError
 
 MAX_WEIGHT = 65535
 WATCHDOG_SLOTS = 2  # Source: xen/include/xen/sched.h (4.17), NR_DOMAIN_WATCHDOG_TIMERS
-LIMITS = {"port": 0x10000, "frame": 1 << 40, "irq": 256}
 KHZ = 2_000_000
 
 
@@ -23,7 +22,6 @@ class Operated:
 
     weight: int = 256
     cap: int = 0
-    permitted: set[tuple[str, int, int]] = field(default_factory=set)
     target: Domid | None = None
 
 
@@ -73,13 +71,6 @@ class Operating:
     def _vcpu(self, call: str, domid: Domid, vcpu: int) -> None:
         if not 0 <= vcpu < self._machine.domain(call, domid).vcpus:
             raise XenError(call, errno.EINVAL if vcpu < 0 else errno.ESRCH)
-
-    def permit(self, domid: Domid, kind: str, span: range, *, allow: bool) -> None:
-        operated = self._operated("permit", domid)
-        if not span or span.start < 0 or span.stop > LIMITS[kind]:
-            raise XenError("permit", errno.EINVAL)
-        change = operated.permitted.add if allow else operated.permitted.discard
-        change((kind, span.start, span.stop))
 
     def set_target(self, domid: Domid, target: Domid) -> None:
         operated = self._operated("set_target", domid)

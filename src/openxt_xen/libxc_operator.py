@@ -114,17 +114,6 @@ class LibXcOperator:
         count = len(self.idle_times())
         return frozenset(cpu for cpu in range(count) if cpus[cpu // 8] & 1 << cpu % 8)
 
-    # Permissions
-
-    def permit_ports(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
-        self._on(domid, "xc_domain_ioport_permission", first, count, allow)
-
-    def permit_frames(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
-        self._on(domid, "xc_domain_iomem_permission", first, count, allow)
-
-    def permit_irq(self, domid: Domid, irq: int, *, allow: bool) -> None:
-        self._on(domid, "xc_domain_irq_permission", irq, allow)
-
     def set_target(self, domid: Domid, target: Domid) -> None:
         self._on(domid, "xc_domain_set_target", target)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What only an operator's tool asks of a hypervisor: scheduling, permissions, figures, the watchdog.
+"""What only an operator's tool asks of a hypervisor: scheduling, figures, the watchdog.
 
 Monitors need none of this; what they need is in `hypervisor`.  Two keepers here as well: `libxc_operator` and
 `simulated_operator`.  Every call may block, and raises XenError with errno.
@@ -45,7 +45,7 @@ class DomainDetail:
 
 
 class Operator(Protocol):
-    """Times in ns, memory in frames of 4 KiB."""
+    """Times in ns."""
 
     def close(self) -> None: ...
 
@@ -68,16 +68,6 @@ class Operator(Protocol):
     def affinity(self, domid: Domid, vcpu: int) -> frozenset[int]:
         """The processors that a vcpu may run on."""
         ...
-
-    def permit_ports(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
-        """I/O ports."""
-        ...
-
-    def permit_frames(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
-        """Frames of the machine's memory that are devices."""
-        ...
-
-    def permit_irq(self, domid: Domid, irq: int, *, allow: bool) -> None: ...
 
     def set_target(self, domid: Domid, target: Domid) -> None:
         """Give a stub domain its target's privileges."""

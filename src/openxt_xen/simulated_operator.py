@@ -31,15 +31,6 @@ class SimulatedOperator(SimulatedHypervisor):
     def affinity(self, domid: Domid, vcpu: int) -> frozenset[int]:
         return frozenset(self._call("affinity", domid=domid, vcpu=vcpu))
 
-    def permit_ports(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
-        self._call("permit", domid=domid, kind="port", first=first, count=count, allow=allow)
-
-    def permit_frames(self, domid: Domid, first: int, count: int, *, allow: bool) -> None:
-        self._call("permit", domid=domid, kind="frame", first=first, count=count, allow=allow)
-
-    def permit_irq(self, domid: Domid, irq: int, *, allow: bool) -> None:
-        self._call("permit", domid=domid, kind="irq", first=irq, count=1, allow=allow)
-
     def send_debug_keys(self, keys: str) -> None:
         self._call("send_debug_keys", keys=keys)
 

@@ -105,19 +105,11 @@ def test_a_vcpu_that_is_not_there_is_an_error(operator: Operator, domid: Domid) 
     assert failure(lambda: operator.affinity(domid, 7)) in (errno.EINVAL, errno.ESRCH)
 
 
-def test_permissions_are_given_and_taken(operator: Operator, domid: Domid) -> None:
-    for allow in (True, False):
-        operator.permit_ports(domid, 0x3F8, 8, allow=allow)
-        operator.permit_frames(domid, 0xFEB00, 16, allow=allow)
-    assert failure(lambda: operator.permit_ports(domid, 0xFFFF, 2, allow=True)) == errno.EINVAL
-
-
 @pytest.mark.parametrize(
     "call",
     [
         lambda operator: operator.scheduling(ABSENT),
         lambda operator: operator.affinity(ABSENT, 0),
-        lambda operator: operator.permit_ports(ABSENT, 1, 1, allow=True),
         lambda operator: operator.set_target(ABSENT, DOM0),
     ],
 )

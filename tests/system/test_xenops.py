@@ -16,6 +16,7 @@ import pytest
 from openxt_xenvm.xenops.main import run
 
 MEMORY_KIB = 16 * 1024
+PCI_DEVICE = "0000:00:1f.0"
 
 
 @dataclass
@@ -173,6 +174,21 @@ def test_a_disk_and_a_card_come_and_go(host: Host) -> None:
     host.does("del_vbd", "-domid", domid, "-virtpath", "xvda")
     assert "vbd" not in host.does("list_devices", "-domid", domid)
     assert "has no vbd" in host.refuses("del_vbd", "-domid", domid, "-virtpath", "xvda")
+
+
+def test_a_pci_device_comes_and_goes(host: Host) -> None:
+    domid, device = host.built(), host.folder / "var/run/xenvm/dom0/pci" / PCI_DEVICE
+    device.mkdir(parents=True)
+    for name, text in (("driver", "e1000"), ("resource", "0x1000 0x10ff 0x40101\n"), ("irq", "0")):
+        (device / name).write_text(text)
+    host.does("unpause", "-domid", domid)
+    host.does("bind_pci", "-pci", PCI_DEVICE)
+    assert (device / "driver").read_text() == "pciback"
+    host.does("add_pci", "-domid", domid, "-pci", PCI_DEVICE)
+    assert "pci[0] is " in host.does("list_devices", "-domid", domid)
+    host.does("del_pci", "-domid", domid, "-pci", PCI_DEVICE)
+    assert "pci[0]" not in host.does("list_devices", "-domid", domid)
+    assert "no such device" in host.refuses("add_pci", "-domid", domid, "-pci", "0000:00:1e.0")
 
 
 def test_the_host_has_figures(host: Host) -> None:

@@ -117,7 +117,7 @@ def _span(given: Given) -> tuple[int, int]:
 
 async def _ports(session: Session, given: Given, *, allow: bool) -> str:
     start, end = _span(given)
-    session.operator.permit_ports(given.domid, start, end - start, allow=allow)
+    session.hypervisor.allow_ports(given.domid, start, end - start, allow=allow)
     return ""
 
 
@@ -132,7 +132,7 @@ async def del_ioport(session: Session, given: Given) -> str:
 async def _frames(session: Session, given: Given, *, allow: bool) -> str:
     start, end = _span(given)
     first, last = start // FRAME_BYTES, -(-end // FRAME_BYTES)
-    session.operator.permit_frames(given.domid, first, last - first, allow=allow)
+    session.hypervisor.allow_frames(given.domid, first, last - first, allow=allow)
     return ""
 
 
@@ -145,12 +145,12 @@ async def del_iomem(session: Session, given: Given) -> str:
 
 
 async def add_irq(session: Session, given: Given) -> str:
-    session.operator.permit_irq(given.domid, given["irq"], allow=True)
+    session.hypervisor.allow_interrupt(given.domid, given["irq"], allow=True)
     return ""
 
 
 async def del_irq(session: Session, given: Given) -> str:
-    session.operator.permit_irq(given.domid, given["irq"], allow=False)
+    session.hypervisor.allow_interrupt(given.domid, given["irq"], allow=False)
     return ""
 
 

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""xenops' commands that give disks and network cards to a running domain and take them away."""
+"""xenops' commands that give disks, network cards and PCI devices to a running domain and take them away."""
 
 from openxt_core.errors import BadRequest
-from openxt_core.ids import DOM0, Domid
+from openxt_core.ids import DOM0, DOM0_UUID, Domid
 from openxt_xen.xenstore import paths
 from openxt_xenvm import executor
-from openxt_xenvm.config.model import Disk, DomainConfig, Nic
+from openxt_xenvm.config.lines import read_pci_address
+from openxt_xenvm.config.model import Disk, DomainConfig, Nic, PciDevice
 from openxt_xenvm.devices import checks
 from openxt_xenvm.devices.numbers import device_number
+from openxt_xenvm.devices.pci import Pci
 from openxt_xenvm.errors import DeviceTimeout
+from openxt_xenvm.plan.passing import HidePci, pci_in_use, plan_pci, plan_unplug_pci
 from openxt_xenvm.plan.plugging import PlugNic, plan_disks
 from openxt_xenvm.plan.unplugging import plan_unplug
 from openxt_xenvm.site import Site
@@ -87,4 +90,40 @@ async def _remove(session: Session, domid: Domid, kind: str, devid: int) -> str:
         await executor.run(plan_unplug(kind, devid, DOM0, forced=False), site, domain_stays=True)
     except DeviceTimeout:
         await executor.run(plan_unplug(kind, devid, DOM0, forced=True), site, domain_stays=True)
+    return ""
+
+
+def addresses(text: str) -> tuple[PciDevice, ...]:
+    """Comma separated.  ValueError for what is no address."""
+    return tuple(PciDevice(0, read_pci_address(word), bind=True) for word in text.split(","))
+
+
+def _group(given: Given) -> Pci:
+    return Pci(devid=given["devid"], members=given["pci"])
+
+
+async def add_pci(session: Session, given: Given) -> str:
+    site, group = await session.site(given.domid), _group(given)
+    problem, taken = site.host.keeper.pci.problem, await pci_in_use(site)
+    _check(DomainConfig(pci=group.members), checks.HostDevices(pci_problem=problem, pci_taken=taken))
+    await _must_be_free(site, "pci", group.devid)
+    await executor.run(tuple(plan_pci(group)), site, domain_stays=True)
+    return ""
+
+
+async def del_pci(session: Session, given: Given) -> str:
+    site, group = await session.site(given.domid), _group(given)
+    if not await _is_there(site, "pci", group.devid):
+        raise BadRequest(f"domain {given.domid} has no pci {group.devid}")
+    try:
+        await executor.run(plan_unplug_pci(group, forced=False), site, domain_stays=True)
+    except DeviceTimeout:
+        await executor.run(plan_unplug_pci(group, forced=True), site, domain_stays=True)
+    return ""
+
+
+async def bind_pci(session: Session, given: Given) -> str:
+    """Take them from dom0's drivers, for guests to come."""
+    site = await session.empty_site(DOM0_UUID)
+    await executor.run((HidePci(Pci(members=given["pci"])),), site, domain_stays=True)
     return ""

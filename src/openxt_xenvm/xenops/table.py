@@ -19,6 +19,7 @@ VCPU = Opt("vcpu", number(0, 511))
 BACKEND = Opt("backend-domid", number(0, 0x7FEF), 0)
 VIRTPATH = Opt("virtpath", text)
 DEVID = Opt("devid", number(0, 65535))
+PCI, PCI_DEVID = Opt("pci", devices.addresses), Opt("devid", number(0, 65535), 0)
 DISK = (
     Opt("mode", one_of("r", "w")),
     Opt("phystype", text),
@@ -30,7 +31,6 @@ DISK = (
 CARD = (DEVID, Opt("mac", text, ""), Opt("netty", text, "bridge:xenbr0"), BACKEND)
 
 NO_DM = "a device model belongs to a VM's monitor: xenvm starts it"
-NO_PCI = "PCI devices by hand are not built yet"
 
 # fmt: off
 COMMANDS = (
@@ -68,9 +68,9 @@ COMMANDS = (
     Command("del_vbd", "take a disk away", devices.del_vbd, (DOMID, VIRTPATH)),
     Command("add_vif", "give it a network card", devices.add_vif, (DOMID, *CARD)),
     Command("del_vif", "take a network card away", devices.del_vif, (DOMID, DEVID)),
-    Command("add_pci", "give it a PCI device", None, (DOMID,), (), NO_PCI),
-    Command("del_pci", "take a PCI device away", None, (DOMID,), (), NO_PCI),
-    Command("bind_pci", "prepare a PCI device", None, (), ("pci-bind",), NO_PCI),
+    Command("add_pci", "give it PCI devices", devices.add_pci, (DOMID, PCI, PCI_DEVID)),
+    Command("del_pci", "take PCI devices away", devices.del_pci, (DOMID, PCI, PCI_DEVID)),
+    Command("bind_pci", "take PCI devices from dom0's drivers", devices.bind_pci, (PCI,), ("pci-bind",)),
     Command("add_dm", "start a device model", None, (DOMID,), (), NO_DM),
     Command("add_ioport", "allow I/O ports", control.add_ioport, (DOMID, *SPAN)),
     Command("del_ioport", "forbid I/O ports", control.del_ioport, (DOMID, *SPAN)),
