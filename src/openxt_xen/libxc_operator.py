@@ -114,9 +114,6 @@ class LibXcOperator:
         count = len(self.idle_times())
         return frozenset(cpu for cpu in range(count) if cpus[cpu // 8] & 1 << cpu % 8)
 
-    def set_target(self, domid: Domid, target: Domid) -> None:
-        self._on(domid, "xc_domain_set_target", target)
-
     # The host
 
     def send_debug_keys(self, keys: str) -> None:

@@ -69,10 +69,6 @@ class Operator(Protocol):
         """The processors that a vcpu may run on."""
         ...
 
-    def set_target(self, domid: Domid, target: Domid) -> None:
-        """Give a stub domain its target's privileges."""
-        ...
-
     def send_debug_keys(self, keys: str) -> None:
         """Xen answers in its log."""
         ...

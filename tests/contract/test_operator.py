@@ -110,7 +110,6 @@ def test_a_vcpu_that_is_not_there_is_an_error(operator: Operator, domid: Domid) 
     [
         lambda operator: operator.scheduling(ABSENT),
         lambda operator: operator.affinity(ABSENT, 0),
-        lambda operator: operator.set_target(ABSENT, DOM0),
     ],
 )
 def test_a_domain_that_is_not_there_is_an_error(

@@ -156,7 +156,7 @@ async def del_irq(session: Session, given: Given) -> str:
 
 async def set_target(session: Session, given: Given) -> str:
     target = Domid(given["target"])
-    session.operator.set_target(given.domid, target)
+    session.hypervisor.set_target(given.domid, target)
     await (await session.store()).set_target(given.domid, target)
     return ""
 
