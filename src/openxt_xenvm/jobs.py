@@ -9,6 +9,7 @@ import enum
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from openxt_core.errors import OpenxtError
@@ -69,7 +70,7 @@ class Jobs:
         job = Job(self._last_id, name)
         self._all[job.id] = job
         job.work = asyncio.create_task(work(job), name=name)
-        job.work.add_done_callback(lambda _: self._ended(job))
+        job.work.add_done_callback(partial(self._ended, job))
         self._set_timer(job, deadline_s)
         self.changed(job)
         return job
@@ -131,24 +132,26 @@ class Jobs:
 
     async def result(self, job: Job) -> None:
         """Wait for it.  Raises what it failed with, TaskCalledOff when it was called off."""
-        assert job.work is not None
+        work = job.work
+        if work is None:
+            return
         try:
-            await asyncio.shield(job.work)
+            await asyncio.shield(work)
         except asyncio.CancelledError:
-            if job.work.cancelled() and job.called_off == OVERTAKEN:
+            if work.cancelled() and job.called_off == OVERTAKEN:
                 raise VmBadState(f"{job.name} was overtaken") from None
-            if job.work.cancelled():
+            if work.cancelled():
                 raise TaskCalledOff(f"{job.name}: {job.called_off}") from None
             raise
 
-    def _ended(self, job: Job) -> None:
-        assert job.work is not None
+    def _ended(self, job: Job, work: "asyncio.Task[None]") -> None:
+        job.work = None  # a failure holds on to every frame that it passed
         if job.deadline is not None:
             job.deadline.cancel()
-        if job.work.cancelled():
+        if work.cancelled():
             job.state, job.error = JobState.CANCELLED, job.called_off
             log.info("%s: %s", job.name, job.called_off or "cancelled")
-        elif (failure := job.work.exception()) is not None:
+        elif (failure := work.exception()) is not None:
             job.state, job.error = JobState.FAILED, str(failure)
             self._log_failure(job, failure)
         else:
