@@ -91,6 +91,7 @@ COMMANDS: dict[str, Callable[[Model, Mapping[str, Any]], object]] = {
     "query-vnc": lambda model, _: model.screen(),
     "stop": lambda model, _: model.set_stopped(True),
     "cont": lambda model, _: model.set_stopped(False),
+    "xen-set-global-dirty-log": lambda _, __: None,
     "xen-save-devices-state": lambda model, arguments: model.save(arguments),
     "quit": lambda model, _: model.over.set(),
 }

@@ -193,8 +193,16 @@ class Machine:
             raise XenError("save", errno.EINVAL, "Failed to enable logdirty")
         if domain.image is None or domain.shutdown is not ShutdownReason.SUSPEND:
             raise XenError("save", errno.EINVAL, "the domain is not suspended")
-        image, params = asdict(domain.image), {str(param): value for param, value in domain.params.items()}
-        return {"kind": domain.kind, "memory_kib": domain.memory_kib, "image": image, "params": params}
+        image, params = (
+            _without_bytes(asdict(domain.image)),
+            {str(param): value for param, value in domain.params.items()},
+        )
+        return {
+            "kind": domain.kind,
+            "memory_kib": domain.memory_kib,
+            "image": image,
+            "params": params,
+        }
 
     def restore(self, domid: Domid, saved: Mapping[str, Any], store_port: int, console_port: int) -> Rings:
         """Rings and memory as they were, ports as they are now."""
@@ -204,7 +212,8 @@ class Machine:
         if saved["memory_kib"] > min(domain.max_memory_kib, self.free_kib):
             raise XenError("restore", errno.ENOMEM)
         domain.memory_kib = saved["memory_kib"]
-        image = ImageSpec(**saved["image"])
+        kind_of_image = HvmImageSpec if domain.kind is Kind.HVM else ImageSpec
+        image = kind_of_image(**saved["image"])
         domain.image = replace(image, store_port=store_port, console_port=console_port)
         domain.params |= {int(param): value for param, value in saved["params"].items()}
         return self._lay_out(domain)
@@ -388,6 +397,11 @@ def _lay_out_rings(domain: Domain, store_port: int, console_port: int) -> Rings:
         HvmParam.CONSOLE_EVTCHN: console_port,
     }
     return rings
+
+
+def _without_bytes(image: Mapping[str, Any]) -> dict[str, Any]:
+    """Firmware tables are in the guest's memory by now."""
+    return {key: value for key, value in image.items() if not isinstance(value, bytes)}
 
 
 def _check(call: str, error: int) -> None:

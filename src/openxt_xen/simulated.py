@@ -95,12 +95,15 @@ class SimulatedHypervisor:
         self._call("resume", domid=domid, fast=fast)
 
     def save(self, domid: Domid, descriptor: int, talk: SaveTalk, *, live: bool) -> None:
-        """The stream is a line that says so, and what the simulated host makes of the guest."""
-        if self.info(domid) is None:
+        """The stream is a line that says so, and a line with what the simulated host makes of the guest."""
+        info = self.info(domid)
+        if info is None:
             raise XenError("save", errno_names.ESRCH)
+        if live and info.kind is Kind.HVM:
+            talk.log_dirty(True)
         if not talk.suspend():
             raise XenError("save", errno_names.EIO, "the guest was not suspended")
-        text = SAVED + orjson.dumps(self._call("save", domid=domid, live=live))
+        text = SAVED + orjson.dumps(self._call("save", domid=domid, live=live)) + b"\n"
         try:
             with os.fdopen(os.dup(descriptor), "wb") as file:
                 file.write(text)
@@ -111,9 +114,9 @@ class SimulatedHypervisor:
         if self.info(domid) is None:
             raise XenError("restore", errno_names.ESRCH)
         with os.fdopen(os.dup(descriptor), "rb") as file:
-            text = file.read()
+            first, second = file.readline(), file.readline()  # what follows is not ours
         try:
-            saved = orjson.loads(text.removeprefix(SAVED)) if text.startswith(SAVED) else None
+            saved = orjson.loads(second) if first == SAVED else None
         except ValueError:
             saved = None
         if saved is None:

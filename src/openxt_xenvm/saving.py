@@ -13,8 +13,10 @@ from pathlib import Path
 from openxt_core.errors import NotSupported
 from openxt_xen.hypervisor import Kind
 from openxt_xenvm import executor
+from openxt_xenvm.dm import monitor_socket
 from openxt_xenvm.errors import SavedVmRefused, TaskRefused, VmBadState
 from openxt_xenvm.lifecycle import Lifecycle
+from openxt_xenvm.plan.device_model import socket_of, state_of
 from openxt_xenvm.plan.saving import GoOn, WriteSaved
 from openxt_xenvm.plan.steps import Announce, Step
 from openxt_xenvm.record import Operation
@@ -62,8 +64,8 @@ class Saving:
             raise VmBadState(f"{name} is not possible in state {vm.state}")
         if not Path(file).is_absolute():
             raise TaskRefused(f"{name}: {file!r} is not an absolute path")
-        if vm.active.kind is Kind.HVM:
-            raise NotSupported(f"{name} of an hvm domain is not built yet")
+        if vm.active.kind is Kind.HVM and not self._model.exists():
+            raise NotSupported(f"{name} of an hvm domain without a QEMU of its own in dom0 is not built yet")
         if vm.active.disable_migrate or vm.active.pci:
             why = "it has PCI devices" if vm.active.pci else "disable-migrate is set"
             raise TaskRefused(f"{name}: {why}")
@@ -102,14 +104,41 @@ class Saving:
         vm = self.life.vm
         assert vm.domid is not None
         vm.may_suspend = True
-        return await self.life.asking.suspend(vm.domid, vm.active.kind)
+        is_suspended = await self.life.asking.suspend(vm.domid, vm.active.kind)
+        if is_suspended and self._has_model:
+            await monitor_socket.stand_still(self._model, self._answer_s)
+        return is_suspended
+
+    @property
+    def _has_model(self) -> bool:
+        """One that writes to the guest's memory: PV and PVH domains have none."""
+        return self.life.vm.active.kind is Kind.HVM
+
+    @property
+    def _model(self) -> Path:
+        return socket_of(self.life.host, self.life.vm.uuid)
+
+    @property
+    def _answer_s(self) -> float:
+        return self.life.host.settings.model_answer_s
 
     async def log_dirty(self, enable: bool) -> None:
-        """PV and PVH domains have no device model that writes to their memory."""
+        if self._has_model:
+            await monitor_socket.log_dirty(self._model, self._answer_s, enable=enable)
+
+    async def save_model(self) -> Path | None:
+        if not self._has_model:
+            return None
+        state = state_of(self.life.host, self.life.vm.uuid)
+        await monitor_socket.save_devices(self._model, state, self._answer_s)
+        return state
 
     async def go_on(self) -> None:
         """It is followed again: its suspension counted as its end."""
         domid = self.life.vm.domid
+        if domid is not None and self._has_model:
+            await in_thread(lambda: state_of(self.life.host, self.life.vm.uuid).unlink(missing_ok=True))
+            await monitor_socket.go_on(self._model, self._answer_s)
         if domid is not None and await self.life.asking.go_on(domid):
             self.life.vm.may_suspend = False
             await self.life.follow(domid)
@@ -132,8 +161,8 @@ class Saving:
     def _check_owner(self, file: str, header: Header) -> None:
         if header.machine.uuid != self.life.vm.uuid:
             raise SavedVmRefused(f"{file}: it holds VM {header.machine.uuid}")
-        if header.model_bytes:
-            raise NotSupported("restore of an hvm domain is not built yet")
+        if (header.machine.kind is Kind.HVM) != bool(header.model_bytes):
+            raise SavedVmRefused(f"{file}: a device model's state is there, or not, against its kind")
 
     async def remove(self, file: str) -> None:
         await in_thread(lambda: Path(file).unlink(missing_ok=True))

@@ -223,3 +223,32 @@ async def test_everything_that_hinders_a_start_is_told_at_once(house: House) -> 
         "bridge none",
     )
     assert [word for word in told if word not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize("live", ["false", "true"])
+async def test_an_hvm_guest_is_suspended_with_its_device_model_and_restored(house: House, live: str) -> None:
+    before, file = await house.nodes(), house.root / "saved"
+    domid = await started(house)
+    await house.guest_is_up(domid)
+    await house.call("suspend", file=str(file), live=live)
+    await house.hear_states("suspending", "suspended")
+    assert models(house) == house.domids() == []
+    assert await house.nodes() == before
+    await house.call("restore", file=str(file))
+    await house.hear_states("restoring", *START)
+    state = house.root / f"var/run/xenvm/qemu-state-{UUID}"
+    assert option(house, "-incoming") == f"exec:cat {state}"
+    assert not state.exists()
+    assert not file.exists()
+    await house.call("destroy")
+    assert await house.nodes() == before
+
+
+async def test_a_checkpointed_hvm_guest_runs_on_with_its_device_model(house: House) -> None:
+    domid = await started(house)
+    await house.guest_is_up(domid)
+    await house.call("checkpoint", file=str(house.root / "saved"))
+    await house.hear_states("suspending", "running")
+    async with open_monitor(socket(house), 5) as qmp:
+        assert await qmp.do("query-status") == {"status": "running"}
+    assert not list((house.root / "var/run/xenvm").glob("qemu-state-*"))

@@ -94,6 +94,18 @@ async def save_devices(path: Path, file: Path, timeout_s: float) -> None:
         await qmp.do("xen-save-devices-state", {"filename": str(file), "live": False})
 
 
+async def stand_still(path: Path, timeout_s: float) -> None:
+    """It writes no memory of the guest any more."""
+    async with open_monitor(path, timeout_s) as qmp:
+        await qmp.do("stop")
+
+
+async def log_dirty(path: Path, timeout_s: float, *, enable: bool) -> None:
+    """Whether it tells Xen which pages it writes."""
+    async with open_monitor(path, timeout_s) as qmp:
+        await qmp.do("xen-set-global-dirty-log", {"enable": enable})
+
+
 async def go_on(path: Path, timeout_s: float) -> None:
     """After a save whose guest stays here."""
     async with open_monitor(path, timeout_s) as qmp:

@@ -5,6 +5,7 @@ The options are those that libxl 4.17 gives; the meaning of the config's keys is
 Source: QEMU 7.2, libxl 4.17; OpenXT xenops, 2015, for which key turns into what.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +64,7 @@ class QemuPlace:
     name: str
     socket: Path  # its monitor
     nic_model: str = ""  # of cards that name none
+    incoming: str = ""  # a file with the state of its devices, as another QEMU left it
 
 
 def boot_of(config: DomainConfig, hardware: Hardware) -> Boot:
@@ -86,6 +88,7 @@ def command_line(config: DomainConfig, place: QemuPlace, boot: Boot) -> tuple[st
         *_display(config),
         *_serial(config),
         *(_hvm(config, place, boot) if config.kind is Kind.HVM else ()),
+        *(("-incoming", f"exec:cat {shlex.quote(place.incoming)}") if place.incoming else ()),
         *_extra(config.model_options),
     )
 

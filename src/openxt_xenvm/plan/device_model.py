@@ -38,6 +38,7 @@ class StartQemu(Step):
 
     config: DomainConfig
     hardware: Hardware
+    is_restored: bool = False  # an earlier step has laid out what its devices were
 
     async def do(self, site: Site) -> None:
         host, domid = site.host, site.created
@@ -49,14 +50,17 @@ class StartQemu(Step):
         await self._until_running(host, domid, pid, log_of(host, site.uuid))
         await self._publish(site)
         await self._join_bridges(site)
+        await host.xen(_remove, state_of(host, site.uuid))
 
     async def undo(self, site: Site) -> None:
+        await site.host.xen(_remove, state_of(site.host, site.uuid))
         await stop_qemu(site)
 
     def _place(self, site: Site) -> qemu.QemuPlace:
         name = domain_name(self.config, site.created)
         socket = socket_of(site.host, site.uuid)
-        return qemu.QemuPlace(site.created, site.uuid, name, socket, self.hardware.nic_model)
+        incoming = str(state_of(site.host, site.uuid)) if self.is_restored else ""
+        return qemu.QemuPlace(site.created, site.uuid, name, socket, self.hardware.nic_model, incoming)
 
     async def _until_running(self, host: Host, domid: Domid, pid: int, program_log: Path) -> None:
         limit_s = float(self.config.qemu_dm_timeout_s)
@@ -124,6 +128,11 @@ async def stop_qemu(site: Site) -> None:
 
 def socket_of(host: Host, uuid: Uuid) -> Path:
     return host.run / f"qemu-{uuid}"
+
+
+def state_of(host: Host, uuid: Uuid) -> Path:
+    """Where the state of its devices is while a guest is saved or restored."""
+    return host.run / f"qemu-state-{uuid}"
 
 
 def log_of(host: Host, uuid: Uuid) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from openxt_xen.xenstore import paths
+from openxt_xenvm.plan.device_model import state_of
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.saved import file as saved_file
 from openxt_xenvm.saved.file import Draft
@@ -29,6 +30,9 @@ class Running(Protocol):
 
     async def log_dirty(self, enable: bool) -> None:
         """Its device model, if it has one, tells which pages it writes."""
+
+    async def save_model(self) -> Path | None:
+        """The state of its device model in a file of its own; None for a guest without one."""
 
     async def go_on(self) -> None:
         """It runs on where it is, suspended or not."""
@@ -49,8 +53,10 @@ class WriteSaved(Step):
         draft = await site.host.xen(Draft.create, self.path)
         try:
             await self._save(site, draft)
-            machine = await self._with_target(site)
-            await transfer(partial(draft.commit, machine, draft.written()), draft.descriptor)
+            machine, stream_bytes = await self._with_target(site), draft.written()
+            if state := await self.guest.save_model():
+                await transfer(partial(draft.append, state), draft.descriptor)
+            await transfer(partial(draft.commit, machine, stream_bytes), draft.descriptor)
         finally:
             await site.host.xen(draft.close)
 
@@ -97,8 +103,13 @@ class ReadSaved(Step):
     may_be_cancelled: ClassVar[bool] = True
 
     path: str
+    has_model: bool = False  # its device model's state is laid out, too
 
     async def do(self, site: Site) -> None:
+        if self.has_model:
+            header = await site.host.xen(saved_file.look, Path(self.path))
+            state = state_of(site.host, site.uuid)
+            await site.host.xen(saved_file.extract, Path(self.path), header, state)
         descriptor = await site.host.xen(saved_file.open_stream, Path(self.path))
         restore = site.host.hypervisor.restore
         try:
@@ -106,3 +117,6 @@ class ReadSaved(Step):
             site.rings = await transfer(call, descriptor)
         finally:
             os.close(descriptor)
+
+    async def undo(self, site: Site) -> None:
+        await site.host.xen(partial(state_of(site.host, site.uuid).unlink, missing_ok=True))

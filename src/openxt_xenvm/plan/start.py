@@ -74,13 +74,13 @@ def _builder(config: DomainConfig, hardware: Hardware | None) -> Step:
     return BuildHvm(build.hvm_image_spec(config, hardware))
 
 
-def device_model(config: DomainConfig, hardware: Hardware | None) -> Iterator[Step]:
+def device_model(config: DomainConfig, hardware: Hardware | None, saved: str = "") -> Iterator[Step]:
     if config.stubdom is not None and hardware is not None:
         yield StartStubdom(config)
     if hardware is not None and hardware.has_agents:
         yield AskAgents(config, hardware.nic_model)
     elif hardware is not None and hardware.model:
-        yield StartQemu(config, hardware)
+        yield StartQemu(config, hardware, is_restored=bool(saved) and config.kind is Kind.HVM)
 
 
 def plan_start(
@@ -98,7 +98,7 @@ def plan_start(
         WriteSkeleton(config),
         SetLimits(build.limits(config)),
         OpenChannels(),
-        *((ReadSaved(saved),) if saved else fresh_image(config, hardware)),
+        *((ReadSaved(saved, has_model=config.kind is Kind.HVM),) if saved else fresh_image(config, hardware)),
         WriteBuilt(config),
         Introduce(),
         PlugDevice(Console()),
@@ -107,6 +107,6 @@ def plan_start(
         *map(PlugNic, config.nic),
         *passed(config),
         *map(PlugDevice, devices(config)),
-        *device_model(config, hardware),
+        *device_model(config, hardware, saved),
         Announce(Event.DEVICES_READY),
     )

@@ -42,6 +42,17 @@ class Draft:
         """Bytes after the first block so far."""
         return max(0, os.fstat(self.descriptor).st_size - BLOCK)
 
+    def append(self, file: Path) -> None:
+        """The device model's state, from a file that is gone afterwards.  Raises CannotSave."""
+        try:
+            os.lseek(self.descriptor, 0, os.SEEK_END)
+            data = memoryview(file.read_bytes())
+            while data:
+                data = data[os.write(self.descriptor, data) :]
+            file.unlink()
+        except OSError as error:
+            raise CannotSave(f"{self.path}: {error.strerror}") from error
+
     def commit(self, machine: Machine, stream_bytes: int) -> None:
         """From here on the file is there.  Raises CannotSave."""
         try:
@@ -116,6 +127,19 @@ def check(path: Path) -> Header:
     finally:
         os.close(descriptor)
     return header
+
+
+def extract(path: Path, header: Header, file: Path) -> None:
+    """Write the device model's state to a file of its own.  Raises CannotSave."""
+    try:
+        with path.open("rb") as saved:
+            saved.seek(BLOCK + header.stream_bytes)
+            state = saved.read(header.model_bytes)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(0o600)
+        file.write_bytes(state)
+    except OSError as error:
+        raise CannotSave(f"{file}: {error.strerror}") from error
 
 
 def open_stream(path: Path) -> int:
