@@ -16,6 +16,8 @@ from openxt_core.ids import Uuid
 from openxt_xen.hypervisor import Kind
 from openxt_xenvm import executor
 from openxt_xenvm.config.model import Disk, DomainConfig, Nic
+from openxt_xenvm.dom0 import processes
+from openxt_xenvm.domain.hardware import Hardware
 from openxt_xenvm.plan.start import plan_start
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.site import Host, Site
@@ -52,7 +54,7 @@ class Broken(Step):
         await self.step.undo(site)
 
 
-def plan(kind: Kind, uuid: Uuid, kernel: Path) -> tuple[Step, ...]:
+def plan(kind: Kind, uuid: Uuid, kernel: Path, hardware: Hardware) -> tuple[Step, ...]:
     config = DomainConfig(
         virt_type=kind,
         memory_kib=65536,
@@ -63,23 +65,26 @@ def plan(kind: Kind, uuid: Uuid, kernel: Path) -> tuple[Step, ...]:
         vfb=True,
         vsnd=True,
         v4v=True,
+        qemu_dm_path="/any" if kind is Kind.HVM else "",
     )
-    return plan_start(config, uuid)
-
-
-STEPS = range(len(plan(Kind.PV, UUID, Path("/"))))
+    return plan_start(config, uuid, hardware if kind is Kind.HVM else None)
 
 
 @pytest.mark.parametrize("by_cancelling", [False, True], ids=["failed", "cancelled"])
-@pytest.mark.parametrize("kind", [Kind.PV, Kind.PVH])
-async def test_whatever_step_breaks_nothing_is_left(house: House, kind: Kind, by_cancelling: bool) -> None:
+@pytest.mark.parametrize("kind", [Kind.PV, Kind.PVH, Kind.HVM])
+async def test_whatever_step_breaks_nothing_is_left(
+    house: House, monkeypatch: pytest.MonkeyPatch, kind: Kind, by_cancelling: bool
+) -> None:
     kernel = house.root / "kernel"
     kernel.write_bytes(b"a kernel")
-    steps = plan(kind, UUID, kernel)
+    monkeypatch.setenv("XENSTORED_PATH", house.environ["XENSTORED_PATH"])  # for the device model
+    hardware = Hardware(house.keeper.firmware(), house.keeper.device_model("") if kind is Kind.HVM else ())
+    steps = plan(kind, UUID, kernel, hardware)
     before, domains = await house.nodes(), house.xen.domains()
     house.bridge("br0")
-    host = Host(house.xen, house.store, house.root / "lock", house.keeper)
-    for at in STEPS:
+    run, logs = house.root / "models", house.root / "logs"
+    host = Host(house.xen, house.store, house.root / "lock", house.keeper, run=run, logs=logs)
+    for at in range(len(steps)):
         for does_first in (False, True):
             broken = Broken(steps[at], does_first, by_cancelling)
             site = Site(host, UUID, lambda _: None, lambda _: None)
@@ -92,7 +97,11 @@ async def test_whatever_step_breaks_nothing_is_left(house: House, kind: Kind, by
             assert await house.nodes() == before, broken
             assert house.loops() == {}, broken
             assert site.attached == set(), broken
+            assert processes.find(str(run)) == [], broken
+            assert not run.exists() or not list(run.iterdir()), broken
 
+
+HVM = {Kind.PV: (), Kind.PVH: (), Kind.HVM: ("kernel =", "qemu-dm-path = /any")}
 
 CALLS = [
     ("create_domain", Kind.PV),
@@ -105,13 +114,14 @@ CALLS = [
     ("set_hvm_param", Kind.PVH),
     ("set_paging_pool", Kind.PVH),
     ("build_pvh", Kind.PVH),
+    ("build_hvm", Kind.HVM),
 ]
 
 
 @pytest.mark.parametrize(("call", "kind"), CALLS)
 async def test_a_failed_hypercall_is_told_and_undone(house: House, call: str, kind: Kind) -> None:
     before = await house.nodes()
-    await house.monitor(house.config(f"virt-type = {kind}"))
+    await house.monitor(house.config(f"virt-type = {kind}", "qemu-pv = false", *HVM[kind]))
     house.xen.fail_next(call, errno.EPERM)
     with pytest.raises(RemoteError, match=rf'exception: Xc\.Error\("{call}: EPERM'):
         await house.call("start")
@@ -120,7 +130,8 @@ async def test_a_failed_hypercall_is_told_and_undone(house: House, call: str, ki
     assert await house.nodes() == before
     assert not house.record().exists()
     await house.call("start")
-    await house.hear(*START)
+    await house.hear_states(*START)
+    await house.call("destroy")
 
 
 async def test_a_builder_without_memory_says_so_by_name(house: House) -> None:
