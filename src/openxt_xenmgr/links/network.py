@@ -53,3 +53,7 @@ class NetworkDaemon:
         up = UP if domid is not None else DOWN
         number = -1 if domid is None else domid
         await self.peers.ask(NAME, NAME, "ndvm_status", "siu", uuid, number, up)
+
+    async def move(self, interface: str, network: str) -> None:
+        """Put an interface on another network."""
+        await self.peers.ask(NAME, NAME, "move_to_network", "ss", interface, network)

@@ -135,3 +135,10 @@ class Nodes:
 
     async def memory_target_kib(self, domid: Domid) -> int:
         return parse_int(await self.xs.read(paths.memory_target(domid)) or "") or 0
+
+    async def disconnect_nic(self, domid: Domid, nic: int) -> None:
+        """Have the guest's driver connect anew.  A guest without the card is not given a node of it."""
+        for kind in ("vif", "vwif"):
+            frontend = paths.frontend(domid, kind, nic)
+            if await self.xs.read(paths.state(frontend)) is not None:
+                await self.xs.write(f"{frontend}/disconnect", "1")

@@ -19,6 +19,8 @@ ASK_TIMEOUT_S = 15.0
 # xenvm waits up to 64 s for memory to be scrubbed before it builds, and device scripts have their time.
 START_TIMEOUT_S = 300.0
 DESTROY_TIMEOUT_S = 120.0
+# A guest has 30 s to let a device go, and backends as long to offer the next.
+DEVICE_TIMEOUT_S = 90.0
 # xenvm itself gives a guest 30 s to acknowledge and 30 minutes to end.
 HALT_TIMEOUT_S = 1900.0
 
@@ -123,6 +125,13 @@ class XenvmClient:
 
     async def wake(self) -> None:
         await self.ask("trigger", params="s3resume")
+
+    async def insert_disc(self, device: str, path: str) -> None:
+        """Another disc in a drive of the running VM; without a path none."""
+        await self.ask("cd_insert_file", DEVICE_TIMEOUT_S, virtpath=device, physpath=path)
+
+    async def switch_network(self, nic: int, network: str) -> None:
+        await self.ask("nic_network_switch", DEVICE_TIMEOUT_S, id=str(nic), network=network)
 
     async def quit(self) -> None:
         """End the monitor.  One that is not there, or ends before it answers, has ended."""

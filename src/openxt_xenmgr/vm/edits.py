@@ -13,7 +13,6 @@ from openxt_core.errors import (
     BadRequest,
     CannotTurnHdxWhenRunning,
     CannotTurnHdxWithoutPvAddons,
-    NotSupported,
     SimultaneousAutostartAndHdx,
 )
 from openxt_core.ids import Uuid
@@ -21,6 +20,7 @@ from openxt_core.spec import Value
 from openxt_xenmgr.properties.table import Change, Effect, Joined, Stored, changes_for
 from openxt_xenmgr.properties.vm import HDX, STORED_BY_NAME
 from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm import live
 from openxt_xenmgr.vm.creation import slots_of_user_vms
 from openxt_xenmgr.vm.devices import nic_in
 from openxt_xenmgr.vm.model import Nic, VmConfig, nics_of
@@ -139,10 +139,9 @@ async def set_cd(world: World, vm: Vm, name: str) -> None:
         raise BadRequest(f"cd: not the name of a disc: {name[:60]!r}")
     config = await world.store.config(vm)
     drives = [disk for disk in config.disks if disk.is_cd]
-    if drives and vm.state not in AT_REST:
-        raise NotSupported("changing the disc of a running VM is not built yet")
     folder = (await world.db.read("/xenmgr/isos") or "/storage/isos").rstrip("/")
     path = f"{folder}/{name or EMPTY_DISC}"
+    await live.change_disc(world, vm, [disk for disk in drives if disk.enabled], path)
     await world.store.change(vm, [Change(f"config/disk/{disk.id}/path", path) for disk in drives])
 
 
@@ -152,29 +151,21 @@ def first_nic(config: VmConfig, *, wireless: bool) -> Nic | None:
 
 async def set_first_network(world: World, vm: Vm, network: str, *, wireless: bool) -> None:
     """Change the network of the first such nic; nothing happens without one."""
-
-    def decide(config: VmConfig) -> tuple[list[Change], None]:
-        nic = first_nic(config, wireless=wireless)
-        return [] if nic is None else _network_changes(vm, nic.id, network), None
-
-    await world.store.edit(vm, decide)
+    nic = first_nic(await world.store.config(vm), wireless=wireless)
+    if nic is not None:
+        await set_nic_network(world, vm, nic.id, network)
 
 
 async def set_nic_network(world: World, vm: Vm, nic: int, network: str) -> None:
-    """Store the network of a nic.  Raises NoSuchNic (222)."""
+    """At once, for a running VM, and stored.  Raises NoSuchNic (222)."""
+    nic_in(vm, nic, (await world.store.config(vm)).tree)
+    await live.switch_network(world, vm, nic, network)
 
     def decide(config: VmConfig) -> tuple[list[Change], None]:
         nic_in(vm, nic, config.tree)
-        return _network_changes(vm, nic, network), None
+        return [Change(f"config/nic/{nic}/network", network)], None
 
     await world.store.edit(vm, decide)
-
-
-def _network_changes(vm: Vm, nic: int, network: str) -> list[Change]:
-    """A running VM keeps the old one: switching it is not built yet."""
-    if vm.state not in AT_REST:
-        raise NotSupported("switching the network of a running VM is not built yet")
-    return [Change(f"config/nic/{nic}/network", network)]
 
 
 def portica_status(config: VmConfig, seamless: bool) -> int:

@@ -26,6 +26,7 @@ FRONTENDS = {"vif": ("vif", "vwif")}
 """Kinds of frontends of a kind of backend, where they differ."""
 
 CLOSING, CLOSED = str(XenbusState.CLOSING), str(XenbusState.CLOSED)
+CONNECTED = str(XenbusState.CONNECTED)
 UNTAKEN = frozenset({None, str(XenbusState.UNKNOWN), str(XenbusState.INITIALISING), CLOSED})
 """States of a backend that nobody serves (yet, or any more)."""
 

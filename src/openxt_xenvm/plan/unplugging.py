@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
 from openxt_xenvm.errors import DeviceTimeout
-from openxt_xenvm.plan.closing import CLOSED, ask_to_close, close, detach
+from openxt_xenvm.plan.closing import CLOSED, CONNECTED, ask_to_close, close, detach
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.site import Site
 
@@ -30,8 +30,8 @@ class AskToClose(Step):
     async def do(self, site: Site) -> None:
         store, limit_s = site.host.store, site.host.settings.unplug_s
         back = paths.backend(self.backend, self.kind, site.created, self.devid)
-        if not await ask_to_close(site, back):
-            return
+        if await store.read(paths.state(back)) != CONNECTED or not await ask_to_close(site, back):
+            return  # the guest has not taken it up
         try:
             await store.wait_until(paths.state(back), lambda state: state in (None, CLOSED), limit_s)
         except TimeoutError:
