@@ -26,7 +26,7 @@ from openxt_xenmgr.links import input, network, surfman, usb
 from openxt_xenmgr.links.dbd import DbClient
 from openxt_xenmgr.links.nodes import BACKEND_DOMID, READABLE, Nodes
 from openxt_xenmgr.links.presence import Peers
-from openxt_xenmgr.objects import entries, host, root, vm
+from openxt_xenmgr.objects import entries, host, root, vm, why
 from openxt_xenmgr.objects.publish import Faces, Publisher
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.registry import Registry
@@ -214,7 +214,7 @@ def faces(work: Work) -> Faces:
     return Faces(
         root=all_of(root.FACES),
         host=all_of(host.FACES),
-        vm=all_of(vm.FACES),
+        vm=(*all_of(vm.FACES), face(why.WhyObject)),
         disk=(face(entries.DiskObject),),
         nic=(face(entries.NicObject),),
     )

@@ -22,6 +22,7 @@ PAUSES_S = (0.05, 0.1, 0.25, 0.6, 1.0, 1.0, 1.0, 1.0)
 
 
 TRANSACTIONS = f"{DBD_NAME}.transactions"
+HISTORY = f"{DBD_NAME}.history"
 
 Operation: TypeAlias = tuple[str, str, str]
 """write, inject or rm; a path; the value."""
@@ -86,6 +87,15 @@ class DbClient:
         """The subtree at `path` as JSON text, and the revision at which it was that."""
         revision, text = await self._ask("snapshot", "s", path, interface=TRANSACTIONS)
         return int(revision), str(text)
+
+    async def diff(self, path: str, since: int) -> Sequence[tuple[str, str, str]]:
+        """What changed at and below `path` since a revision: path, old and new JSON.
+
+        Raises RemoteError when that is not remembered.
+        """
+        now, _ = await self.snapshot_text(path)
+        (changes,) = await self._ask("diff", "stt", path, since, now, interface=HISTORY)
+        return [(str(at), str(old), str(new)) for at, old, new in changes]
 
     async def commit(self, path: str, revision: int, operations: Sequence[Operation]) -> Outcome:
         """Carry out all operations, if `path` and all below are as they were at the revision."""

@@ -15,6 +15,7 @@ from typing import Any
 from openxt_xenmgr.properties import disk, nic
 from openxt_xenmgr.properties.table import Joined, Live, Stored
 from openxt_xenmgr.properties.vm import STORED
+from openxt_xenmgr.vm.backends import NEEDED_KEY
 from openxt_xenmgr.vm.model import VIRT_TYPES
 from openxt_xenmgr.vm.rules import NET_KEY, PCI_KEY, V4V_KEY
 
@@ -103,6 +104,7 @@ def vm_schema() -> Schema:
         (PCI_KEY, numbered(PCI_RULE)),
         (NET_KEY, numbered({**TEXTS, "description": "an object of texts"})),
         (V4V_KEY, TEXTS),
+        (NEEDED_KEY, TEXTS),
     ]
     return {"$schema": DIALECT, "title": "/vm/<uuid>", **nested([*of_rows(STORED), *more])}
 

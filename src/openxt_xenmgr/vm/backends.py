@@ -1,33 +1,68 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Who serves a VM's nics, and so which VMs it needs: asks the database and the network daemon.
+"""Which VMs a VM needs: those it names, and those that serve its nics.
 
-Only the reachable part is looked at, and an absent network daemon means the default backend.
+Asks the database and the network daemon.  Only the reachable part is looked at, and an absent network
+daemon means the default backend.
 """
 
+from collections.abc import Collection
+
 from openxt_core.ids import DOM0_UUID, Uuid
-from openxt_xenmgr.vm.dependencies import dependencies_of
+from openxt_xenmgr.vm.dependencies import Edges, dependencies_of, stop_order
 from openxt_xenmgr.vm.model import Nic, VmConfig, nics_of
-from openxt_xenmgr.vm.tree import Tree, text
+from openxt_xenmgr.vm.tree import Tree, items, text
 from openxt_xenmgr.world import World
+
+NEEDED_KEY = "dependencies"  # a list of uuids: what a VM needs besides its network backends
 
 
 async def dependencies(world: World, config: VmConfig) -> list[Uuid]:
     """The VMs that a VM needs, deepest first.  Raises BadRequest naming a cycle."""
-    if not config.nics:
+    if not config.nics and not items(config.tree, NEEDED_KEY):
         return []
-    uuid = config.uuid
+    vms = await _stored_vms(world)
+    return needed_among(config.uuid, await _reachable(world, vms, [config.uuid]), vms)
+
+
+def needed_among(uuid: Uuid, edges: Edges, vms: Tree) -> list[Uuid]:
+    """What `uuid` needs of the stored VMs.  Raises BadRequest naming a cycle by its VMs' names."""
+    found = dependencies_of(uuid, edges, lambda one: f"{text(vms.get(one, {}), 'name')} ({one})")
+    return [other for other in found if other in vms]
+
+
+async def users_of(world: World, uuid: Uuid) -> list[Uuid]:
+    """All stored VMs that need `uuid`, in the order in which they stop, and at last `uuid`."""
+    vms = await _stored_vms(world)
+    return stop_order(uuid, await _reachable(world, vms, list(map(Uuid, vms))))
+
+
+async def edges_with(world: World, uuid: Uuid, needed: Uuid) -> tuple[Edges, Tree]:
+    """What needs what if `uuid` needed `needed` too; and the stored VMs."""
+    vms = await _stored_vms(world)
+    edges = await _reachable(world, vms, [uuid, needed])
+    return {**edges, uuid: [*edges[uuid], needed]}, vms
+
+
+async def _stored_vms(world: World) -> Tree:
     stored = await world.db.dump("/vm")
-    vms = stored if isinstance(stored, dict) else {}
+    return stored if isinstance(stored, dict) else {}
+
+
+async def _reachable(world: World, vms: Tree, todo: list[Uuid]) -> dict[Uuid, list[Uuid]]:
+    """Who needs whom, of all that can be reached from `todo`, which is used up."""
     edges: dict[Uuid, list[Uuid]] = {}
-    todo = [uuid]
     while todo:
         one = todo.pop()
-        if one in edges:
-            continue
-        served = [await backend_uuid(world, nic, vms) for nic in nics_of(vms.get(one, {}))]
-        edges[one] = [other for other in served if other is not None]
-        todo.extend(edges[one])
-    return [other for other in dependencies_of(uuid, edges) if other in vms]
+        if one not in edges:
+            edges[one] = await _needs(world, vms, vms.get(one, {}))
+            todo.extend(edges[one])
+    return edges
+
+
+async def _needs(world: World, vms: Tree, tree: Tree) -> list[Uuid]:
+    served = [await backend_uuid(world, nic, vms) for nic in nics_of(tree)]
+    named = [Uuid(word.lower()) for word in items(tree, NEEDED_KEY)]
+    return [*named, *(other for other in served if other is not None)]
 
 
 async def backend_uuid(world: World, nic: Nic, vms: Tree) -> Uuid | None:
@@ -60,10 +95,13 @@ async def backend_domids(world: World, nics: tuple[Nic, ...]) -> tuple[tuple[int
     return tuple(found)
 
 
-async def missing_backends(world: World, nics: tuple[Nic, ...]) -> list[str]:
-    """The named backends, by uuid or name, that have no domain now."""
+async def missing_backends(world: World, nics: tuple[Nic, ...], expected: Collection[Uuid] = ()) -> list[str]:
+    """The named backends, by uuid or name, that have no domain now and are not expected to have one."""
     named = tuple(nic for nic in nics if nic.backend_uuid or nic.backend_name)
     have = {id for id, _ in await backend_domids(world, named)}
+    if expected:
+        vms = await _stored_vms(world)
+        have |= {nic.id for nic in named if await backend_uuid(world, nic, vms) in expected}
     return [
         nic.backend_uuid or nic.backend_name
         for nic in named

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from openxt_core.errors import BadRequest, OpenxtError, Refused, Unavailable, VmBadState
-from openxt_core.ids import underscored
+from openxt_core.ids import Uuid, underscored
 from openxt_xenmgr.links.xenvm import MonitorGone, XenvmClient
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import dependencies
+from openxt_xenmgr.vm.checks import situation
 from openxt_xenmgr.vm.events import ShutdownReason, StateChanged
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.launch import gather_facts
@@ -68,22 +69,49 @@ class Lifecycle:
         await self.start_internal(vm)
 
     async def start_internal(self, vm: Vm) -> None:
-        """Start, whatever hook stands in the way."""
+        """Start, whatever hook stands in the way.  Nothing is started when it would fail in the end."""
         config = await self.world.store.config(vm)
-        if config["track-dependencies"]:
-            await self._start_needed(config)
+        needed = await self._needed(config)
+        expected = frozenset(other.uuid for other in needed)
+        need_none(reasons(config, await situation(self.world, vm, config, expected)))
+        await self._start_needed(config, needed)
         await self.surviving(vm, self._start_if_stopped)
 
-    async def _start_needed(self, config: VmConfig) -> None:
-        needed = await dependencies(self.world, config)
-        for uuid in needed:
-            other = self.world.registry.need(uuid)
+    async def _needed(self, config: VmConfig) -> list[Vm]:
+        """What is to be started before it, deepest first."""
+        if not config["track-dependencies"]:
+            return []
+        return [self.world.registry.need(uuid) for uuid in await dependencies(self.world, config)]
+
+    async def _start_needed(self, config: VmConfig, needed: list[Vm]) -> None:
+        for other in needed:
             if not await self.is_running(other):
-                log.info("VM %s needs VM %s: starting it", config.uuid, uuid)
+                log.info("VM %s needs VM %s: starting it", config.uuid, other.uuid)
                 await self.start(other)
-        still = [uuid for uuid in needed if not await self.is_running(self.world.registry.need(uuid))]
+        still = [other.uuid for other in needed if not await self.is_running(other)]
         if still:
             need_none(reasons(config, Situation(not_running=still)))
+
+    async def why_not_start(self, vm: Vm) -> list[str]:
+        """What would make a start fail now, with what would make those fail that it needs."""
+        if await self.surviving(vm, self.is_running):
+            return [f"VM {vm.uuid} runs already"]
+        config = await self.world.store.config(vm)
+        try:
+            needed = await self._needed(config)
+        except BadRequest as circle:
+            return [circle.text]
+        expected = frozenset(other.uuid for other in needed)
+        found = [why.text for why in reasons(config, await situation(self.world, vm, config, expected))]
+        for other in needed:
+            if not await self.surviving(other, self.is_running):
+                found += await self._why_not_needed(other, expected)
+        return found
+
+    async def _why_not_needed(self, vm: Vm, expected: frozenset[Uuid]) -> list[str]:
+        config = await self.world.store.config(vm)
+        found = reasons(config, await situation(self.world, vm, config, expected))
+        return [f"it needs VM {config.name} ({vm.uuid}), which cannot start: {why.text}" for why in found]
 
     async def _start_if_stopped(self, vm: Vm) -> None:
         async with vm.operation:

@@ -4,18 +4,35 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openxt_core.errors import BadRequest, NetworkDomainNotRunning, NotSupported, OpenxtError
+from openxt_core.errors import (
+    BadRequest,
+    CannotStartAmtPtRunning,
+    CannotStartHdxRunning,
+    CannotStartHdxWithoutVtD,
+    NetworkDomainNotRunning,
+    NotSupported,
+    OemFeaturesRunning,
+    OpenxtError,
+    Refused,
+)
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.passthrough import rules_of
+
+IDLE = "idle"
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What speaks for or against a start besides the configuration."""
 
+    host_state: str = IDLE
     missing_backends: Sequence[str] = ()
+    missing_needed: Sequence[str] = ()  # named as needed, but there is no such VM
     not_running: Sequence[str] = ()  # dependencies
+    running: Sequence[VmConfig] = ()  # the other VMs that run, if the configuration makes them rivals
+    max_vgpus: int | None = None  # how many VMs can have the graphics card; None: nobody says
+    has_vtd: bool = True
     has_suspend_image: bool = False
     needs_extraction: bool = False  # the kernel is in a disk and not taken out of it yet
 
@@ -27,12 +44,30 @@ def reasons(config: VmConfig, now: Situation) -> list[OpenxtError]:
         found.append(BadRequest("config/notify must be 'dbus', or nobody hears of what the VM does"))
     if config["memory"] <= 0:
         found.append(BadRequest(f"config/memory is {config['memory']} MiB: no VM can start with that"))
+    if now.host_state != IDLE:
+        found.append(Refused(f"the host is {now.host_state}: no VM starts"))
+    if now.missing_needed:
+        found.append(BadRequest(f"VMs that it needs do not exist: {', '.join(now.missing_needed)}"))
     if now.not_running:
         found.append(BadRequest(f"VMs that it needs do not run: {', '.join(now.not_running)}"))
     if now.missing_backends:
         names = ", ".join(now.missing_backends)
         found.append(NetworkDomainNotRunning(f"the network backend is not running: {names}"))
-    return found + _not_built(config, now)
+    return found + _rivals(config, now) + _not_built(config, now)
+
+
+def _rivals(config: VmConfig, now: Situation) -> list[OpenxtError]:
+    """What only so many VMs can have at a time.  Of AMT and OEM features user VMs alone count."""
+    found: list[OpenxtError] = []
+    with_card = 1 + sum(other["gpu"] == HDX for other in now.running)
+    if config["gpu"] == HDX and now.max_vgpus is not None and with_card > now.max_vgpus:
+        found.append(CannotStartHdxRunning())
+    if config["gpu"] == HDX and not now.has_vtd:
+        found.append(CannotStartHdxWithoutVtD())
+    for key, refusal in (("amt-pt", CannotStartAmtPtRunning), ("oem-acpi-features", OemFeaturesRunning)):
+        if config[key] and any(other.is_user_vm and other[key] for other in now.running):
+            found.append(refusal())
+    return found
 
 
 def _not_built(config: VmConfig, now: Situation) -> list[OpenxtError]:

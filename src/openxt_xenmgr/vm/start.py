@@ -18,13 +18,13 @@ from openxt_xenmgr.links.nodes import WRITABLE, sentinel_node
 from openxt_xenmgr.links.xenvm import DESTROY_TIMEOUT_S, START_TIMEOUT_S, MonitorGone, XenvmClient
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
-from openxt_xenmgr.vm.backends import missing_backends
+from openxt_xenmgr.vm.checks import situation
 from openxt_xenmgr.vm.events import StateChanged
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.launch import gather_facts
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.monitor import Monitors
-from openxt_xenmgr.vm.preflight import Situation, need_none, reasons
+from openxt_xenmgr.vm.preflight import need_none, reasons
 from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.states import AT_REST, State, reached
 from openxt_xenmgr.vm.xenvm_config import config_lines
@@ -37,6 +37,11 @@ CREATED_TIMEOUT_S = 60.0
 LAST_WORD_S = 5.0  # for the call that started it to say why it failed
 SENTINEL_TIMEOUT_S = 60.0
 DEATHS_SURVIVED = 3  # of the monitor, while cleaning up
+
+
+def last_start_key(vm: Vm) -> str:
+    """Where the revision of the database is kept with which a VM was started last."""
+    return f"/xenmgr/last-start/{vm.uuid}"
 
 
 @dataclass
@@ -56,25 +61,30 @@ class Starter:
 
     async def start(self, vm: Vm, config: VmConfig) -> None:
         """Returns when the VM has been unpaused.  After an error nothing of the start is left."""
-        need_none(reasons(config, await self._situation(vm, config)))
+        need_none(reasons(config, await situation(self.world, vm, config)))
         attempt = Attempt(await self.world.nodes.has_state(vm.uuid))
         vm.stubdom_uuid = str(uuid4())
         vm.is_hvm = config.is_hvm
         await self.queue.inject(vm, StateChanged(State.PRE_CREATE))
+        revision = await self._revision(vm)
         try:
             await self._boot(vm, config, attempt)
         except BaseException as error:
             log.warning("VM %s: the start failed: %s", vm.uuid, error)
             await self._undo(vm, attempt)
             raise
+        await self._note_start(vm, revision)
 
-    async def _situation(self, vm: Vm, config: VmConfig) -> Situation:
-        kernel = Path(config["kernel"] or self.world.places.at(f"/tmp/kernel-{vm.uuid}"))
-        extract = bool(config["kernel-extract"]) and not config.is_hvm
-        return Situation(
-            missing_backends=await missing_backends(self.world, config.nics),
-            needs_extraction=extract and not kernel.exists(),
-        )
+    async def _revision(self, vm: Vm) -> int:
+        revision, _ = await self.world.db.snapshot_text(vm.db)
+        return revision
+
+    async def _note_start(self, vm: Vm, revision: int) -> None:
+        """A VM that runs does not end because this cannot be kept."""
+        try:
+            await self.world.db.write(last_start_key(vm), str(revision))
+        except OpenxtError as error:
+            log.warning("VM %s: what it was started with is not kept: %s", vm.uuid, error)
 
     async def _boot(self, vm: Vm, config: VmConfig, attempt: Attempt) -> None:
         xenvm = self.monitors.client(vm)

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Find out what `preflight` needs to know of a VM and its surroundings.  Asks and reads; decides nothing."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from openxt_core.ids import Uuid
+from openxt_xenmgr.host import facts
+from openxt_xenmgr.links.nodes import HOST_STATE
+from openxt_xenmgr.properties.vm import HDX
+from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm.backends import NEEDED_KEY, missing_backends
+from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.preflight import IDLE, Situation
+from openxt_xenmgr.vm.tree import items
+from openxt_xenmgr.world import World
+
+VTD_ENABLED = "hvm_directio is enabled"
+
+
+async def situation(world: World, vm: Vm, config: VmConfig, expected: Collection[Uuid] = ()) -> Situation:
+    """How things stand now; VMs in `expected` will run by the time that it starts."""
+    kernel = Path(config["kernel"] or world.places.at(f"/tmp/kernel-{vm.uuid}"))
+    extract = bool(config["kernel-extract"]) and not config.is_hvm
+    is_hdx = config["gpu"] == HDX
+    mode = await world.surfman.vgpu_mode() if is_hdx else None
+    return Situation(
+        host_state=await world.nodes.xs.read(HOST_STATE) or IDLE,
+        missing_backends=await missing_backends(world, config.nics, expected),
+        missing_needed=_missing_needed(world, config),
+        running=await _rivals(world, vm) if _has_rivals(config) else (),
+        max_vgpus=None if mode is None else mode.max_vgpus,
+        has_vtd=not is_hdx or VTD_ENABLED in await facts.output_of("hvm-info"),
+        needs_extraction=extract and not kernel.exists(),
+    )
+
+
+def _missing_needed(world: World, config: VmConfig) -> tuple[str, ...]:
+    named = items(config.tree, NEEDED_KEY)
+    return tuple(word for word in named if world.registry.find(word.lower()) is None)
+
+
+def _has_rivals(config: VmConfig) -> bool:
+    return bool(config["gpu"] == HDX or config["amt-pt"] or config["oem-acpi-features"])
+
+
+async def _rivals(world: World, vm: Vm) -> tuple[VmConfig, ...]:
+    others = [other for other in world.registry if other.domid is not None and other is not vm]
+    return tuple([await world.store.config(other) for other in others])
