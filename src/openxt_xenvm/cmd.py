@@ -5,12 +5,10 @@ The monitor knows the task names and the documentation's words (shutdown, restar
 """
 
 import argparse
-import asyncio
-import json
 import os
-import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
 from openxt_core.errors import BadRequest, OpenxtError, Unavailable
 from openxt_core.ids import Uuid, parse_uuid, xenvm_name
@@ -38,20 +36,20 @@ def arguments(task: str, words: Sequence[str]) -> dict[str, str]:
     return found
 
 
-async def _over_dbus(uuid: Uuid, task: str, given: Mapping[str, str], timeout_s: float) -> str | None:
-    from openxt_bus.connection import Bus
+def _over_dbus(uuid: Uuid, task: str, given: Mapping[str, str], timeout_s: float) -> str | None:
+    from openxt_bus.blocking import BlockingBus, bus_address
 
     on_session = os.environ.get("XENVMLIB_DBUS_SESSION") == "true"
-    bus = await Bus.connect(os.environ.get("DBUS_SESSION_BUS_ADDRESS") if on_session else None)
-    try:
+    with closing(BlockingBus(bus_address(session=on_session), timeout_s)) as bus:
         name, member = xenvm_name(uuid), task.replace("-", "_")
-        reply = await bus.call(name, "/", name, member, "a{ss}", (dict(given),), timeout_s=timeout_s)
-    finally:
-        bus.close()
+        reply = bus.call(name, "/", name, member, "a{ss}", (dict(given),))
     return str(reply[0]) if reply else None
 
 
 def _over_socket(uuid: Uuid, task: str, given: Mapping[str, str], timeout_s: float) -> str | None:
+    import json
+    import socket
+
     from openxt_xenvm.json_rpc import frame, socket_path
 
     path = socket_path(Places.of(os.environ), os.environ, uuid)
@@ -83,7 +81,7 @@ def _ask(found: argparse.Namespace) -> str | None:
     given = arguments(task, found.arguments)
     if found.use_socket:
         return _over_socket(uuid, task, given, found.reply_timeout)
-    return asyncio.run(_over_dbus(uuid, task, given, found.reply_timeout))
+    return _over_dbus(uuid, task, given, found.reply_timeout)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
