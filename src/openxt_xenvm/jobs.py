@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 OVERTAKEN = "overtaken"
 """Why a job was called off that a `destroy` could not wait for."""
 
+TELL_EVERY_S = 0.5
+
 KEPT = 16
 """So many that are over can still be asked for."""
 
@@ -47,6 +49,7 @@ class Job:
     called_off: str = ""  # why, once it was
     work: "asyncio.Task[None] | None" = None
     deadline: asyncio.TimerHandle | None = None
+    told_at: float = 0.0  # the loop's time
 
     def seconds_left(self) -> int:
         """-1 without a deadline."""
@@ -89,8 +92,12 @@ class Jobs:
         return tuple(job for job in self if job.state not in OVER)
 
     def proceed(self, job: Job, state: JobState, progress: int) -> None:
-        if (job.state, job.progress) != (state, progress):
-            job.state, job.progress = state, progress
+        """Progress alone is told now and then: a short job has better to do."""
+        now = asyncio.get_running_loop().time()
+        is_news = job.state is not state or now - job.told_at >= TELL_EVERY_S
+        job.state, job.progress = state, progress
+        if is_news:
+            job.told_at = now
             self.changed(job)
 
     # Its end
