@@ -78,6 +78,8 @@ class ObjectTree:
     _root: Node[Content] = field(default_factory=Node)
     _places: dict[str, Place[Content]] = field(default_factory=dict)
     _managed: bool = False
+    version: int = 0
+    """Goes up whenever another handler may answer a call."""
 
     def __post_init__(self) -> None:
         self._fill()
@@ -101,11 +103,23 @@ class ObjectTree:
         node.content = self._content(node, faces)
         self._fill()
         self._places.clear()
+        self.version += 1
 
     def managed(self) -> None:
         """Offer org.freedesktop.DBus.ObjectManager on `/`."""
         self._managed = True
         self._root.content = self._content(self._root, self._faces(self._root))
+        self.version += 1
+
+    def find(self, request: Request) -> tuple[Place[Content], Handler] | None:
+        """Where a call goes, and what answers it; None when it is an error."""
+        place = self._places.get(request.path)
+        if place is None or place.node.content is None:
+            return None
+        handler = place.node.content.handlers.get((request.interface, request.member))
+        if handler is None or handler.in_signature != request.signature:
+            return None
+        return place, handler
 
     def handle(self, request: Request, body: Sequence[Value]) -> Answer | Awaitable[Answer]:
         """Answer a call at once, or say what to wait for.  Raises what the caller shall be told."""
@@ -120,7 +134,7 @@ class ObjectTree:
         call = _call(request.sender, request.path, request.interface, request.member, place.key)
         result = handler.run(call, body)
         if hasattr(result, "__await__"):
-            return _answer_later(handler, result)
+            return answer_later(handler, result)
         return handler.answer(result)
 
     def _place(self, path: str) -> Place[Content]:
@@ -238,7 +252,7 @@ def _run_face(face: Face, method: Method) -> Callable[[Call, Sequence[Value]], A
     return lambda call, body: getattr(make(call), name)(*body)
 
 
-async def _answer_later(handler: Handler, result: Awaitable[Any]) -> Answer:
+async def answer_later(handler: Handler, result: Awaitable[Any]) -> Answer:
     return handler.answer(await result)
 
 

@@ -253,22 +253,33 @@ def _bytes(message: Message) -> bytes:
 
 
 def method_return(serial: int, request: Message, signature: str, body: Sequence[Value]) -> bytes:
-    """The answer to a call, as bytes.  Raises InvalidArgs when the body does not fit the signature."""
+    """The answer to a call, as bytes.  Raises RuntimeError when the body does not fit the signature."""
+    marshalled = content(signature, body)
+    size, fields = return_fields(request.sender, signature)
+    return return_header(len(marshalled), serial, size, request.serial) + fields + marshalled
+
+
+def content(signature: str, body: Sequence[Value]) -> bytes:
+    """A reply's marshalled body.  Raises RuntimeError when it does not fit the signature, or is too long."""
     try:
-        content = Marshaller(signature, encode(body, signature)).marshall() if signature else b""
+        marshalled = bytes(Marshaller(signature, encode(body, signature)).marshall()) if signature else b""
     except UNSENDABLE as error:
-        raise explain_unsendable(body, signature, error) from error
-    if len(content) > MAX_BODY:
-        raise InvalidArgs(f"{len(content)} bytes are more than a message can hold")
-    size, fields = _return_fields(request.sender, signature)
-    header = _RETURN_HEADER.pack(
-        _RETURN_KIND, len(content), serial, size, _REPLY_SERIAL_FIELD, request.serial
+        problem = explain_unsendable(body, signature, error)
+        raise RuntimeError(f"the reply does not fit its type: {problem.text}") from error
+    if len(marshalled) > MAX_BODY:
+        raise RuntimeError(f"the reply has {len(marshalled)} bytes, more than a message can hold")
+    return marshalled
+
+
+def return_header(content_size: int, serial: int, fields_size: int, request_serial: int) -> bytes:
+    """What comes before `return_fields` in the answer to the call with `request_serial`."""
+    return _RETURN_HEADER.pack(
+        _RETURN_KIND, content_size, serial, fields_size, _REPLY_SERIAL_FIELD, request_serial
     )
-    return header + fields + content
 
 
 @lru_cache(maxsize=1024)
-def _return_fields(destination: str | None, signature: str) -> tuple[int, bytes]:
+def return_fields(destination: str | None, signature: str) -> tuple[int, bytes]:
     """The header fields that stay the same from answer to answer, padded; and the size of all unpadded."""
     fields = b""
     if destination:

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Calls that came before: the bytes of their header fields lead to handler and answer without being read.
+
+The header fields hold sender, path, interface, member and signature, and nothing that differs from one call
+to the next: whoever calls the same thing again sends the same bytes.  Kept are calls with texts as arguments
+only; whether the object exists and what the caller may do is asked each time, so a remembered call
+can do no more than an unknown one.  The table is emptied when routes change, and when it is full.
+
+Only for messages that a bus passed on: it has checked their bodies.
+"""
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any, Final
+
+from openxt_bus import message as codec
+from openxt_bus.export import Handler, ObjectTree, Request
+from openxt_bus.routes import Place
+from openxt_core.spec import Call
+
+MAX_KNOWN: Final = 4096
+MAX_KEY_BYTES: Final = 1024
+MAX_ARGUMENTS: Final = 4
+
+_PLAIN_CALL: Final = b"l\x01\x00"  # little-endian, a method call, no flags: an answer is wanted
+_FIELDS_AT: Final = 16  # where the header fields begin, and their length just before
+_MAX_SHORT: Final = 64 * 1024
+_size = Struct("<I").unpack_from
+_pack = Struct("<I").pack
+
+
+class Known:
+    """One call, ready to be carried out again."""
+
+    __slots__ = ("arguments", "body_at", "call", "fields", "fields_size", "handler", "place", "returns_text")
+
+    def __init__(self, place: Place[Any], handler: Handler, message: Request, key_size: int) -> None:
+        self.body_at = _FIELDS_AT + key_size + 7 & ~7
+        self.place = place
+        self.handler = handler
+        path, interface, member = message.path or "", message.interface or "", message.member or ""
+        self.call = Call(message.sender or "", path, interface, member, place.key)
+        self.arguments = len(message.signature)
+        self.returns_text = handler.out_signature == "s"
+        self.fields_size, self.fields = codec.return_fields(message.sender, handler.out_signature)
+
+    def body(self, data: bytes) -> Sequence[str]:
+        """The arguments of the call in `data`."""
+        values, at = [], self.body_at
+        for _ in range(self.arguments):
+            end = at + 4 + _size(data, at)[0]
+            values.append(str(data[at + 4 : end], "utf-8"))
+            at = end + 4 & ~3  # after the NUL
+        return values
+
+    def reply(self, serial: int, data: bytes, result: Any) -> bytes:
+        """The answer to the call in `data`.  Raises RuntimeError when the result does not fit its type."""
+        request_serial: int = _size(data, 8)[0]
+        if self.returns_text and type(result) is str and len(result) < _MAX_SHORT and "\0" not in result:
+            text = result.encode()
+            content = _pack(len(text)) + text + b"\0"
+        else:
+            content = codec.content(*self.handler.answer(result)) if self.handler.out_signature else b""
+        head = codec.return_header(len(content), serial, self.fields_size, request_serial)
+        return head + self.fields + content
+
+
+class KnownCalls:
+    """By the bytes of their header fields."""
+
+    def __init__(self, tree: ObjectTree) -> None:
+        self._tree = tree
+        self._known: dict[bytes, Known] = {}
+        self._version = tree.version
+
+    def find(self, data: bytes) -> Known | None:
+        """The call in `data`, if it came before, wants an answer, and its object is still there."""
+        if data[:3] != _PLAIN_CALL:
+            return None
+        if self._version != self._tree.version:
+            self._version = self._tree.version
+            self._known.clear()
+            return None
+        known = self._known.get(data[_FIELDS_AT : _FIELDS_AT + _size(data, 12)[0]])
+        if known is not None and known.place.checks and not known.place.is_there():
+            return None
+        return known
+
+    def remember(self, data: bytes, message: Request) -> None:
+        """To be told of each call that was carried out."""
+        key = data[_FIELDS_AT : _FIELDS_AT + _size(data, 12)[0]]
+        if len(key) > MAX_KEY_BYTES or data[:3] != _PLAIN_CALL:
+            return
+        if len(message.signature) > MAX_ARGUMENTS or message.signature.strip("s"):
+            return
+        found = self._tree.find(message)
+        if found is None:
+            return
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[key] = Known(*found, message, len(key))
