@@ -2,12 +2,13 @@
 """The order in which xenmgr comes up: connections, database, service VMs, known VMs, objects, name.
 
 Also the one place where the parts are put together.  Not built yet: the v4v firewall, early
-binding of passthrough devices, power events; each says so when it is asked for.
+binding of passthrough devices; each says so when it is asked for.
 """
 
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from openxt_core.spec import Call, Service
 from openxt_xen.domains import uuid_of
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenmgr.announce import Announcer
+from openxt_xenmgr.host.power import HostPower
+from openxt_xenmgr.host.power_events import PowerEvents
 from openxt_xenmgr.links import input, network, surfman, usb
 from openxt_xenmgr.links.dbd import DbClient
 from openxt_xenmgr.links.nodes import BACKEND_DOMID, READABLE, Nodes
@@ -43,6 +46,7 @@ from openxt_xenmgr.vm.outside import Outside
 from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.reactions import Reactor
 from openxt_xenmgr.vm.recovery import Recovery
+from openxt_xenmgr.vm.sleeping import Sleeper
 from openxt_xenmgr.vm.start import Starter
 from openxt_xenmgr.vm.store import VmStore, learn_lists
 from openxt_xenmgr.vm.templates import Templates, folder_of
@@ -110,7 +114,9 @@ def assemble(world: World, tree: ObjectTree) -> tuple[Work, Recovery]:
     queue = EventQueue(world.background)
     monitors = Monitors(world, queue)
     life = Lifecycle(world, queue, monitors, Starter(world, queue, monitors))
-    queue.react = Reactor(world, life).react
+    focus, sleeper = Focus(world), Sleeper(world, life)
+    power = HostPower(world, life, sleeper, focus)
+    queue.react = Reactor(world, life, power).react
     recovery = Recovery(world, life)
     monitors.on_lost, monitors.on_found = recovery.monitor_lost, recovery.monitor_found
     publisher = Publisher(world.registry, world.bus, tree)
@@ -124,6 +130,8 @@ def assemble(world: World, tree: ObjectTree) -> tuple[Work, Recovery]:
         remover=Remover(world, life, publisher.removed),
         editor=Editor(world),
         life=life,
+        sleeper=sleeper,
+        power=power,
         identity=Identity(world.bus, uuid_of_domain),
         publisher=publisher,
     )
@@ -145,13 +153,26 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     await find_vms(world, work, recovery)
     work.publisher.lay_out(faces(work))
     world.bus.serve(tree)
-    starter = Autostart(world, work.life, Focus(world))
+    await PowerEvents(world, work.power).follow()
+    _stop_vms_when_asked(world, work.power)
+    starter = Autostart(world, work.life, work.power.focus)
     await (starter.prepare() if autostart else starter.forget())
     await lifetime.own(world.bus, XENMGR_NAME)
     log.info("serving %d VMs, %d to start", len(world.registry), len(world.registry.autostart_pending))
     lifetime.ready()
     if autostart:
         world.background.spawn("autostart", starter.begin())
+
+
+def _stop_vms_when_asked(world: World, power: HostPower) -> None:
+    """SIGUSR2: the host goes down; end all VMs by their priority, then ourselves."""
+
+    async def stop() -> None:
+        await power.stop_for_init()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR2, lambda: world.background.spawn("stopping all VMs", stop()))
 
 
 async def wait_for_database(bus: Bus) -> None:

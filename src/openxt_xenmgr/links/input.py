@@ -23,5 +23,11 @@ class InputDaemon:
     async def set_slot(self, domid: Domid, slot: int) -> None:
         await self.peers.ask(NAME, NAME, "set_slot", "ii", domid, slot)
 
+    async def lock_screen(self) -> None:
+        """If the host asks for a login when it starts, it does so when it wakes."""
+        answer = await self.peers.ask(NAME, NAME, "get_auth_on_boot")
+        if answer and answer[0]:
+            await self.peers.ask(NAME, NAME, "lock", "b", True)
+
     async def ask_to_authenticate(self, user: str) -> None:
         await self.peers.ask(NAME, NAME, "auth_set_context_flags", "ssi", user, "", AUTH_FLAGS)

@@ -29,6 +29,12 @@ class Surfman:
         max_vgpus, _, msi_translate, addresses = answer
         return VgpuMode(int(max_vgpus), bool(msi_translate), tuple(map(str, addresses)))
 
+    async def before_sleep(self) -> None:
+        await self.peers.ask(NAME, NAME, "pre_s3")
+
+    async def after_sleep(self) -> None:
+        await self.peers.ask(NAME, NAME, "post_s3")
+
     async def visible_domids(self) -> list[int]:
         answer = await self.peers.ask(NAME, NAME, "get_visible")
         return [int(domid) for domid in answer[0]] if answer else []

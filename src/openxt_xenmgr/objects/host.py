@@ -30,6 +30,7 @@ class HostObject(XenmgrHost):
     def __init__(self, call: Call, work: Work) -> None:
         super().__init__(call)
         self._world = work.world
+        self._power = work.power
 
     def get_property(self, name: str) -> Awaitable[Value]:
         return get_setting(self._world, HOST_ROWS, self.SPEC, name)
@@ -56,6 +57,18 @@ class HostObject(XenmgrHost):
 
     async def is_service_running(self, service: str) -> bool:
         return await self._world.bus.name_owner(service) is not None
+
+    def shutdown(self) -> Awaitable[None]:
+        return self._power.perform("shutdown")
+
+    def reboot(self) -> Awaitable[None]:
+        return self._power.perform("reboot")
+
+    def sleep(self) -> Awaitable[None]:
+        return self._power.perform("sleep", remember=True)
+
+    def hibernate(self) -> Awaitable[None]:
+        return self._power.perform("hibernate", remember=True)
 
     def get_seconds_from_epoch(self) -> int:
         return int(time.time())

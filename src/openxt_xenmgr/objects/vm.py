@@ -122,6 +122,22 @@ class VmObject(XenmgrVm):
     def unpause(self) -> Awaitable[None]:
         return self._work.life.unpause(self._vm)
 
+    def sleep(self) -> Awaitable[None]:
+        return self._work.sleeper.sleep(self._vm)
+
+    def hibernate(self) -> Awaitable[None]:
+        return self._work.sleeper.hibernate(self._vm)
+
+    async def resume(self) -> None:
+        """No error when it does not wake."""
+        await self._work.sleeper.resume(self._vm)
+
+    def suspend_to_file(self, file: str) -> Awaitable[None]:
+        return self._work.sleeper.suspend_to_file(self._vm, file)
+
+    def resume_from_file(self, file: str) -> Awaitable[None]:
+        return self._work.sleeper.resume_from_file(self._vm, file)
+
     async def delete(self) -> None:
         world = self._work.world
         if await world.db.read("/vm-delete-disallowed") == "true":

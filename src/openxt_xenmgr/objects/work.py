@@ -4,11 +4,13 @@
 from dataclasses import dataclass
 
 from openxt_bus.identity import Identity
+from openxt_xenmgr.host.power import HostPower
 from openxt_xenmgr.objects.publish import Publisher
 from openxt_xenmgr.vm.creation import Creator
 from openxt_xenmgr.vm.deletion import Remover
 from openxt_xenmgr.vm.edits import Editor
 from openxt_xenmgr.vm.lifecycle import Lifecycle
+from openxt_xenmgr.vm.sleeping import Sleeper
 from openxt_xenmgr.world import World
 
 
@@ -19,5 +21,7 @@ class Work:
     remover: Remover
     editor: Editor
     life: Lifecycle
+    sleeper: Sleeper
+    power: HostPower
     identity: Identity
     publisher: Publisher

@@ -169,7 +169,7 @@ class Lifecycle:
             return
         xenvm = self.monitors.client(vm)
         await self._wake_up(vm, xenvm)
-        if await self._ask_agent(vm, "request_shutdown") and await self._ends(vm):
+        if await self.ask_agent(vm, "request_shutdown") and await self._ends(vm):
             return
         if await self.is_running(vm):
             await xenvm.halt()
@@ -180,7 +180,7 @@ class Lifecycle:
         if vm.is_hvm and await xenvm.acpi_state() == ACPI_S3:
             await xenvm.wake()
 
-    async def _ask_agent(self, vm: Vm, request: str) -> bool:
+    async def ask_agent(self, vm: Vm, request: str) -> bool:
         """Ask the agent inside the guest; False when there is none or it refuses."""
         name = f"{GUEST}.uuid_{underscored(vm.uuid)}"
         if await self.world.bus.name_owner(name) is None:
@@ -216,28 +216,28 @@ class Lifecycle:
 
     async def reboot(self, vm: Vm) -> None:
         """Have the guest reboot, with its configuration as it is now."""
-        xenvm = await self.surviving(vm, self._need_running)
+        xenvm = await self.surviving(vm, self.need_running)
         config = await self.world.store.config(vm)
         lines = config_lines(config, await gather_facts(self.world, vm, config))
         await self.monitors.bring_up(vm, lines)
-        if not await self._ask_agent(vm, "request_reboot"):
+        if not await self.ask_agent(vm, "request_reboot"):
             await xenvm.reboot()
 
     async def pause(self, vm: Vm) -> None:
         await self.surviving(vm, self._pause)
 
     async def _pause(self, vm: Vm) -> None:
-        await (await self._need_running(vm)).pause()
+        await (await self.need_running(vm)).pause()
         await self.queue.settled(vm)
 
     async def unpause(self, vm: Vm) -> None:
         await self.surviving(vm, self._unpause)
 
     async def _unpause(self, vm: Vm) -> None:
-        await (await self._need_running(vm)).unpause()
+        await (await self.need_running(vm)).unpause()
         await self.queue.settled(vm)
 
-    async def _need_running(self, vm: Vm) -> XenvmClient:
+    async def need_running(self, vm: Vm) -> XenvmClient:
         """Its monitor.  Raises VmBadState (102) for a VM that does not run."""
         if not await self.is_running(vm):
             raise VmBadState(f"VM {vm.uuid} does not run")

@@ -2,7 +2,7 @@
 """Event of a VM → what follows from it, in a fixed order.
 
 The state node and our own view change after the clean-up of an ended run; clients hear of it last.  One
-failing reaction is logged and does not stop the next.  Not built yet: power link, firewall, CD drives.
+failing reaction is logged and does not stop the next.  Not built yet: firewall, CD drives.
 """
 
 import logging
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from openxt_core.errors import OpenxtError
 from openxt_core.spec import Value
+from openxt_xenmgr.host.power import HostPower
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.properties.vm_live import current_acpi_state
 from openxt_xenmgr.registry import Vm
@@ -18,18 +19,21 @@ from openxt_xenmgr.vm.events import (
     ClockChanged,
     Event,
     PowerChanged,
+    ShutdownReason,
     StateChanged,
     reason_after,
 )
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
-from openxt_xenmgr.vm.states import ACPI_S3, ACPI_S4, State, public
+from openxt_xenmgr.vm.states import ACPI_S3, ACPI_S4, AT_REST, State, public
 from openxt_xenmgr.vm.tree import parse_int
 from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
 
 SOFT_HOOK_TIMEOUT_S = 30.0
+HIBERNATED_WITHIN_S = 60.0
+UPDATE_STATE_KEY = "/updatemgr/update-state"
 
 WITHOUT_DOMAIN = frozenset({State.SHUTDOWN, State.REBOOTED, State.SUSPENDED, State.PRE_CREATE})
 HOOKLESS = frozenset({State.CREATING_DOMAIN, State.CREATING_DEVICES, State.CREATED})
@@ -39,6 +43,7 @@ HOOKLESS = frozenset({State.CREATING_DOMAIN, State.CREATING_DEVICES, State.CREAT
 class Reactor:
     world: World
     life: Lifecycle
+    power: HostPower
 
     async def react(self, vm: Vm, event: Event) -> None:
         """Everything that follows from one event.  A state that the VM has already is no event."""
@@ -106,6 +111,34 @@ class Reactor:
         domid = -1 if vm.domid is None else vm.domid
         changed: dict[str, Value] = {"state": public(vm.state), "acpi-state": acpi, "domid": domid}
         self.world.announcer.vm_properties(vm.uuid, changed)
+
+    async def link_power(self, vm: Vm, event: Event) -> None:
+        """The host follows a VM that controls it, unless an update waits for its own restart."""
+        match event:
+            case PowerChanged(acpi) if acpi in (ACPI_S3, ACPI_S4):
+                pass
+            case StateChanged(State.SHUTDOWN) if vm.reason is ShutdownReason.POWEROFF:
+                pass
+            case _:
+                return
+        controls = await self._flag(vm, "control-platform-power-state")
+        if not (controls or await self._flag(vm, "native-experience")):
+            return
+        if not await self.world.db.exists(UPDATE_STATE_KEY):
+            self.world.background.spawn(f"host follows VM {vm.uuid}", self._follow(vm, event))
+
+    async def _follow(self, vm: Vm, event: Event) -> None:
+        match event:
+            case PowerChanged(acpi) if acpi == ACPI_S4:
+                await self.power.focus.remember(vm)
+                await vm.until(lambda state: state in AT_REST, HIBERNATED_WITHIN_S, "its end")
+                await self.power.perform("hibernate")
+            case PowerChanged():
+                await self.power.focus.remember(vm)
+                await self.power.perform("sleep")
+                await self.power.sleeper.resume(vm)
+            case _:
+                await self.power.perform("shutdown")
 
     async def run_hook(self, vm: Vm, event: Event) -> None:
         match event:
@@ -181,6 +214,7 @@ REACTIONS: tuple[Reaction, ...] = (
     Reactor.follow_life,
     Reactor.record_state,
     Reactor.enter_state,
+    Reactor.link_power,
     Reactor.tell,
     Reactor.run_hook,
 )
