@@ -11,11 +11,13 @@ KEEP ?=
 TESTS ?= tests
 UI_CLIENTS := dbus network_daemon vm_disk vm_nic xenmgr xenmgr_host xenmgr_vm
 
-RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps
+RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps qemu-utils
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
+# qemu-utils: create_vhd makes images with qemu-img
 # gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on; zsh and fish
 # complete xec; chromium shows the UI
-TEST_PACKAGES := iproute2 mount xenstore-utils gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish chromium
+TEST_PACKAGES := iproute2 mount xenstore-utils gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish chromium \
+	qemu-utils
 BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config xdg-dbus-proxy
 
 help: ## this list

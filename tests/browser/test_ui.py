@@ -24,17 +24,23 @@ async def ui() -> AsyncIterator[Ui]:
         yield one
 
 
-async def create(page: Page, name: str, template: str = "new-vm-pvh") -> None:
+async def create(page: Page, name: str, template: str = "new-vm-pvh", disk_gb: int = 0) -> None:
     """Through the wizard, not started; the page then shows the VM."""
     await page.get_by_role("link", name="New VM").click()
     await page.get_by_label("Template").select_option(template)
     await page.get_by_label("Name", exact=True).fill(name)
     await page.get_by_label("Memory in MiB").fill("64")
-    await page.get_by_label("Disk in GB (0: none)").fill("0")
+    await page.get_by_label("Disk in GB (0: none)").fill(str(disk_gb))
     await page.get_by_label("Start from").select_option("off")
     await picture(page, "wizard")
     await page.get_by_role("button", name="Create").click()
     await expect(page.locator("main h1", has_text=name)).to_be_visible()
+
+
+async def test_the_wizard_makes_the_disk_of_a_vm(ui: Ui) -> None:
+    await create(await ui.page(), "roomy", disk_gb=8)
+    (image,) = (ui.house.layout.places.storage / "disks").glob("*.vhd")
+    assert image.stat().st_size < 1_000_000  # it grows with what is written
 
 
 async def set_property(page: Page, name: str, value: str) -> None:

@@ -4,18 +4,16 @@
 Every one has a sensible answer on a machine that lacks the file.
 """
 
-import asyncio
-import contextlib
 import os
 import re
 from functools import cache
 from pathlib import Path
 
 from openxt_core.places import Places
+from openxt_xenmgr.host.programs import output_of
 from openxt_xenmgr.vm.templates import flavour_of
 
 MIB = 1024 * 1024
-COMMAND_TIMEOUT_S = 10.0
 _SCSI = re.compile(r"Host:\s*scsi(\d+)\s+Channel:\s*(\d+)\s+Id:\s*(\d+)\s+Lun:\s*(\d+)")
 BUILD_KEYS = {"build_branch": "branch", "build_date": "build_date_time"}
 BUILD_FIELDS = ("version", "build", "branch", "build_date_time", "tools", "release")
@@ -111,27 +109,6 @@ async def dmi(key: str) -> str:
     lines = (await output_of("dmidecode", "-s", key)).splitlines()
     kept = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return kept[0] if kept else ""
-
-
-async def output_of(*command: str) -> str:
-    """What a program prints; empty when it cannot be run, fails or takes too long."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-    except OSError:
-        return ""
-    try:
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        return ""
-    return output.decode(errors="replace") if process.returncode == 0 else ""
 
 
 # PCI devices, as sysfs shows them

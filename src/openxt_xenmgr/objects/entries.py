@@ -17,7 +17,7 @@ from openxt_xenmgr.properties import disk as disk_rows
 from openxt_xenmgr.properties import nic as nic_rows
 from openxt_xenmgr.properties.table import Change, Live, Row, by_name, changes_for, needed_row, value_in
 from openxt_xenmgr.registry import Vm
-from openxt_xenmgr.vm import devices
+from openxt_xenmgr.vm import devices, storage
 from openxt_xenmgr.vm.devices import DiskEntry, NicEntry
 from openxt_xenmgr.vm.edits import set_nic_network
 from openxt_xenmgr.vm.model import VmConfig
@@ -103,6 +103,20 @@ class DiskObject(Vmdisk):
         if ":" in path or "\n" in path or not path:
             raise BadRequest(f"not a path for a disk: {path[:60]!r} (no ':' is allowed in it)")
         await devices.attach(self._work.world, self._vm, self._id, path, type)
+
+    async def mount(self, dirpath: str, readonly: bool) -> None:
+        await storage.mount(self._work.world, self._vm, self._id, dirpath, readonly=readonly)
+
+    async def umount(self) -> None:
+        await storage.unmount(self._work.world, self._vm, self._id)
+
+    async def generate_crypto_key(self, keysize: int) -> None:
+        await storage.make_key(self._work.world, self._vm, self._id, keysize, "")
+
+    async def generate_crypto_key_in(self, keysize: int, dirpath: str) -> None:
+        if not dirpath.startswith("/"):
+            raise BadRequest(f"dirpath cannot be {dirpath[:60]!r}: the full path of a folder is expected")
+        await storage.make_key(self._work.world, self._vm, self._id, keysize, dirpath)
 
     async def delete(self) -> None:
         await devices.remove_disk(self._work.world, self._vm, self._id)

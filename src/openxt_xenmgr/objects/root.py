@@ -18,6 +18,7 @@ from openxt_api.xenmgr import (
 from openxt_core.errors import ActionSuppressedByPolicy, BadRequest
 from openxt_core.ids import parse_uuid, vm_path
 from openxt_core.spec import Call, Value
+from openxt_xenmgr.host import images
 from openxt_xenmgr.objects.settings import all_settings, get_setting, set_setting
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.properties import config, ui
@@ -86,6 +87,9 @@ class RootObject(Xenmgr):
 
     async def create_vm_with_ui(self, template: str, name: str, description: str, image_path: str) -> str:
         return await self._create(Wanted(template, name=name, description=description, image_path=image_path))
+
+    async def create_vhd(self, size_mb: int) -> str:
+        return str(await images.create(self._work.world.places, size_mb))
 
     async def _create(self, wanted: Wanted) -> str:
         if await self._work.world.db.read("/vm-create-disallowed") == "true":

@@ -6,7 +6,7 @@ Each has a sensible answer on a machine that lacks its file: empty, zero or fals
 
 from openxt_core.errors import NotSupported
 from openxt_core.spec import Value
-from openxt_xenmgr.host import facts
+from openxt_xenmgr.host import facts, programs
 from openxt_xenmgr.links.nodes import HOST_STATE, UI_READY
 from openxt_xenmgr.properties.table import Live, Row, Stored
 from openxt_xenmgr.world import World
@@ -80,7 +80,7 @@ async def _set_ui_ready(world: World, value: bool) -> None:
 
 
 async def _gpu_model(_world: World) -> str:
-    lines = (await facts.output_of("lspci", "-nn")).splitlines()
+    lines = (await programs.output_of("lspci", "-nn")).splitlines()
     models = (line.split(":", 2)[2].strip() for line in lines if "[0300]" in line and line.count(":") > 1)
     return next(models, "")
 

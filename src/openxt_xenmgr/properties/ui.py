@@ -2,7 +2,8 @@
 """Settings of the user interface: com.citrix.xenclient.xenmgr.config.ui.  Keys are absolute.  Rows."""
 
 from openxt_core.errors import IoError, NotSupported, UnsupportedLanguage
-from openxt_xenmgr.host.facts import language, output_of, supported_languages
+from openxt_xenmgr.host.facts import language, supported_languages
+from openxt_xenmgr.host.programs import output_of
 from openxt_xenmgr.properties.table import Effect, Live, Row, Stored
 from openxt_xenmgr.vm.tree import Tree, encode, text
 from openxt_xenmgr.world import World

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from openxt_core.ids import Uuid
-from openxt_xenmgr.host import facts
+from openxt_xenmgr.host import programs
 from openxt_xenmgr.links.nodes import HOST_STATE
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
@@ -30,7 +30,7 @@ async def situation(world: World, vm: Vm, config: VmConfig, expected: Collection
         missing_needed=_missing_needed(world, config),
         running=await _rivals(world, vm) if _has_rivals(config) else (),
         max_vgpus=None if mode is None else mode.max_vgpus,
-        has_vtd=not is_hdx or VTD_ENABLED in await facts.output_of("hvm-info"),
+        has_vtd=not is_hdx or VTD_ENABLED in await programs.output_of("hvm-info"),
         needs_extraction=extract and not kernel.exists(),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from openxt_core.errors import CannotRemoveRunning
 from openxt_core.places import Places
+from openxt_xenmgr.host.images import real_path
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
@@ -89,9 +90,7 @@ def _paths_of_others(vms: dict[str, Any], uuid: str) -> set[str]:
 
 def image_files(places: Places, path: str) -> list[Path]:
     """An image and its snapshots; nothing outside the host's own root."""
-    image = Path(path)
-    if places.root != Path("/") and not image.is_relative_to(places.root):
-        image = places.at(path)
+    image = real_path(places, path)
     companions = (f"{image}.hib", f"{image}.snap", str(image.with_suffix(".snap.tmp.vhd")))
     return [image, *map(Path, companions)]
 

@@ -9,6 +9,7 @@ from openxt_xenmgr.host import facts as host
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import backend_domids
+from openxt_xenmgr.vm.key_folders import key_folders
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.tree import flag, parse_int
 from openxt_xenmgr.vm.xenvm_config import LaunchFacts, Network, PciDevice, Vgpu
@@ -16,8 +17,6 @@ from openxt_xenmgr.world import World
 
 CD_EXCLUSIVE_KEY = "/cd-exclusive"
 SMBIOS_TYPES_KEY = "/xenmgr/smbios-oem-types-pt"
-KEY_DIRS_KEY = "/xenmgr/platform-crypto-key-dirs"
-DEFAULT_KEY_DIRS = "/config/platform-crypto-keys"
 DEFAULT_SMBIOS_TYPES = "129,130,131"
 DELL_SMBIOS_TYPE = 177
 
@@ -61,14 +60,7 @@ async def _networks(world: World, config: VmConfig) -> tuple[tuple[str, Network]
 
 
 async def _key_dirs(world: World, config: VmConfig) -> tuple[str, ...]:
-    """Where the keys of encrypted disks are looked for, of those that exist."""
-    if not any(disk.type == "vhd" for disk in config.disks):
-        return ()
-    platform = await world.db.read(KEY_DIRS_KEY) or DEFAULT_KEY_DIRS
-    user = [f"/config/sec/s-{config['crypto-user']}"] if config["crypto-user"] else []
-    named = [*user, *config["crypto-key-dirs"].split(","), *platform.split(",")]
-    wanted = [str(world.places.at(path.strip())) for path in named if path.strip()]
-    return tuple(path for path in wanted if Path(path).is_dir())
+    return await key_folders(world, config) if any(disk.type == "vhd" for disk in config.disks) else ()
 
 
 def _absent_disks(config: VmConfig) -> frozenset[int]:
