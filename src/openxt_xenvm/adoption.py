@@ -49,6 +49,8 @@ def decide(domains: Sequence[DomainInfo], record: Record | None, *, is_whole: bo
         return _go_on_ending(domains, record, operation)
     if living:
         return _adopt(living[-1], record)
+    if record is not None and operation is None and record.state is VmState.SUSPENDED:
+        return replace(_clean_up(domains, record), found=Event.FOUND_SUSPENDED)
     return _clean_up(domains, record) if domains or record else Decision(Course.NOTHING)
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the next monitor of a VM must know if this one dies: a small file, gone at boot.
 
-It is there exactly while the VM has a domain or an operation is under way.  Written whole or not at all;
-one that cannot be read counts as missing, since Xen itself says what runs.
+It is there exactly while the VM has a domain, is suspended, or an operation is under way.  Written whole or
+not at all; one that cannot be read counts as missing, since Xen itself says what runs.
 """
 
 import json

@@ -77,7 +77,8 @@ class Vm:
         self.save()
 
     def save(self) -> None:
-        if self.domid is None and self.operation is None and not self.attached:
+        is_over = self.domid is None and self.operation is None and not self.attached
+        if is_over and self.state is not VmState.SUSPENDED:
             record.remove(self.record_path)
         else:
             record.save(self.record_path, self._record())

@@ -48,7 +48,7 @@ OPERATIONS = [
     Operation("reboot", "running", frozenset({"running"}), (("auto_start", "true"),)),
     Operation("suspend", "running", frozenset({"running", "suspended"}), (("file", "saved"),)),
     Operation("checkpoint", "running", frozenset({"running"}), (("file", "saved"),)),
-    Operation("restore", "suspended", frozenset({"running", "shutdown"}), (("file", "saved"),)),
+    Operation("restore", "suspended", frozenset({"running", "suspended", "shutdown"}), (("file", "saved"),)),
 ]
 
 

@@ -115,7 +115,7 @@ async def test_a_monitor_may_begin_with_a_restore(house: House, word: str, stays
     await house.gone(house.monitors[0])
     house.silence()
     await house.monitor(house.config(f"startup = {word} {saved(house)}", cmdline=TICKS))
-    await house.hear(*RESTORE)
+    await house.hear("suspended", *RESTORE)
     await house.until(lambda: saved(house).exists() is stays)
 
 

@@ -39,6 +39,7 @@ def left(state: VmState, operation: Operation | None = None, domid: Domid | None
         ([PAUSED], None, Decision(Course.ADOPT, (DOMID,), Event.FOUND_PAUSED)),
         ([ENDED], RUNNING, Decision(Course.ADOPT, (DOMID,), Event.FOUND_RUNNING)),
         ([PAUSED], left(VmState.CREATED), Decision(Course.ADOPT, (DOMID,), Event.FOUND_CREATED)),
+        ([], left(VmState.SUSPENDED, domid=None), Decision(Course.CLEAN_UP, found=Event.FOUND_SUSPENDED)),
         ([], RUNNING, Decision(Course.CLEAN_UP, (DOMID,))),
         ([DYING], RUNNING, Decision(Course.CLEAN_UP, (DOMID,))),
         ([LIVING], left(VmState.CREATING_DOMAIN, START), Decision(Course.CLEAN_UP, (DOMID,))),
