@@ -247,7 +247,7 @@ async def test_watched_nodes_are_told(house: House) -> None:
         ("disk = /no/such:file:xvda:w:disk:", "InvalidConfig.*disk xvda: cannot open /no/such"),
         ("vif =", "InvalidConfig.*nic 0: the host has no bridge"),
         ("vif = bridge=br7", "InvalidConfig.*nic 0: the host has no bridge br7"),
-        ("pci = 0,bind,0000:00:1f.3", "exception: pci"),
+        ("pci = 0,bind,0000:00:1f.3", "InvalidConfig.*pci"),
         ("vcpus = 500", "exception: InvalidConfig"),
         ("kernel = /no/such/kernel", "exception: InvalidConfig"),
         ("memory = 9000000", "exception: Not_enough_free_memory"),
