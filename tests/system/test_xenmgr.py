@@ -454,7 +454,6 @@ async def test_icons_stay_in_their_folder(it: Desk) -> None:
 
 
 async def test_what_is_not_built_says_so_by_its_name(it: Desk) -> None:
-    path = await it.root("create_vm")
     for interface, member, signature, body in (
         (XENMGR, "list_extension_packs", "", ()),
         (XENMGR, "create_vhd", "i", (10,)),
@@ -463,9 +462,6 @@ async def test_what_is_not_built_says_so_by_its_name(it: Desk) -> None:
     ):
         text = await it.fails(it.call("/", interface, member, signature, *body))
         assert text == f"{interface}.{member} is not built yet"
-    assert await it.fails(it.vm(path, "create_child_service_vm", "x")) == (
-        f"{VM}.create_child_service_vm is not built yet"
-    )
 
 
 async def test_one_call_fetches_everything(it: Desk) -> None:

@@ -138,6 +138,11 @@ class VmObject(XenmgrVm):
     def resume_from_file(self, file: str) -> Awaitable[None]:
         return self._work.sleeper.resume_from_file(self._vm, file)
 
+    async def create_child_service_vm(self, template: str) -> str:
+        if await self._work.world.db.read("/vm-create-disallowed") == "true":
+            raise ActionSuppressedByPolicy("policy forbids creating VMs")
+        return (await self._work.creator.create_child(self._vm, template)).path
+
     async def delete(self) -> None:
         world = self._work.world
         if await world.db.read("/vm-delete-disallowed") == "true":

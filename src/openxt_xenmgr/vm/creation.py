@@ -5,7 +5,7 @@ Only `create_vm*` asks policy first; that is the face's business.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,19 @@ from uuid import uuid4
 
 from openxt_core.errors import BadRequest
 from openxt_core.ids import Uuid, parse_uuid
+from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.model import is_user_type
 from openxt_xenmgr.vm.slots import free_slot, wants_slot
-from openxt_xenmgr.vm.templates import parse_document
+from openxt_xenmgr.vm.templates import CHILD, parse_document
 from openxt_xenmgr.vm.tree import Tree, maybe_text, merge, number, subtree, text, with_leaf
 from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
 
 HOOK_TIMEOUT_S = 300.0
+OVERRIDE_KEY = "parent-override"
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,41 @@ class Creator:
         """
         document = self.world.templates.read(wanted.template)
         document = merge(document, parse_document(wanted.json, "the JSON document"))
+        vm = await self._make(wanted, document, has_slot=wants_slot(document))
+        await self._tell(vm)
+        await self._run_hook(vm)
+        return vm
+
+    async def create_child(self, parent: Vm, template: str) -> Vm:
+        """A service VM that belongs to `parent`, which its template may change.  No hook is run.
+
+        Raises BadRequest for a name that is none, IoError (223) for a missing template.
+        """
+        if not template.strip():
+            raise BadRequest("create_child_service_vm: no template is named")
+        wanted = Wanted(f"{CHILD}{template}")
+        document = self.world.templates.read(wanted.template)
+        override = subtree(document, OVERRIDE_KEY)
+        own = {key: value for key, value in document.items() if key != OVERRIDE_KEY}
+        vm = await self._make(wanted, own, has_slot=False)
+        words = {"${PARENT_UUID}": parent.uuid, "${UUID}": vm.uuid}
+        await self.world.store.change(parent, changes_in(override, words))
+        await self._tell(vm)
+        return vm
+
+    async def _make(self, wanted: Wanted, document: Tree, *, has_slot: bool) -> Vm:
         async with self.world.registry.creating:
             uuid = self._uuid(wanted, document)
             await self._need_unused(uuid)
-            if wants_slot(document):
+            if has_slot:
                 document = with_leaf(document, "slot", str(await self._free_slot()))
             await self.world.db.inject(f"/vm/{uuid}", completed(document, uuid, wanted))
-            vm = self.world.registry.add(uuid)
-        log.info("VM %s created from template %r", uuid, wanted.template)
+            return self.world.registry.add(uuid)
+
+    async def _tell(self, vm: Vm) -> None:
+        log.info("VM %s created", vm.uuid)
         await self.publish(vm)
-        self.world.announcer.vm_created(uuid)
-        await self._run_hook(vm)
-        return vm
+        self.world.announcer.vm_created(vm.uuid)
 
     def _uuid(self, wanted: Wanted, document: Tree) -> Uuid:
         chosen = wanted.uuid.strip() or text(document, "uuid")
@@ -81,6 +106,20 @@ class Creator:
         hook = await self.world.db.read(f"{vm.db}/run-post-create")
         if hook:
             await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
+
+
+def changes_in(override: Tree, words: Mapping[str, str], above: str = "") -> tuple[Change, ...]:
+    """What a template writes into another VM's tree, with these words replaced in its texts."""
+    found: list[Change] = []
+    for name, value in override.items():
+        if isinstance(value, Mapping):
+            found += changes_in(value, words, f"{above}{name}/")
+        else:
+            text_ = str(value)
+            for word, meant in words.items():
+                text_ = text_.replace(word, meant)
+            found.append(Change(f"{above}{name}", text_))
+    return tuple(found)
 
 
 def completed(document: Tree, uuid: Uuid, wanted: Wanted) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from openxt_core.errors import OpenxtError
+from openxt_core.errors import IoError, OpenxtError
 from openxt_core.spec import Value
+from openxt_xenmgr.host import hosts_file
 from openxt_xenmgr.host.power import HostPower
+from openxt_xenmgr.properties.config import setting
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.properties.vm_live import current_acpi_state
 from openxt_xenmgr.registry import Vm
@@ -160,6 +162,7 @@ class Reactor:
         if vm.domid is None:
             return
         self.world.background.spawn("USB daemon", self.world.usb.vm_started(vm.domid))
+        await self._update_hosts(vm)
         if await self._flag(vm, "provides-network-backend"):
             await self.world.network.backend_status(vm.uuid, vm.domid)
 
@@ -170,10 +173,21 @@ class Reactor:
         await self.world.nodes.unexport(vm.uuid)
         if vm.is_leaving:
             return
+        await self._update_hosts(vm)
         if await self._flag(vm, "provides-network-backend"):
             await self.world.network.backend_status(vm.uuid, None)
         if await self._flag(vm, "keep-alive"):
             self.world.background.spawn(f"keep-alive of VM {vm.uuid}", self.life.keep_alive(vm))
+
+    async def _update_hosts(self, vm: Vm) -> None:
+        """A running service VM is found by its name.  A file that cannot be written holds up nothing."""
+        config = await self.world.store.config(vm)
+        if config.is_user_vm or not await setting(self.world, "v4v-hosts-file"):
+            return
+        try:
+            hosts_file.update(self.world.places.at("/etc/hosts"), config.name, vm.domid)
+        except IoError as error:
+            log.warning("VM %s: %s", vm.uuid, error)
 
     async def _has_rebooted(self, vm: Vm) -> None:
         self.world.background.spawn(f"restart of VM {vm.uuid}", self.life.restart_after_reboot(vm))
