@@ -12,6 +12,7 @@ from openxt_core.errors import IoError
 from openxt_core.ids import Domid
 
 LOCAL = "127.0.0.1 localhost"
+OURS = "1.0.0."
 _NO_HOST_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -23,12 +24,17 @@ def host_name(name: str) -> str:
 def with_vm(content: str, name: str, domid: Domid | None) -> str:
     """The file with the VM's line as it is now, without one if it has no domain; all else stays."""
     host = host_name(name)
-    kept = [line for line in content.splitlines() if host not in line.partition("#")[0].split()[1:]]
+    kept = [line for line in content.splitlines() if not _is_ours(line, host)]
     if not any("localhost" in line.partition("#")[0].split()[1:] for line in kept):
         kept.insert(0, LOCAL)
     if domid is not None and host:
-        kept.append(f"1.0.0.{domid} {host}")
+        kept.append(f"{OURS}{domid} {host}")
     return "".join(f"{line}\n" for line in kept)
+
+
+def _is_ours(line: str, host: str) -> bool:
+    """A name that somebody else gave to another machine stays theirs."""
+    return line.startswith(OURS) and line.split()[1:] == [host]
 
 
 def update(path: Path, name: str, domid: Domid | None) -> None:
