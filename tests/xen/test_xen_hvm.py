@@ -124,23 +124,3 @@ def test_a_device_model_that_cannot_start_undoes_the_domain(tmp_path: Path) -> N
     assert run("xenvm-cmd", UUID, "get-status") == "shutdown"
     assert models() == []
     assert nodes() == before
-
-
-def test_an_hvm_guest_is_suspended_with_its_device_model_and_goes_on(tmp_path: Path) -> None:
-    before, saved = nodes(), tmp_path / "saved"
-    machine = Machine(tmp_path, "hvm-saved")
-    run("xenvm", "--config", machine.config(words="to be saved"))
-    first = machine.start()
-    first.wait_until_it_says("GUEST READY")
-    run("xenvm-cmd", UUID, "suspend", f"file={saved}")
-    assert models() == []
-    assert nodes() == before
-    run("xenvm-cmd", UUID, "restore", f"file={saved}")
-    second = Guest("hvm-saved", int(run("xenvm-cmd", UUID, "get-domid")))
-    assert second.domid != first.domid
-    second.wait_until_it_says("GUEST RESUMED")
-    assert len(models()) == 1
-    run("xenvm-cmd", UUID, "halt")
-    run("xenvm-cmd", UUID, "quit")
-    assert models() == []
-    assert nodes() == before
