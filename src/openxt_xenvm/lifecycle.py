@@ -8,24 +8,21 @@ next monitor can finish or undo what this one leaves half done.
 import asyncio
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from openxt_core.errors import NotSupported, OpenxtError
 from openxt_core.ids import Domid
-from openxt_xen.hypervisor import Kind, ShutdownReason
-from openxt_xenvm import executor
+from openxt_xen.hypervisor import ShutdownReason
+from openxt_xenvm import executor, preflight
 from openxt_xenvm.asking import Asking
 from openxt_xenvm.config.model import DomainConfig, StartupMode
 from openxt_xenvm.config.nics import on_bridges
-from openxt_xenvm.devices import checks
 from openxt_xenvm.dm import qemu
 from openxt_xenvm.domain import build, memory
-from openxt_xenvm.domain.hardware import Firmware, Hardware
+from openxt_xenvm.domain.hardware import Hardware
 from openxt_xenvm.errors import (
-    DeviceError,
     DomainStuckDying,
     InvalidConfig,
     NotEnoughFreeMemory,
@@ -37,8 +34,6 @@ from openxt_xenvm.errors import (
 )
 from openxt_xenvm.events import DomainWatch, watched_nodes
 from openxt_xenvm.fate import Fate
-from openxt_xenvm.plan.agents import are_there
-from openxt_xenvm.plan.passing import pci_in_use
 from openxt_xenvm.plan.start import plan_start
 from openxt_xenvm.plan.stop import is_ours
 from openxt_xenvm.record import START_AGAIN, Operation
@@ -108,8 +103,10 @@ class Lifecycle:
         vm.active = config = replace(vm.active, nic=on_bridges(vm.active.nic, bridges))
         if missing := list(build.not_built_yet(config)):
             raise NotSupported(f"{', '.join(missing)}: not built yet")
-        if mistakes := await self._mistakes(bridges, is_saved=saved is not None):
-            raise InvalidConfig("; ".join(mistakes))
+        found = await preflight.look(config, self.site(), bridges, is_saved=saved is not None)
+        if found.blockers:
+            raise InvalidConfig("; ".join(found.blockers))
+        self._hardware = found.hardware
         host = await self.host.xen(self.host.hypervisor.physinfo)
         if lacking := build.missing_capabilities(config, host):
             raise RequiresMoreCapabilities(f"config requires {', '.join(lacking)}")
@@ -117,45 +114,6 @@ class Lifecycle:
             log.warning("%s has no effect on this host", key)
         if not config.no_mem_check:
             await self._wait_for_memory(memory.required_to_boot_kib(config))
-
-    async def _mistakes(self, bridges: Sequence[str], *, is_saved: bool) -> list[str]:
-        """Everything that is wrong, at once."""
-        keeper, config = self.host.keeper, self.vm.active
-        files = build.Files(keeper.kernel_problem, is_readable)
-        has_domain = await self.host.domain_asker()
-        taken = await pci_in_use(self.site()) if config.pci else {}
-        devices = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, has_domain, taken)
-        own = build.size_mistakes(config) if is_saved else build.mistakes(config, files)
-        found = await self.host.xen(lambda: [*own, *checks.mistakes(config, devices)])
-        has_agents = config.wants_device_model and (
-            config.stubdom is not None or await are_there(self.host.store)
-        )
-        found += qemu.mistakes(config) if config.wants_device_model and not has_agents else ()
-        try:
-            self._hardware = await self.host.xen(self._hardware_of, config, has_agents)
-        except DeviceError as error:
-            found += error.arguments
-        return found
-
-    def _hardware_of(self, config: DomainConfig, has_agents: bool) -> Hardware | None:
-        """What the domain takes of its host; None for one that takes nothing.  Blocks."""
-        keeper = self.host.keeper
-        has_qemu = config.wants_device_model and not has_agents
-        model = keeper.device_model(config.qemu_dm_path) if has_qemu else ()
-        nic_model = keeper.default_nic_model()
-        if config.kind is not Kind.HVM:
-            is_played = has_agents or model
-            return Hardware(Firmware("", ""), model, has_agents, nic_model) if is_played else None
-        return Hardware(
-            keeper.firmware(),
-            model,
-            has_agents,
-            nic_model,
-            is_direct=bool(config.kernel) and keeper.is_linux(config.kernel),
-            acpi_table=keeper.acpi_table() if config.acpi_pt else b"",
-            smbios=keeper.smbios_tables() if config.smbios_pt else b"",
-            vendor=keeper.processor_vendor(),
-        )
 
     async def _refuse_second_domain(self) -> None:
         domains = await self.host.xen(self.host.hypervisor.domains)
@@ -358,7 +316,3 @@ def as_saved(config: DomainConfig, saved: Machine) -> DomainConfig:
         memory_kib=saved.memory_kib,
         memory_max_kib=saved.static_max_kib,
     )
-
-
-def is_readable(path: str) -> bool:
-    return os.access(path, os.R_OK)
