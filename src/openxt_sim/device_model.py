@@ -55,6 +55,7 @@ class Model:
         self.options = options
         self.over = asyncio.Event()
         self.is_stopped = False
+        self.discs: dict[str, object] = {}  # changed ones
 
     def answer(self, request: Any) -> dict[str, object]:
         """To one command, as QEMU would give it."""
@@ -73,6 +74,12 @@ class Model:
 
     def save(self, arguments: Mapping[str, Any]) -> None:
         Path(str(arguments["filename"])).write_bytes(SAVED)
+
+    def insert(self, drive: object, file: object) -> None:
+        """OSError with QEMU's words for a file that is not there."""
+        if file is not None:
+            Path(str(file)).stat()
+        self.discs[str(drive)] = file
 
     def serial_lines(self) -> object:
         is_pty = self.options.serial == "pty"
@@ -93,6 +100,12 @@ COMMANDS: dict[str, Callable[[Model, Mapping[str, Any]], object]] = {
     "cont": lambda model, _: model.set_stopped(False),
     "xen-set-global-dirty-log": lambda _, __: None,
     "xen-save-devices-state": lambda model, arguments: model.save(arguments),
+    "blockdev-change-medium": lambda model, given: model.insert(given["device"], given["filename"]),
+    "eject": lambda model, given: model.insert(given["device"], None),
+    "query-block": lambda model, _: [
+        {"device": drive, **({"inserted": {"file": file}} if file else {})}
+        for drive, file in model.discs.items()
+    ],
     "quit": lambda model, _: model.over.set(),
 }
 

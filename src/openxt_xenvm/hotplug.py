@@ -22,6 +22,7 @@ from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.devices.pci import group
 from openxt_xenvm.errors import DeviceError, InvalidConfig, VmBadState
 from openxt_xenvm.lifecycle import Lifecycle
+from openxt_xenvm.plan.emulated import plan_emulated
 from openxt_xenvm.plan.passing import GrantPci, pci_in_use, plan_pci, plan_unplug_pci
 from openxt_xenvm.plan.plugging import PlugNic, plan_disks
 from openxt_xenvm.plan.steps import Reversed, Step
@@ -65,7 +66,8 @@ class Hotplug:
         await self._refuse_locked(old)
         going = [Reversed(step) for step in reversed(tuple(plan_disks([old])))]
         asking = [AskToClose(Domid(old.backend_domid), "vbd", _devid(old))] if old.path else []
-        plan = (*asking, *going, *plan_disks([new]))
+        emulated = plan_emulated(self.life.vm.active, old, new, self.life.vm.domid)
+        plan = (*emulated, *asking, *going, *plan_disks([new]))
         await self._do(Operation("replace", kind="vbd"), _devid(old), plan, _replaced_disk(old, new))
 
     async def _refuse_locked(self, disk: Disk) -> None:

@@ -207,6 +207,12 @@ ON_A_DOMAIN: list[Callable[[Hypervisor], object]] = [
     lambda keeper: keeper.set_hvm_param(ABSENT, HvmParam.TIMER_MODE, 1),
     lambda keeper: keeper.set_tsc_default(ABSENT),
     lambda keeper: keeper.send_trigger(ABSENT, 0),
+    lambda keeper: keeper.assign_device(ABSENT, 0x80),
+    lambda keeper: keeper.deassign_device(ABSENT, 0x80),
+    lambda keeper: keeper.allow_ports(ABSENT, 0x3F8, 8, allow=True),
+    lambda keeper: keeper.allow_frames(ABSENT, 0xFED00, 1, allow=True),
+    lambda keeper: keeper.map_interrupt(ABSENT, 11),
+    lambda keeper: keeper.unmap_interrupt(ABSENT, 11),
     lambda keeper: keeper.save(ABSENT, 0, Talk(keeper, ABSENT), live=False),
     lambda keeper: keeper.restore(ABSENT, 0, 1, 2),
 ]
@@ -863,3 +869,26 @@ def test_a_closed_keeper_is_ebadf(environ: dict[str, str]) -> None:
     keeper.close()
     keeper.close()
     assert errno_of(keeper.domains) == errno.EBADF
+
+
+# Parts of the machine
+
+
+def test_a_domain_may_have_ports_and_frames_and_lose_them_again(
+    hypervisor: Hypervisor, create: Callable[[Kind], Domid]
+) -> None:
+    domid = create(Kind.PV)
+    for allow in (True, True, False, False):
+        hypervisor.allow_ports(domid, 0x3F8, 8, allow=allow)
+        hypervisor.allow_frames(domid, 0xFED00, 2, allow=allow)
+    assert errno_of(lambda: hypervisor.allow_ports(domid, 0xFFFF, 2, allow=True)) == errno.EINVAL
+    assert errno_of(lambda: hypervisor.allow_frames(domid, 0xFED00, 0, allow=True)) == errno.EINVAL
+
+
+def test_without_an_iommu_no_device_is_assigned(
+    hypervisor: Hypervisor, create: Callable[[Kind], Domid]
+) -> None:
+    assert not hypervisor.physinfo().has_directio
+    domid = create(Kind.PV)
+    assert errno_of(lambda: hypervisor.assign_device(domid, 0x80)) == errno.EOPNOTSUPP
+    assert errno_of(lambda: hypervisor.deassign_device(domid, 0x80)) == errno.EOPNOTSUPP

@@ -252,3 +252,17 @@ async def test_a_checkpointed_hvm_guest_runs_on_with_its_device_model(house: Hou
     async with open_monitor(socket(house), 5) as qmp:
         assert await qmp.do("query-status") == {"status": "running"}
     assert not list((house.root / "var/run/xenvm").glob("qemu-state-*"))
+
+
+async def discs(house: House) -> object:
+    async with open_monitor(socket(house), 5) as qmp:
+        return await qmp.do("query-block")
+
+
+async def test_a_disc_changes_in_the_emulated_drive_too(house: House) -> None:
+    first, second = house.file("first.iso"), house.file("second.iso")
+    await started(house, f"disk = {first}:file:hdc:r:cdrom:")
+    await house.call("cd_insert_file", virtpath="hdc", physpath=str(second))
+    assert await discs(house) == [{"device": "ide2", "inserted": {"file": str(second)}}]
+    await house.call("cd_eject", virtpath="hdc")
+    assert await discs(house) == [{"device": "ide2"}]

@@ -169,11 +169,16 @@ def ide_unit(disk: Disk) -> int:
     return ord(disk.virtpath[2]) - ord("a")
 
 
+def drive_id(disk: Disk) -> str:
+    """Its name in QEMU's monitor."""
+    return f"ide{ide_unit(disk)}"
+
+
 def _drive(disk: Disk) -> Iterator[str]:
     if not is_emulated(disk):
         return
     media = "cdrom" if disk.is_cdrom else "disk"
-    words = [f"if=ide,index={ide_unit(disk)},media={media},id=ide{ide_unit(disk)},cache=writeback"]
+    words = [f"if=ide,index={ide_unit(disk)},media={media},id={drive_id(disk)},cache=writeback"]
     if disk.path:
         words.append(f"format=raw,file={_doubled(disk.path)}")
     if disk.is_cdrom:
