@@ -23,7 +23,18 @@ HYPERVISOR_PACKAGE = "xen-hypervisor-4.17-amd64"
 STAGE1_MODULES = ("crc32c_generic", "ext4", "virtio_pci", "virtio_blk")
 DOM0_MODULES = (
     *("xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xen-blkback", "xen-netback"),
-    *("xen-pciback", "loop", "nbd", "dm-crypt", "bridge", "tun", "squashfs", "overlay"),
+    *(
+        "xen-pciback",
+        "loop",
+        "nbd",
+        "dm-crypt",
+        "xts",
+        "ecb",
+        "bridge",
+        "tun",
+        "squashfs",
+        "overlay",
+    ),
 )
 STAGE1_FOLDERS = ("bin", "dev", "proc", "sys", "mnt")
 DOM0_FOLDERS = ("openxt", "bed", "guest", "var/lib/xen", "var/lib/xenstored")  # mount points, but for guest

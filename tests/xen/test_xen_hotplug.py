@@ -107,7 +107,7 @@ def monitors() -> list[int]:
     return [int(word) for word in done.stdout.split()]
 
 
-@pytest.mark.parametrize("vm", ["pv", "pvh"], indirect=True)
+@pytest.mark.parametrize("vm", ["pv"], indirect=True)
 def test_devices_come_and_go_under_a_running_guest(vm: Monitored) -> None:
     guest = vm.start(vm.config(PROGRAM))
     teller, idle, before = Teller(guest, count(1)), attached(), nodes()
