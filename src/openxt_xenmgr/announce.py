@@ -14,6 +14,7 @@ from openxt_core.spec import Emitter, Interface, Value
 from openxt_xenmgr.tasks import Debounce
 
 CONFIG_DELAY_S = 0.5
+DISC_DELAY_S = 1.0
 
 
 class Announcer:
@@ -21,6 +22,8 @@ class Announcer:
         self._emitter = emitter
         self._root = XenmgrSignals(emitter, "/")
         self._config = Debounce(CONFIG_DELAY_S, self._config_due)
+        self._discs = Debounce(DISC_DELAY_S, self._disc_due)
+        self._holders: dict[str, Uuid | None] = {}  # by CD drive
 
     def vm_created(self, uuid: Uuid) -> None:
         self._root.vm_created(uuid, vm_path(uuid))
@@ -45,6 +48,15 @@ class Announcer:
 
     def vm_state_changed(self, uuid: Uuid, state: str, acpi_state: int) -> None:
         self._root.vm_state_changed(uuid, vm_path(uuid), state, acpi_state)
+
+    def cd_assignment_changed(self, drive: str, uuid: Uuid | None) -> None:
+        """Said a second after the last of a series of changes; None: nobody has it."""
+        self._holders[drive] = uuid
+        self._discs.request(drive)
+
+    def _disc_due(self, drive: str) -> None:
+        uuid = self._holders.pop(drive)
+        self._root.cd_assignment_changed(drive, uuid or "", "/" if uuid is None else vm_path(uuid))
 
     def config_changed(self) -> None:
         self._root.config_changed()

@@ -37,6 +37,7 @@ from openxt_xenmgr.tasks import Background
 from openxt_xenmgr.vm.autostart import Autostart
 from openxt_xenmgr.vm.creation import Creator, inject_services
 from openxt_xenmgr.vm.deletion import Remover
+from openxt_xenmgr.vm.diagnostics import Diagnostics
 from openxt_xenmgr.vm.edits import Editor
 from openxt_xenmgr.vm.focus import Focus
 from openxt_xenmgr.vm.lifecycle import Lifecycle
@@ -55,6 +56,7 @@ from openxt_xenmgr.world import World
 log = logging.getLogger(__name__)
 
 PEERS = (input.NAME, network.NAME, surfman.NAME, usb.NAME)
+MAX_SCRIPTS = 1000
 DBD_PATIENCE_S = 3600.0
 
 
@@ -134,6 +136,8 @@ def assemble(world: World, tree: ObjectTree) -> tuple[Work, Recovery]:
         power=power,
         identity=Identity(world.bus, uuid_of_domain),
         publisher=publisher,
+        diagnostics=Diagnostics(world),
+        scripts=asyncio.Queue(MAX_SCRIPTS),
     )
     return work, recovery
 

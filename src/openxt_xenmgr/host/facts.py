@@ -5,7 +5,6 @@ Every one has a sensible answer on a machine that lacks the file.
 """
 
 import os
-import re
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from openxt_xenmgr.host.programs import output_of
 from openxt_xenmgr.vm.templates import flavour_of
 
 MIB = 1024 * 1024
-_SCSI = re.compile(r"Host:\s*scsi(\d+)\s+Channel:\s*(\d+)\s+Id:\s*(\d+)\s+Lun:\s*(\d+)")
 BUILD_KEYS = {"build_branch": "branch", "build_date": "build_date_time"}
 BUILD_FIELDS = ("version", "build", "branch", "build_date_time", "tools", "release")
 
@@ -61,20 +59,6 @@ def supported_languages(places: Places) -> list[str]:
     return capability(places, "supported-languages").split() or ["en-us"]
 
 
-def cd_drives(places: Places) -> tuple[str, ...]:
-    """Host CD drives as h:c:t:l."""
-    found: list[str] = []
-    address = ""
-    for line in read_text(places.at("/proc/scsi/scsi")).splitlines():
-        match = _SCSI.search(line)
-        if match:
-            address = ":".join(str(int(part)) for part in match.groups())
-        elif "CD-ROM" in line and address:
-            found.append(address)
-            address = ""
-    return tuple(found)
-
-
 def storage_mib(places: Places) -> tuple[int, int]:
     """Total and free MiB of /storage; zeros when it is not there."""
     try:
@@ -104,8 +88,17 @@ def is_mount_point_named(fragment: str) -> bool:
     return any(fragment in line.split() for line in read_text(Path("/proc/mounts")).splitlines())
 
 
+_dmi: dict[str, str] = {}  # the board does not change while the daemon runs
+
+
 async def dmi(key: str) -> str:
-    """What `dmidecode -s KEY` prints; empty where there is no such program or table."""
+    """What `dmidecode -s KEY` prints, asked once; empty where there is no such program or table."""
+    if key not in _dmi:
+        _dmi[key] = await _dmi_now(key)
+    return _dmi[key]
+
+
+async def _dmi_now(key: str) -> str:
     lines = (await output_of("dmidecode", "-s", key)).splitlines()
     kept = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return kept[0] if kept else ""

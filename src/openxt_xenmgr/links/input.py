@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from openxt_core.ids import Domid
+from openxt_core.ids import Domid, Uuid
 from openxt_xenmgr.links.presence import Peers
 
 NAME = "com.citrix.xenclient.input"
@@ -28,6 +28,9 @@ class InputDaemon:
         answer = await self.peers.ask(NAME, NAME, "get_auth_on_boot")
         if answer and answer[0]:
             await self.peers.ask(NAME, NAME, "lock", "b", True)
+
+    async def update_seamless_mouse(self, uuid: Uuid) -> None:
+        await self.peers.ask(NAME, NAME, "update_seamless_mouse_settings", "s", uuid)
 
     async def ask_to_authenticate(self, user: str) -> None:
         await self.peers.ask(NAME, NAME, "auth_set_context_flags", "ssi", user, "", AUTH_FLAGS)

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from openxt_api.xenmgr_host import XenmgrHost, XenmgrInstaller, XenmgrPowersettings
-from openxt_core.errors import BadRequest, IoError
+from openxt_core.errors import BadRequest, IoError, Refused
+from openxt_core.ids import parse_uuid
 from openxt_core.spec import Call, Value
-from openxt_xenmgr.host import facts
+from openxt_xenmgr.host import drives, facts, gpus, sound
 from openxt_xenmgr.host.installation import DEFERRED
 from openxt_xenmgr.objects.settings import all_settings, get_setting, set_setting
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.properties.config import POWER_ACTIONS
 from openxt_xenmgr.properties.host import ROWS
 from openxt_xenmgr.properties.table import by_name
+from openxt_xenmgr.vm import discs
 
 HOST_ROWS = by_name(ROWS)
 AC_LID = "/power-management/ac-lid-close-action"
@@ -30,6 +32,7 @@ class HostObject(XenmgrHost):
     def __init__(self, call: Call, work: Work) -> None:
         super().__init__(call)
         self._world = work.world
+        self._places = work.world.places
         self._power = work.power
 
     def get_property(self, name: str) -> Awaitable[Value]:
@@ -47,6 +50,54 @@ class HostObject(XenmgrHost):
 
     def list_pci_devices(self) -> list[dict[str, str]]:
         return facts.pci_devices(self._world.places)
+
+    async def list_gpu_devices(self) -> list[dict[str, str]]:
+        return await gpus.listed(self._world)
+
+    async def configure_gpu_placement(self, id: str, slot: int) -> None:
+        await gpus.place(self._world, id, slot)
+
+    async def get_gpu_placement(self, id: str) -> int:
+        return await gpus.placement(self._world, id)
+
+    def list_disk_devices(self) -> list[dict[str, str]]:
+        return drives.disks(self._places)
+
+    def list_playback_devices(self) -> list[dict[str, str]]:
+        return sound.pcm_devices(self._places, "playback")
+
+    def list_capture_devices(self) -> list[dict[str, str]]:
+        return sound.pcm_devices(self._places, "capture")
+
+    def list_sound_cards(self) -> list[dict[str, str]]:
+        return sound.cards(self._places)
+
+    async def list_sound_card_controls(self, card: str) -> list[dict[str, str]]:
+        return await sound.controls(self._places, card)
+
+    async def get_sound_card_control(self, card: str, control: str) -> str:
+        return await sound.control(self._places, card, control)
+
+    async def set_sound_card_control(self, card: str, control: str, value: str) -> None:
+        await sound.set_control(self._places, card, control, value)
+
+    async def list_cd_devices(self) -> list[dict[str, str]]:
+        return await discs.listed(self._world)
+
+    async def assign_cd_device(self, devid: str, sticky: bool, vm_uuid: str) -> None:
+        vm = self._world.registry.find(parse_uuid(vm_uuid)) if vm_uuid else None
+        if vm_uuid and vm is None:
+            raise BadRequest(f"there is no VM {vm_uuid[:60]}")
+        await discs.assign(self._world, devid, vm, sticky=sticky)
+
+    async def get_cd_device_assignment(self, devid: str) -> tuple[bool, str]:
+        return await discs.holder(self._world, devid)
+
+    async def eject_cd_device(self, devid: str) -> None:
+        await drives.eject(self._places, drives.drive(self._places, devid))
+
+    def set_license(self, expiry: str, device_uuid: str, hash: str) -> None:
+        raise Refused("this host needs no licence, and takes none")
 
     def list_ui_plugins(self, subdir: str) -> list[str]:
         top = self._world.places.at(UI_PLUGINS)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Faces of `/`: the VMs, their creation, policy, settings, requests of guests."""
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
@@ -15,7 +16,7 @@ from openxt_api.xenmgr import (
     XenmgrTesting,
     XenmgrUnrestricted,
 )
-from openxt_core.errors import ActionSuppressedByPolicy, BadRequest
+from openxt_core.errors import ActionSuppressedByPolicy, BadRequest, NotSupported, Refused
 from openxt_core.ids import parse_uuid, vm_path
 from openxt_core.spec import Call, Value
 from openxt_xenmgr.host import images
@@ -26,8 +27,12 @@ from openxt_xenmgr.properties.table import by_name
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import policy
 from openxt_xenmgr.vm.creation import Wanted
+from openxt_xenmgr.vm.diagnostics import report_text, status_report
 from openxt_xenmgr.vm.templates import DEFAULT
+from openxt_xenmgr.vm.tree import text
 
+TAAS = "the TaaS service is gone: status reports are not sent to it"
+PACK_KEYS = ("vendor", "name", "description", "version", "image")
 CONFIG_ROWS = by_name(config.ROWS)
 UI_ROWS = by_name(ui.ROWS)
 
@@ -87,6 +92,12 @@ class RootObject(Xenmgr):
 
     async def create_vm_with_ui(self, template: str, name: str, description: str, image_path: str) -> str:
         return await self._create(Wanted(template, name=name, description=description, image_path=image_path))
+
+    async def list_extension_packs(self) -> list[dict[str, str]]:
+        """Legacy: what the database holds of them."""
+        stored = await self._work.world.db.dump("/extpack")
+        packs = stored.items() if isinstance(stored, dict) else ()
+        return [{"id": id, **{key: text(pack, key) for key in PACK_KEYS}} for id, pack in packs]
 
     async def create_vhd(self, size_mb: int) -> str:
         return str(await images.create(self._work.world.places, size_mb))
@@ -187,17 +198,60 @@ class GuestRequestObject(XenmgrGuestreq):
 
 
 class DiagnosticsObject(XenmgrDiag):
-    """com.citrix.xenclient.xenmgr.diag: not built yet, and every method says so."""
+    """com.citrix.xenclient.xenmgr.diag.  The TaaS service is gone: its methods are not supported."""
 
     def __init__(self, call: Call, work: Work) -> None:
         super().__init__(call)
+        self._work = work
+
+    async def save(self, mode: str) -> str:
+        return await self._work.diagnostics.save(mode)
+
+    async def gather(self, name: str, data_: str) -> None:
+        await self._work.diagnostics.gather(name, data_)
+
+    async def create_status_report(
+        self,
+        screenshots: bool,
+        guest_info: bool,
+        summary: str,
+        description: str,
+        repro_steps: str,
+        ticket: str,
+    ) -> str:
+        report = report_text(summary, description, repro_steps, ticket)
+        places = self._work.world.places
+        return await status_report(places, report, screenshots=screenshots, guest_info=guest_info)
+
+    async def status_report_screen(self, show: bool) -> None:
+        await self._work.diagnostics.show_screen(show)
+
+    def taas_authenticate_credentials(self, username: str, password: str) -> list[str]:
+        raise NotSupported(TAAS)
+
+    def taas_upload(self, username: str, password: str, caseid: str, filename: str) -> bool:
+        raise NotSupported(TAAS)
+
+    def taas_agree_terms(self, username: str, password: str, version: str) -> bool:
+        raise NotSupported(TAAS)
 
 
 class TestingObject(XenmgrTesting):
-    """com.citrix.xenclient.xenmgr.testing: not built yet, and every method says so."""
+    """com.citrix.xenclient.xenmgr.testing: scripts for a user interface under test, first in, first out."""
 
     def __init__(self, call: Call, work: Work) -> None:
         super().__init__(call)
+        self._scripts = work.scripts
+
+    def script_queue(self, script: str) -> None:
+        try:
+            self._scripts.put_nowait(script)
+        except asyncio.QueueFull:
+            raise Refused(f"{self._scripts.maxsize} scripts wait already") from None
+
+    async def script_dequeue(self) -> str:
+        """Waits until there is one."""
+        return await self._scripts.get()
 
 
 FACES: tuple[Any, ...] = (

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the faces hand over to.  No behaviour."""
 
+import asyncio
 from dataclasses import dataclass
 
 from openxt_bus.identity import Identity
@@ -8,6 +9,7 @@ from openxt_xenmgr.host.power import HostPower
 from openxt_xenmgr.objects.publish import Publisher
 from openxt_xenmgr.vm.creation import Creator
 from openxt_xenmgr.vm.deletion import Remover
+from openxt_xenmgr.vm.diagnostics import Diagnostics
 from openxt_xenmgr.vm.edits import Editor
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.sleeping import Sleeper
@@ -25,3 +27,5 @@ class Work:
     power: HostPower
     identity: Identity
     publisher: Publisher
+    diagnostics: Diagnostics
+    scripts: "asyncio.Queue[str]"

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Host-wide settings: com.citrix.xenclient.xenmgr.config.  Keys are absolute.  Rows and small readers."""
 
+from pathlib import Path
+
 from openxt_core.errors import NotSupported
 from openxt_core.spec import Value
+from openxt_xenmgr.host import programs
 from openxt_xenmgr.host.facts import capability
 from openxt_xenmgr.properties.table import Effect, Live, Row, Stored, value_in
 from openxt_xenmgr.vm.tree import with_leaf
@@ -11,6 +14,7 @@ from openxt_xenmgr.world import World
 POWER_ACTIONS = ("sleep", "hibernate", "shutdown", "forced-shutdown", "reboot", "nothing")
 SSH_SERVICE = "/etc/init.d/sshd"
 V4V_SSH_SERVICE = "/etc/init.d/sshd_v4v"
+RESTART_TIMEOUT_S = 30.0
 CC = Effect.CONFIG
 
 
@@ -24,11 +28,15 @@ def _switch(name: str, path: str, *, means_on: bool, service: str = "") -> "Live
     def read(world: World) -> bool:
         return world.places.at(path).exists() is means_on
 
-    def write(world: World, value: bool) -> None:
+    async def write(world: World, value: bool) -> None:
+        script = world.places.at(service)
+        if service and not script.exists():
+            raise NotSupported(f"{name}: this host has no {service} to restart")
+        put(world.places.at(path), value)
         if service:
-            # The service would have to be restarted; this host starts its services otherwise.
-            raise NotSupported(f"{name}: restarting {service} is not built yet")
-        file = world.places.at(path)
+            await programs.run(str(script), "restart", timeout_s=RESTART_TIMEOUT_S)
+
+    def put(file: Path, value: bool) -> None:
         if value is means_on:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()

@@ -4,7 +4,6 @@
 Each has a sensible answer on a machine that lacks its file: empty, zero or false.
 """
 
-from openxt_core.errors import NotSupported
 from openxt_core.spec import Value
 from openxt_xenmgr.host import facts, programs
 from openxt_xenmgr.links.nodes import HOST_STATE, UI_READY
@@ -89,8 +88,10 @@ def _pcm(name: str, key: str) -> "Live[World]":
     async def read(world: World) -> str:
         return await world.db.read(key) or "00-00"
 
-    def write(_world: World, _value: Value) -> None:
-        raise NotSupported(f"{name}: choosing the sound device is not built yet")
+    async def write(world: World, value: Value) -> None:
+        program = programs.needed("update-pcm-config", "OpenXT's audio scripts")
+        await world.db.write(key, str(value))
+        await programs.run(program)
 
     return Live(name, "s", read, write)
 

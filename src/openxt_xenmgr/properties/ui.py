@@ -3,7 +3,7 @@
 
 from openxt_core.errors import IoError, NotSupported, UnsupportedLanguage
 from openxt_xenmgr.host.facts import language, supported_languages
-from openxt_xenmgr.host.programs import output_of
+from openxt_xenmgr.host.programs import output_of, run
 from openxt_xenmgr.properties.table import Effect, Live, Row, Stored
 from openxt_xenmgr.vm.tree import Tree, encode, text
 from openxt_xenmgr.world import World
@@ -48,8 +48,12 @@ async def _drm_graphics(world: World) -> bool:
     return script.exists() and (await output_of(str(script), "-g")).strip() == "true"
 
 
-def _set_drm_graphics(_world: World, _value: bool) -> None:
-    raise NotSupported("drm-graphics: changing the boot entry is not built yet")
+async def _set_drm_graphics(world: World, value: bool) -> None:
+    """Legacy: OpenXT's own script changes the boot entry."""
+    script = world.places.at(DRM_SCRIPT)
+    if not script.exists():
+        raise NotSupported(f"drm-graphics: this host has no {DRM_SCRIPT}")
+    await run(str(script), "-u", "-s", encode(value))
 
 
 ROWS: tuple[Row[World], ...] = (

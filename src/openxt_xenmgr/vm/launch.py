@@ -6,6 +6,7 @@ from pathlib import Path
 
 from openxt_core.places import Places
 from openxt_xenmgr.host import facts as host
+from openxt_xenmgr.host.drives import cd_drives
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import backend_domids
@@ -39,7 +40,7 @@ async def gather_facts(world: World, vm: Vm, config: VmConfig) -> LaunchFacts:
         backends=await backend_domids(world, config.nics),
         vgpu=await _vgpu(world, config),
         pci=await _gpu_devices(world, config),
-        cd_drives=host.cd_drives(places),
+        cd_drives=tuple(one.id for one in cd_drives(places)),
         cd_exclusive=flag({"it": exclusive}, "it", True),
         smbios_oem_types=await _smbios_types(config, oem_types),
         oem_manufacturer=await host.dmi("system-manufacturer") if config["acpi-pt"] else "",
