@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The order in which xenmgr comes up: connections, database, service VMs, known VMs, objects, name.
 
-Also the one place where the parts are put together.  Not built yet: the v4v firewall, early
-binding of passthrough devices; each says so when it is asked for.
+Also the one place where the parts are put together.  Not built yet: the v4v firewall, which says so when
+it is asked for.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from openxt_xenmgr.links import input, network, surfman, usb
 from openxt_xenmgr.links.dbd import DbClient
 from openxt_xenmgr.links.nodes import BACKEND_DOMID, READABLE, Nodes
 from openxt_xenmgr.links.presence import Peers
-from openxt_xenmgr.objects import entries, host, root, vm, why
+from openxt_xenmgr.objects import devices, entries, host, root, vm, why
 from openxt_xenmgr.objects.publish import Faces, Publisher
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.registry import Registry
@@ -44,6 +44,7 @@ from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.memory import HostMemory
 from openxt_xenmgr.vm.monitor import Monitors
 from openxt_xenmgr.vm.outside import Outside
+from openxt_xenmgr.vm.pci_guard import hide_early
 from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.reactions import Reactor
 from openxt_xenmgr.vm.recovery import Recovery
@@ -155,6 +156,7 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     await set_default_backend(world)
     await Outside(world).follow()
     await find_vms(world, work, recovery)
+    await hide_early(world)
     work.publisher.lay_out(faces(work))
     world.bus.serve(tree)
     await PowerEvents(world, work.power).follow()
@@ -239,7 +241,7 @@ def faces(work: Work) -> Faces:
     return Faces(
         root=all_of(root.FACES),
         host=all_of(host.FACES),
-        vm=(*all_of(vm.FACES), face(why.WhyObject)),
+        vm=(*all_of(vm.FACES), face(why.WhyObject), face(devices.DevicesObject)),
         disk=(face(entries.DiskObject),),
         nic=(face(entries.NicObject),),
     )

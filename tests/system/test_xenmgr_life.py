@@ -246,7 +246,7 @@ async def check_nothing_left(it: Desk, path: str, before: dict[str, str | None])
         ({"kernel": "/nonesuch"}, "nonesuch"),
         ({"notify": ""}, "config/notify"),
         ({"memory": "0"}, "config/memory"),
-        ({"pci": {"0": {"class": "0x0200"}}}, "config/pci (PCI passthrough rules) is not built yet"),
+        ({"pci": {"0": {"bdf": "0000:00:1e.0"}}}, refused(203)),
         ({"virt-type": "hvm"}, "not"),
     ],
 )

@@ -9,10 +9,12 @@ from functools import cache
 from pathlib import Path
 
 from openxt_core.places import Places
+from openxt_xenmgr.host.pci import inventory
 from openxt_xenmgr.host.programs import output_of
 from openxt_xenmgr.vm.templates import flavour_of
 
 MIB = 1024 * 1024
+AMT_CLASSES = (0x0780, 0x0700)
 BUILD_KEYS = {"build_branch": "branch", "build_date": "build_date_time"}
 BUILD_FIELDS = ("version", "build", "branch", "build_date_time", "tools", "release")
 
@@ -104,65 +106,14 @@ async def _dmi_now(key: str) -> str:
     return kept[0] if kept else ""
 
 
-# PCI devices, as sysfs shows them
-
-
-def pci_devices(places: Places) -> list[dict[str, str]]:
-    """addr, name, class (16 bits), vendor-id, device-id of every device, ascending address."""
-    folder = places.at("/sys/bus/pci/devices")
-    try:
-        found = sorted(folder.iterdir())
-    except OSError:
-        return []
-    names = _pci_names(places) if found else {}
-    return [_pci_record(path, names) for path in found]
-
-
-def _pci_record(path: Path, names: dict[str, str]) -> dict[str, str]:
-    vendor, device = _hex_of(path / "vendor"), _hex_of(path / "device")
-    unknown = f"Unknown device ({vendor:04x}:{device:04x})"
-    return {
-        "addr": path.name,
-        "name": names.get(f"{vendor:04x}:{device:04x}", unknown),
-        "class": f"0x{_hex_of(path / 'class') >> 8:X}",
-        "vendor-id": f"0x{vendor:X}",
-        "device-id": f"0x{device:X}",
-    }
-
-
-def _hex_of(path: Path) -> int:
-    try:
-        return int(path.read_text().strip(), 16)
-    except (OSError, ValueError):
-        return 0
-
-
-def _pci_names(places: Places) -> dict[str, str]:
-    """`vvvv:dddd` → vendor and device name, from the first pci.ids there is."""
-    candidates = ("/usr/share/pci.ids", "/usr/share/misc/pci.ids")
-    content = next(filter(None, (read_text(places.at(path)) for path in candidates)), "")
-    names: dict[str, str] = {}
-    vendor_id = vendor = ""
-    for line in content.splitlines():
-        if line.startswith("C "):
-            break
-        if line[:1] not in ("#", "\t", ""):
-            vendor_id, _, vendor = line.partition("  ")
-        elif line.startswith("\t") and not line.startswith("\t\t"):
-            device_id, _, device = line.strip().partition("  ")
-            names[f"{vendor_id}:{device_id}"] = f"{vendor} {device}"
-    return names
+# PCI devices
 
 
 def pci_model(places: Places, pci_class: int) -> str:
     """Name of the first device of a class; empty when there is none."""
-    wanted = f"0x{pci_class:X}"
-    return next((device["name"] for device in pci_devices(places) if device["class"] == wanted), "")
+    return next((device.name for device in inventory(places) if device.pci_class == pci_class), "")
 
 
 def has_amt(places: Places) -> bool:
     """Legacy: an Intel management controller or its serial port."""
-    return any(
-        device["vendor-id"] == "0x8086" and device["class"] in ("0x780", "0x700")
-        for device in pci_devices(places)
-    )
+    return any(device.vendor == 0x8086 and device.pci_class in AMT_CLASSES for device in inventory(places))

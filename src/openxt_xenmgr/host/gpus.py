@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from openxt_core.errors import UnknownGpu
 from openxt_core.places import Places
-from openxt_xenmgr.host.facts import capability, pci_devices, read_text
+from openxt_xenmgr.host.facts import capability, read_text
+from openxt_xenmgr.host.pci import inventory
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.vm.tree import parse_int
 from openxt_xenmgr.world import World
 
 PLACEMENTS = "/xenmgr/gpu-placement"
-VGA = "0x300"
+VGA = 0x0300
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,11 @@ class Gpu:
 
 def gpus(places: Places) -> tuple[Gpu, ...]:
     """The primary one, then those that may be passed through beside it, if the host can do that."""
-    cards = [device for device in pci_devices(places) if device["class"] == VGA]
-    first = [Gpu(HDX, card["name"]) for card in cards if _is_primary(places, card["addr"])][:1]
+    cards = [device for device in inventory(places) if device.pci_class == VGA]
+    first = [Gpu(HDX, card.name) for card in cards if _is_primary(places, card.address)][:1]
     if capability(places, "secondary-gpu-pt") != "true":
         return tuple(first)
-    others = (Gpu(card["addr"], card["name"]) for card in cards if not _is_primary(places, card["addr"]))
+    others = (Gpu(card.address, card.name) for card in cards if not _is_primary(places, card.address))
     return (*first, *others)
 
 

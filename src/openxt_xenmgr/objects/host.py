@@ -10,7 +10,7 @@ from openxt_api.xenmgr_host import XenmgrHost, XenmgrInstaller, XenmgrPowersetti
 from openxt_core.errors import BadRequest, IoError, Refused
 from openxt_core.ids import parse_uuid
 from openxt_core.spec import Call, Value
-from openxt_xenmgr.host import drives, facts, gpus, sound
+from openxt_xenmgr.host import drives, facts, gpus, pci, sound
 from openxt_xenmgr.host.installation import DEFERRED
 from openxt_xenmgr.objects.settings import all_settings, get_setting, set_setting
 from openxt_xenmgr.objects.work import Work
@@ -49,7 +49,7 @@ class HostObject(XenmgrHost):
         return [name for name in _names(self._world.places.at(folder)) if _is_disc(name)]
 
     def list_pci_devices(self) -> list[dict[str, str]]:
-        return facts.pci_devices(self._world.places)
+        return [device.record() for device in pci.inventory(self._world.places)]
 
     async def list_gpu_devices(self) -> list[dict[str, str]]:
         return await gpus.listed(self._world)

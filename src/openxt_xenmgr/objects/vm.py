@@ -21,6 +21,7 @@ from openxt_xenmgr.properties.vm_live import is_locked
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import devices, rules
 from openxt_xenmgr.vm.creation import icon_path
+from openxt_xenmgr.vm.launch import passed_devices
 from openxt_xenmgr.vm.passthrough import parse_address_rule, parse_match_rule
 from openxt_xenmgr.vm.policy import need_edit
 from openxt_xenmgr.vm.product import check_value, listing
@@ -254,7 +255,7 @@ class VmAuthObject(XenmgrVmAuth):
 
 
 class VmPciObject(XenmgrVmPci):
-    """com.citrix.xenclient.xenmgr.vm.pci: passthrough rules, stored."""
+    """com.citrix.xenclient.xenmgr.vm.pci: passthrough rules, and the devices that they mean now."""
 
     def __init__(self, call: Call, work: Work) -> None:
         super().__init__(call)
@@ -277,6 +278,9 @@ class VmPciObject(XenmgrVmPci):
 
     async def list_pt_rules(self) -> list[dict[str, str]]:
         return rules.pci_rules(await self._work.world.store.tree(self._vm))
+
+    async def list_pt_pci_devices(self) -> list[dict[str, str]]:
+        return await passed_devices(self._work.world, self._vm)
 
 
 FACES: tuple[Any, ...] = (VmObject, VmUnrestrictedObject, VmProductObject, VmAuthObject, VmPciObject)

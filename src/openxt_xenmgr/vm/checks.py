@@ -11,6 +11,7 @@ from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import NEEDED_KEY, missing_backends
 from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.pci_guard import obstacles
 from openxt_xenmgr.vm.preflight import IDLE, Situation
 from openxt_xenmgr.vm.tree import items
 from openxt_xenmgr.world import World
@@ -31,6 +32,7 @@ async def situation(world: World, vm: Vm, config: VmConfig, expected: Collection
         running=await _rivals(world, vm) if _has_rivals(config) else (),
         max_vgpus=None if mode is None else mode.max_vgpus,
         has_vtd=not is_hdx or VTD_ENABLED in await programs.output_of("hvm-info"),
+        devices=await obstacles(world, vm, config),
         needs_extraction=extract and not kernel.exists(),
     )
 

@@ -15,6 +15,7 @@ from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.model import VmConfig, disks_of
+from openxt_xenmgr.vm.pci_guard import seen_key
 from openxt_xenmgr.vm.start import HOOK_TIMEOUT_S, last_start_key
 from openxt_xenmgr.vm.tree import node
 from openxt_xenmgr.world import World
@@ -54,6 +55,7 @@ class Remover:
         await self.world.db.rm(vm.db)
         await self.world.db.rm(vm.domstore)
         await self.world.db.rm(last_start_key(vm))
+        await self.world.db.rm(seen_key(vm))
         for path in files:
             _unlink(path)
         shutil.rmtree(self.world.places.storage / "ovffiles" / vm.uuid, ignore_errors=True)

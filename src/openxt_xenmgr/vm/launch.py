@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Find out what a VM's start needs to know besides its configuration.  Asks and reads; decides nothing."""
+"""Find out what a VM's start needs to know besides its configuration.  Asks and reads; what PCI
+devices it may have `pci_guard` decides."""
 
 import asyncio
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 from openxt_core.places import Places
 from openxt_xenmgr.host import facts as host
 from openxt_xenmgr.host.drives import cd_drives
+from openxt_xenmgr.host.pci import inventory
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import backend_domids
 from openxt_xenmgr.vm.key_folders import key_folders
 from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.pci_guard import hand_over, standing
 from openxt_xenmgr.vm.tree import flag, parse_int
 from openxt_xenmgr.vm.xenvm_config import LaunchFacts, Network, PciDevice, Vgpu
 from openxt_xenmgr.world import World
@@ -23,7 +26,7 @@ DELL_SMBIOS_TYPE = 177
 
 
 async def gather_facts(world: World, vm: Vm, config: VmConfig) -> LaunchFacts:
-    """All of it, with the backends of the nics as domain ids."""
+    """All of it, with the backends of the nics as domain ids; PCI devices are noted as handed over."""
     places = world.places
     networks = await _networks(world, config)
     exclusive, oem_types = await asyncio.gather(
@@ -39,7 +42,7 @@ async def gather_facts(world: World, vm: Vm, config: VmConfig) -> LaunchFacts:
         networks=networks,
         backends=await backend_domids(world, config.nics),
         vgpu=await _vgpu(world, config),
-        pci=await _gpu_devices(world, config),
+        pci=_merged(await _gpu_devices(world, config), await hand_over(world, vm, config)),
         cd_drives=tuple(one.id for one in cd_drives(places)),
         cd_exclusive=flag({"it": exclusive}, "it", True),
         smbios_oem_types=await _smbios_types(config, oem_types),
@@ -75,6 +78,12 @@ async def _vgpu(world: World, config: VmConfig) -> Vgpu | None:
     return None if mode is None else Vgpu(bool(mode.max_vgpus and mode.addresses))
 
 
+def _merged(gpu: tuple[PciDevice, ...], ruled: tuple[PciDevice, ...]) -> tuple[PciDevice, ...]:
+    """Those of the graphics card in front; no device twice."""
+    taken = {device.address for device in gpu}
+    return (*gpu, *(device for device in ruled if device.address not in taken))
+
+
 async def _gpu_devices(world: World, config: VmConfig) -> tuple[PciDevice, ...]:
     if not config.is_hvm or config["gpu"] != HDX:
         return ()
@@ -82,6 +91,16 @@ async def _gpu_devices(world: World, config: VmConfig) -> tuple[PciDevice, ...]:
     if mode is None or not mode.max_vgpus:
         return ()
     return tuple(_device(address, mode.msi_translate) for address in mode.addresses)
+
+
+async def passed_devices(world: World, vm: Vm) -> list[dict[str, str]]:
+    """What the VM would have if it started now and all was confirmed, ascending address."""
+    config = await world.store.config(vm)
+    ruled = (await standing(world, vm, config)).choice.devices
+    wanted = {device.address for device in ruled}
+    wanted |= {device.address for device in await _gpu_devices(world, config)}
+    there = await asyncio.to_thread(inventory, world.places) if wanted else []
+    return [device.record() for device in there if device.address in wanted]
 
 
 def _device(address: str, msi_translate: bool) -> PciDevice:

@@ -17,7 +17,6 @@ from openxt_core.errors import (
 )
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.vm.model import VmConfig
-from openxt_xenmgr.vm.passthrough import rules_of
 
 IDLE = "idle"
 
@@ -34,6 +33,7 @@ class Situation:
     max_vgpus: int | None = None  # how many VMs can have the graphics card; None: nobody says
     has_vtd: bool = True
     has_suspend_image: bool = False
+    devices: Sequence[OpenxtError] = ()  # what its PCI devices have against it
     needs_extraction: bool = False  # the kernel is in a disk and not taken out of it yet
 
 
@@ -53,7 +53,7 @@ def reasons(config: VmConfig, now: Situation) -> list[OpenxtError]:
     if now.missing_backends:
         names = ", ".join(now.missing_backends)
         found.append(NetworkDomainNotRunning(f"the network backend is not running: {names}"))
-    return found + _rivals(config, now) + _not_built(config, now)
+    return found + _rivals(config, now) + list(now.devices) + _not_built(config, now)
 
 
 def _rivals(config: VmConfig, now: Situation) -> list[OpenxtError]:
@@ -73,7 +73,6 @@ def _rivals(config: VmConfig, now: Situation) -> list[OpenxtError]:
 def _not_built(config: VmConfig, now: Situation) -> list[OpenxtError]:
     """What the configuration asks for that this toolstack cannot do yet, by its key."""
     asked = (
-        ("config/pci (PCI passthrough rules)", bool(rules_of(config.tree))),
         ("gpu (GPU passthrough)", config["gpu"] not in ("", HDX)),
         ("measured (measured start)", config["measured"]),
         ("ovf-transport-iso", config["ovf-transport-iso"]),

@@ -3,7 +3,7 @@
 
 import pytest
 
-from openxt_core.errors import BadRequest, NetworkDomainNotRunning, NotSupported, TooManyVms
+from openxt_core.errors import BadRequest, NetworkDomainNotRunning, NoSuchDevice, NotSupported, TooManyVms
 from openxt_core.ids import DOM0_UUID, Uuid
 from openxt_xenmgr.vm.dependencies import dependencies_of
 from openxt_xenmgr.vm.events import (
@@ -145,8 +145,6 @@ def test_every_reason_is_told_at_once() -> None:
         need_none(found)
 
 
-def test_passthrough_is_refused_by_its_key_and_not_ignored() -> None:
-    (reason,) = reasons(
-        config(config={"notify": "dbus", "memory": "1", "pci": {"0": {"class": "0x0200"}}}), Situation()
-    )
-    assert "config/pci" in str(reason)
+def test_what_speaks_against_its_devices_speaks_against_the_vm() -> None:
+    absent = NoSuchDevice("the host has no PCI device")
+    assert reasons(config(), Situation(devices=[absent])) == [absent]
