@@ -119,7 +119,7 @@ def _numbered(number: int, name: str, default: str) -> type[NumberedError]:
     return type(name, (NumberedError,), {"number": number, "default": default, "__doc__": default})
 
 
-# Source: spec/xenmgr-lifecycle.md section 20.  A number is never reused.
+# Source: OpenXT xenmgr, 2015.  A number is never reused.
 NotEnoughMemory = _numbered(101, "NotEnoughMemory", "not enough free memory")
 VmBadState = _numbered(102, "VmBadState", "the VM is in a state that does not allow this")
 ShutdownWrongReason = _numbered(103, "ShutdownWrongReason", "the VM ended for another reason than asked")
