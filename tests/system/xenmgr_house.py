@@ -163,9 +163,9 @@ class Desk:
         return found
 
     def files(self) -> "frozenset[Path]":
-        """What lies about for VMs."""
+        """What lies about for VMs; `dom0` is not of a VM: the simulated host's own devices are there."""
         folders = (self.places.at("/tmp"), self.places.run / "xenvm")
-        return frozenset(path for folder in folders for path in folder.iterdir())
+        return frozenset(path for folder in folders for path in folder.iterdir() if path.name != "dom0")
 
     # Signals
 
