@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from openxt_core.errors import BadRequest
 from openxt_rpcproxy.rules.cover import includes
+from openxt_rpcproxy.rules.decide import first_miss
 from openxt_rpcproxy.rules.grammar import parse_rule
 from openxt_rpcproxy.rules.model import Facts, Kind, Rule, Verdict
 from openxt_rpcproxy.rules.record import Record
@@ -41,7 +42,7 @@ def learn(records: Sequence[Record], in_force: Sequence[Rule], width: Width) -> 
             proposed[text] = parse_rule(text, "learned")
         except BadRequest:
             continue  # a name that no rule can hold
-    rules = _needed(list(proposed.values()))
+    rules = _needed(list(proposed.values()), wanted)
     uncovered = tuple(one for one in wanted if _is_denied(one, (*in_force, *rules)))
     return Learned(rules, uncovered)
 
@@ -50,13 +51,22 @@ def _is_denied(record: Record, rules: Sequence[Rule]) -> bool:
     return verdict_on(record, rules).verdict is Verdict.DENY
 
 
-def _needed(rules: list[Rule]) -> tuple[Rule, ...]:
-    """Without those that others include; of two that include each other the first stays."""
+def _needed(proposed: list[Rule], records: Sequence[Record]) -> tuple[Rule, ...]:
+    """Without those that others include, or whose messages others let pass anyway."""
     kept: list[Rule] = []
-    for rule in rules:
+    for rule in proposed:
         if not any(includes(other, rule) for other in kept):
             kept = [other for other in kept if not includes(rule, other)] + [rule]
-    return tuple(kept)
+    matched = [[at for at, rule in enumerate(kept) if _matches(rule, one)] for one in records]
+    needed = set(range(len(kept)))
+    for at in reversed(range(len(kept))):
+        if all(at not in some or len(needed.intersection(some)) > 1 for some in matched):
+            needed.remove(at)
+    return tuple(kept[at] for at in sorted(needed))
+
+
+def _matches(rule: Rule, record: Record) -> bool:
+    return first_miss(rule, record.facts, record.properties) == ""
 
 
 def _text(facts: Facts, width: Width) -> str:

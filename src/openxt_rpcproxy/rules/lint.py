@@ -57,7 +57,11 @@ def _by_itself(rule: Rule) -> Iterator[tuple[str, str]]:
             yield "repeated", f"`{word}` is given twice; the last one counts"
     properties = dict(rule.properties)
     if any(properties[name] != value for name, value in rule.properties):
-        yield "impossible", "asks for two values of one property of the VM"
+        text = "asks for two values of one property of the VM"
+        if rule.verdict is Verdict.ALLOW:
+            yield "impossible", text
+        else:
+            yield "doubtful", f"{text}: it matches only where that is not known"
     if "property" in rule.wanted and not _may_be_about_a_property(rule):
         yield "impossible", "`property` is compared with Get and Set calls, which this rule is not about"
     if rule.kind is not None:

@@ -132,6 +132,15 @@ def test_a_learned_rule_names_what_was_called_and_no_more() -> None:
     assert bound.rules[0].text.endswith("member m path /x arg0 /y")
 
 
+def test_a_learned_rule_goes_that_another_makes_needless() -> None:
+    properties = "org.freedesktop.DBus.Properties"
+    unnamed, named = call("Get", interface=properties), call("Get", interface=properties, about="i.I")
+    found = learn(recorded(named, unnamed), (), Width())
+    assert [rule.text for rule in found.rules] == [
+        f"allow inc-method-call destination a.A interface {properties} member Get"
+    ]
+
+
 def test_a_name_that_no_rule_can_hold_is_told_as_uncovered() -> None:
     records = recorded(call("m", destination=":1.5"))
     found = learn(records, (), Width())
@@ -161,6 +170,7 @@ TABLES = {
         ("allow destination com.citrix.xenclient.xenmgr.vm.unrestrcted", "unknown", "is not known"),
         ("allow destination a.A destination a.B", "repeated", "`destination` is given twice"),
         ("allow dom-type svm dom-type ndvm", "impossible", "two values"),
+        ("deny dom-type svm dom-type ndvm", "doubtful", "not known"),
         ("allow inc-signal property memory", "impossible", "Get and Set"),
         ("allow member list_vms property memory", "impossible", "Get and Set"),
         ("allow inc-signal destination a.A", "ignored", "signal has no destination"),
