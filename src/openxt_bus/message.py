@@ -263,8 +263,8 @@ def content(signature: str, body: Sequence[Value]) -> bytes:
     """A reply's marshalled body.  Raises RuntimeError when it does not fit the signature, or is too long."""
     try:
         marshalled = bytes(Marshaller(signature, encode(body, signature)).marshall()) if signature else b""
-    except UNSENDABLE as error:
-        problem = explain_unsendable(body, signature, error)
+    except (InvalidArgs, *UNSENDABLE) as error:
+        problem = error if isinstance(error, InvalidArgs) else explain_unsendable(body, signature, error)
         raise RuntimeError(f"the reply does not fit its type: {problem.text}") from error
     if len(marshalled) > MAX_BODY:
         raise RuntimeError(f"the reply has {len(marshalled)} bytes, more than a message can hold")

@@ -454,14 +454,10 @@ async def test_icons_stay_in_their_folder(it: Desk) -> None:
 
 
 async def test_what_is_not_built_says_so_by_its_name(it: Desk) -> None:
-    for interface, member, signature, body in (
-        (XENMGR, "list_extension_packs", "", ()),
-        (XENMGR, "create_vhd", "i", (10,)),
-        (f"{XENMGR}.diag", "save", "s", ("x",)),
-        (f"{XENMGR}.testing", "script_dequeue", "", ()),
-    ):
-        text = await it.fails(it.call("/", interface, member, signature, *body))
-        assert text == f"{interface}.{member} is not built yet"
+    path = await it.root("create_vm")
+    product = f"{VM}.product"
+    text = await it.fails(it.call(path, product, "get_ovf_env_xml"))
+    assert text == f"{product}.get_ovf_env_xml is not built yet"
 
 
 async def test_one_call_fetches_everything(it: Desk) -> None:
