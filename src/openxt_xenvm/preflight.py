@@ -17,6 +17,7 @@ from openxt_xenvm.domain import build
 from openxt_xenvm.domain.hardware import Firmware, Hardware
 from openxt_xenvm.errors import DeviceError
 from openxt_xenvm.plan.agents import are_there
+from openxt_xenvm.plan.device_model import socket_mistakes, socket_of
 from openxt_xenvm.plan.passing import pci_in_use
 from openxt_xenvm.site import Site
 
@@ -56,7 +57,8 @@ async def look(config: DomainConfig, site: Site, bridges: Sequence[str], *, is_s
 
     def ask_the_host() -> None:
         found.blockers += (*own, *checks.mistakes(config, devices))
-        found.blockers += qemu.mistakes(config) if has_qemu else ()
+        if has_qemu:
+            found.blockers += (*qemu.mistakes(config), *socket_mistakes(socket_of(site.host, site.uuid)))
         found.hardware = _hardware(found, config, site, has_agents=has_agents, has_qemu=has_qemu)
 
     await site.host.xen(ask_the_host)

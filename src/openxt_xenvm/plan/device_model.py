@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 RUNNING = "running"
 LOG_TAIL_BYTES = 2000
+MAX_SOCKET_BYTES = 107  # of sockaddr_un.sun_path, with its NUL
 _PTY = re.compile(r"pty:(/dev/pts/[0-9]+)\Z", re.ASCII)
 
 
@@ -124,6 +125,15 @@ async def stop_qemu(site: Site) -> None:
     await host.xen(_remove, socket)
     if site.domid is not None:
         await host.remove(paths.device_model(DOM0, site.domid), up_to=paths.domain(DOM0))
+
+
+def socket_mistakes(socket: Path) -> tuple[str, ...]:
+    """QEMU could neither be given its monitor's socket nor be asked at it."""
+    if len(bytes(socket)) <= MAX_SOCKET_BYTES:
+        return ()
+    return (
+        f"{socket} is longer than a socket's path can be ({MAX_SOCKET_BYTES} bytes): shorten OPENXT_ROOT",
+    )
 
 
 def socket_of(host: Host, uuid: Uuid) -> Path:
