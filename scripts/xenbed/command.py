@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -129,7 +130,8 @@ def _test(options: argparse.Namespace) -> int:
     wanted = list(options.pytest)
     if not any((REPOSITORY / word.partition("::")[0]).exists() for word in wanted):
         wanted += TEST_FOLDERS
-    script = TEST_SCRIPT.format(command=shlex.join([*PYTEST, *wanted]))
+    effort = [f"OPENXT_PROOF={value}"] if (value := os.environ.get("OPENXT_PROOF")) else []
+    script = TEST_SCRIPT.format(command=shlex.join(["env", *effort, *PYTEST, *wanted]))
     return run_payload(_machine(), Payload("test", script, options.timeout), cold=options.cold)
 
 
