@@ -7,6 +7,7 @@ counts an index beyond them as "nothing there".  Source: libxenvchan.h, xen/io/l
 """
 
 import os
+import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,9 @@ from openxt_core.errors import Unavailable
 from openxt_core.ids import Domid
 
 READ_BYTES = 32 * 1024
+
+_one_at_a_time = threading.Lock()
+"""Held while the library sets up a vchan: of eight at once, some lost their connections to xenstored."""
 
 
 class Ring(Protocol):
@@ -65,14 +69,16 @@ class XenRing:
     def accept(cls, domid: Domid, path: str) -> "XenRing":
         """Join what `domid` offers below `path`.  Raises Unavailable when that is no sound offer."""
         native = _native_module()
-        channel = native.lib.libxenvchan_client_init(native.ffi.NULL, domid, path.encode())
+        with _one_at_a_time:
+            channel = native.lib.libxenvchan_client_init(native.ffi.NULL, domid, path.encode())
         return cls._of(native, channel, f"domain {domid} offers no vchan at {path}")
 
     @classmethod
     def offer(cls, domid: Domid, path: str, size: int) -> "XenRing":
         """Share rings of `size` bytes each way with `domid`, and say so below `path`.  Raises Unavailable."""
         native = _native_module()
-        channel = native.lib.libxenvchan_server_init(native.ffi.NULL, domid, path.encode(), size, size)
+        with _one_at_a_time:
+            channel = native.lib.libxenvchan_server_init(native.ffi.NULL, domid, path.encode(), size, size)
         return cls._of(native, channel, f"no vchan can be offered to domain {domid} at {path}")
 
     @classmethod
