@@ -27,6 +27,7 @@ SHELL_LIMIT_S = 86400
 PYTEST = (
     *("python3", "-m", "pytest", "-m", "xen", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin"),
     *("-p", "pytest_timeout", "--timeout=300", "--junitxml=/bed/out/junit.xml"),
+    *("-o", "tmp_path_retention_policy=none"),  # dom0's /tmp is memory; disks and saved guests fill it
 )
 TEST_FOLDERS = ("tests/contract", "tests/xen")
 
