@@ -38,7 +38,8 @@ proof: .venv/check native ## the tests of unlimited size (fuzzing, kills, faults
 	@OPENXT_PROOF=1 $(BIN)/pytest -q -s -m "proof and not xen" --timeout 3600 $(TESTS)
 
 xen: .venv/test native ## the tests that need the real hypervisor, in QEMU
-	@$(BIN)/python scripts/xenbed/bed test
+	@$(BIN)/python scripts/xenbed/bed test -m 'xen and not fresh'
+	@$(BIN)/python scripts/xenbed/bed test -m 'xen and fresh'
 
 check: .venv/check ## lint, types, layers, generated files
 	@$(BIN)/ruff format --check -q .

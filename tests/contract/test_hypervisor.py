@@ -879,7 +879,7 @@ def test_a_domain_may_have_ports_and_frames_and_lose_them_again(
 ) -> None:
     domid = create(Kind.PV)
     for allow in (True, True, False, False):
-        hypervisor.allow_ports(domid, 0x3F8, 8, allow=allow)
+        hypervisor.allow_ports(domid, 0x378, 8, allow=allow)
         hypervisor.allow_frames(domid, 0xFED00, 2, allow=allow)
     assert errno_of(lambda: hypervisor.allow_ports(domid, 0xFFFF, 2, allow=True)) == errno.EINVAL
     assert errno_of(lambda: hypervisor.allow_frames(domid, 0xFED00, 0, allow=True)) == errno.EINVAL

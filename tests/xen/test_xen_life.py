@@ -94,6 +94,7 @@ def nodes() -> list[str]:
     return [line for line in lines if not line.startswith("/vm = ")]
 
 
+@pytest.mark.fresh
 def test_a_pv_guest_balloons_is_checkpointed_suspended_restored_and_crashes(folder: Path) -> None:
     before = nodes()
     disk, saved = folder / "disk", folder / "saved"
@@ -113,6 +114,7 @@ def test_a_pv_guest_balloons_is_checkpointed_suspended_restored_and_crashes(fold
     at_checkpoint = life.ticks()[-1]
     life.tells(lambda tick, _: tick > at_checkpoint + 2, "it runs on after the checkpoint")
 
+    saved.unlink()  # dom0's /tmp has no room for two
     life.do("suspend", f"file={saved}")
     assert life.do("get-status") == "suspended"
     assert nodes() == before
@@ -133,6 +135,7 @@ def test_a_pv_guest_balloons_is_checkpointed_suspended_restored_and_crashes(fold
     assert nodes() == before
 
 
+@pytest.mark.fresh
 def test_a_pvh_guest_is_suspended_while_it_runs_and_goes_on_counting(folder: Path) -> None:
     saved = folder / "saved"
     life = begin(folder, "pvh")

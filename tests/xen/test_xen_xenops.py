@@ -51,6 +51,7 @@ def test_the_hypervisors_log_is_xls() -> None:
     assert run("xl", "dmesg").splitlines()[0] in xenops("dmesg")
 
 
+@pytest.mark.fresh
 def test_a_guest_made_by_hand_boots_and_is_as_xl_sees_it(domid: str, tmp_path: Path) -> None:
     xenops("unpause_domain", "-domid", domid)
     until(lambda: "GUEST READY" in console(domid), "the guest is up", LINUX_BOOT_S)
