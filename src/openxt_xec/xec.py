@@ -175,7 +175,7 @@ def _without_empty(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
 
 def _argument(number: int, word: str, signature: str) -> Any:
     """The value of the argument with this number, from 1.  Raises InvalidArgs."""
-    from openxt_xec.values import value_of
+    from openxt_bus.values import value_of
 
     try:
         return value_of(word, signature)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openxt_bus.values import value_of
 from openxt_core.errors import InvalidArgs
 from openxt_core.signature import Variant, check, single
-from openxt_xec.values import value_of
 
 GOOD = [
     ("s", 'a "b" c', 'a "b" c'),
