@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The order in which xenmgr comes up: connections, database, service VMs, known VMs, objects, name.
 
-Also the one place where the parts are put together.  Not built yet: the v4v firewall, which says so when
-it is asked for.
+Also the one place where the parts are put together.
 """
 
 import asyncio
@@ -29,7 +28,7 @@ from openxt_xenmgr.links import input, network, surfman, usb
 from openxt_xenmgr.links.dbd import DbClient
 from openxt_xenmgr.links.nodes import BACKEND_DOMID, READABLE, Nodes
 from openxt_xenmgr.links.presence import Peers
-from openxt_xenmgr.objects import devices, entries, host, root, vm, why
+from openxt_xenmgr.objects import devices, entries, host, root, v4v, vm, why
 from openxt_xenmgr.objects.publish import Faces, Publisher
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.registry import Registry
@@ -39,6 +38,7 @@ from openxt_xenmgr.vm.creation import Creator, inject_services
 from openxt_xenmgr.vm.deletion import Remover
 from openxt_xenmgr.vm.diagnostics import Diagnostics
 from openxt_xenmgr.vm.edits import Editor
+from openxt_xenmgr.vm.firewall import Firewall
 from openxt_xenmgr.vm.focus import Focus
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.memory import HostMemory
@@ -116,7 +116,9 @@ def assemble(world: World, tree: ObjectTree) -> tuple[Work, Recovery]:
     """The working parts, each told of those it hands over to."""
     queue = EventQueue(world.background)
     monitors = Monitors(world, queue)
-    life = Lifecycle(world, queue, monitors, Starter(world, queue, monitors))
+    firewall = Firewall(world)
+    world.store.on_change = firewall.noticed
+    life = Lifecycle(world, queue, monitors, Starter(world, queue, monitors, firewall))
     focus, sleeper = Focus(world), Sleeper(world, life)
     power = HostPower(world, life, sleeper, focus)
     queue.react = Reactor(world, life, power).react
@@ -138,6 +140,7 @@ def assemble(world: World, tree: ObjectTree) -> tuple[Work, Recovery]:
         identity=Identity(world.bus, uuid_of_domain),
         publisher=publisher,
         diagnostics=Diagnostics(world),
+        firewall=firewall,
         scripts=asyncio.Queue(MAX_SCRIPTS),
     )
     return work, recovery
@@ -156,6 +159,7 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     await set_default_backend(world)
     await Outside(world).follow()
     await find_vms(world, work, recovery)
+    await work.firewall.begin()
     await hide_early(world)
     work.publisher.lay_out(faces(work))
     world.bus.serve(tree)
@@ -239,9 +243,9 @@ def faces(work: Work) -> Faces:
         return tuple(face(kind) for kind in kinds)
 
     return Faces(
-        root=all_of(root.FACES),
+        root=(*all_of(root.FACES), face(v4v.FirewallObject)),
         host=all_of(host.FACES),
-        vm=(*all_of(vm.FACES), face(why.WhyObject), face(devices.DevicesObject)),
+        vm=(*all_of(vm.FACES), face(why.WhyObject), face(devices.DevicesObject), face(v4v.VmFirewallObject)),
         disk=(face(entries.DiskObject),),
         nic=(face(entries.NicObject),),
     )

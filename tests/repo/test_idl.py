@@ -25,6 +25,7 @@ EXTRA = {
     "status_tool.xml",
     "xenvm_notify.xml",
     "xenvm_task_list.xml",
+    "xenmgr_v4v.xml",
     "xenmgr_vm_devices.xml",
     "xenmgr_vm_why.xml",
     "xenvm_tasks.xml",

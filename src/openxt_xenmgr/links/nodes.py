@@ -7,6 +7,7 @@ Source of paths and permissions: OpenXT xenmgr, 2015.  `name` of a domain is whe
 import asyncio
 from dataclasses import dataclass
 
+from openxt_core.errors import Unavailable
 from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStore
@@ -106,6 +107,20 @@ class Nodes:
         """The domain that a VM was exported with; also known when the domain is gone already."""
         number = parse_int(await self.xs.read(f"{export_node(uuid)}/domid") or "")
         return None if number is None else Domid(number)
+
+    async def exported_stubdomid(self, uuid: Uuid) -> Domid | None:
+        """The stub domain of a VM's run; None when it has none.  No guest can write this node."""
+        number = parse_int(await self.xs.read(f"{export_node(uuid)}/stubdomid") or "")
+        return None if number is None else Domid(number)
+
+    async def export_stubdom(self, uuid: Uuid, domid: Domid, timeout_s: float) -> None:
+        """Note the stub domain of a domain that is being built, once it is there.  Raises Unavailable."""
+        try:
+            stubdom = await self.xs.wait_until(paths.stubdomid(domid), bool, timeout_s)
+        except TimeoutError as late:
+            text = f"domain {domid} has no stub domain after {timeout_s:g} s"
+            raise Unavailable(text) from late
+        await self.xs.write(f"{export_node(uuid)}/stubdomid", stubdom or "")
 
     async def export(self, config: VmConfig, domid: Domid) -> None:
         """Tell the switcher of a running VM."""

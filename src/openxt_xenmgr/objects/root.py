@@ -25,15 +25,17 @@ from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.properties import config, ui
 from openxt_xenmgr.properties.table import by_name
 from openxt_xenmgr.registry import Vm
-from openxt_xenmgr.vm import policy
+from openxt_xenmgr.vm import discs, policy
 from openxt_xenmgr.vm.creation import Wanted
 from openxt_xenmgr.vm.diagnostics import report_text, status_report
+from openxt_xenmgr.vm.firewall import SETTING as FIREWALL_SETTING
 from openxt_xenmgr.vm.templates import DEFAULT
 from openxt_xenmgr.vm.tree import text
 
 TAAS = "the TaaS service is gone: status reports are not sent to it"
 PACK_KEYS = ("vendor", "name", "description", "version", "image")
 CONFIG_ROWS = by_name(config.ROWS)
+AUTOLOCK_SETTING = "autolock-cd-drives"
 UI_ROWS = by_name(ui.ROWS)
 
 
@@ -153,13 +155,18 @@ class ConfigObject(XenmgrConfig):
 
     def __init__(self, call: Call, work: Work) -> None:
         super().__init__(call)
+        self._work = work
         self._world = work.world
 
     def get_property(self, name: str) -> Awaitable[Value]:
         return get_setting(self._world, CONFIG_ROWS, self.SPEC, name)
 
-    def set_property(self, name: str, value: Value) -> Awaitable[None]:
-        return set_setting(self._world, "/", CONFIG_ROWS, self.SPEC, name, value)
+    async def set_property(self, name: str, value: Value) -> None:
+        await set_setting(self._world, "/", CONFIG_ROWS, self.SPEC, name, value)
+        if name == FIREWALL_SETTING:
+            await self._work.firewall.settle()
+        elif name == AUTOLOCK_SETTING:
+            await discs.write_autolock(self._world)
 
     def get_all(self) -> Awaitable[dict[str, Value]]:
         return all_settings(self._world, CONFIG_ROWS)

@@ -170,9 +170,11 @@ class VmObject(XenmgrVm):
 
     async def add_v4v_firewall_rule(self, rule: str) -> None:
         await rules.add_v4v(self._work.world, self._vm, rule)
+        await self._work.firewall.settle()
 
     async def delete_v4v_firewall_rule(self, rule: str) -> None:
         await rules.delete_v4v(self._work.world, self._vm, rule)
+        await self._work.firewall.settle()
 
     async def add_net_firewall_rule(self, id: int, direction: str, remoteip: str, extra: str) -> None:
         await self._need_edit()

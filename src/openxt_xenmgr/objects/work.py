@@ -11,6 +11,7 @@ from openxt_xenmgr.vm.creation import Creator
 from openxt_xenmgr.vm.deletion import Remover
 from openxt_xenmgr.vm.diagnostics import Diagnostics
 from openxt_xenmgr.vm.edits import Editor
+from openxt_xenmgr.vm.firewall import Firewall
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.sleeping import Sleeper
 from openxt_xenmgr.world import World
@@ -28,4 +29,5 @@ class Work:
     identity: Identity
     publisher: Publisher
     diagnostics: Diagnostics
+    firewall: Firewall
     scripts: "asyncio.Queue[str]"

@@ -7,7 +7,7 @@
               | "dom-type=" name | "dom-name=" name | domid | uuid
 
 Blanks may stand around every part, or nowhere.  Source: OpenXT xenmgr-core, 2015; accepts more than it
-(no blanks needed after a uuid, domids other than 0, upper case and dashes in names) and refuses
+(no blanks needed after a uuid, domids other than 0, upper case, dashes and blanks in names) and refuses
 what it silently ignored (text after the rule, ports above 2^32-1).
 """
 
@@ -19,12 +19,13 @@ from openxt_core.errors import RuleParseError
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ENDPOINT = re.compile(
     r"(?P<domain>\*|myself-if-seamless|my-stubdom|myself|seamless"
-    rf"|dom-(?:type|name)=[^\s:]+|{_UUID}|[0-9]+)"
+    rf"|dom-(?:type|name)=[^\s:](?:[^:]*[^\s:])?|{_UUID}|[0-9]+)"
     r"(?:\s*:\s*(?P<port>[0-9]+|\*))?",
     re.IGNORECASE,
 )
 _WORDS_LOWERED = re.compile(r"dom-name=", re.IGNORECASE)
 MAX_PORT = 2**32 - 1
+MAX_DOMID = 0x7FEF  # the next numbers are Xen's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Rule:
         """The canonical text."""
         return f"{self.source} -> {self.target}"
 
+    def reversed(self) -> "Rule":
+        """For what comes back: each packet of a connection is checked by itself."""
+        return Rule(self.target, self.source)
+
 
 def parse_rule(text: str) -> Rule:
     """Raises RuleParseError (237) saying what cannot be read."""
@@ -61,6 +66,8 @@ def _endpoint(part: str, rule: str) -> Endpoint:
     port = found["port"]
     if port not in (None, "*") and int(port) > MAX_PORT:
         raise RuleParseError(f"port {port[:20]} is too large in the v4v rule {rule[:80]!r}")
+    if found["domain"].isdecimal() and int(found["domain"]) > MAX_DOMID:
+        raise RuleParseError(f"there is no domain {found['domain'][:20]}: {rule[:80]!r}")
     return Endpoint(_lowered(found["domain"]), None if port in (None, "*") else int(port))
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 from openxt_core.ids import Uuid
 from openxt_xenmgr.host import programs
 from openxt_xenmgr.links.nodes import HOST_STATE
+from openxt_xenmgr.properties.config import setting
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import NEEDED_KEY, missing_backends
+from openxt_xenmgr.vm.firewall import SETTING as FIREWALL
+from openxt_xenmgr.vm.firewall import unreadable_rules
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.pci_guard import obstacles
 from openxt_xenmgr.vm.preflight import IDLE, Situation
@@ -34,6 +37,7 @@ async def situation(world: World, vm: Vm, config: VmConfig, expected: Collection
         has_vtd=not is_hdx or VTD_ENABLED in await programs.output_of("hvm-info"),
         devices=await obstacles(world, vm, config),
         needs_extraction=extract and not kernel.exists(),
+        broken_v4v_rules=unreadable_rules(config) if await setting(world, FIREWALL) else (),
     )
 
 

@@ -14,6 +14,7 @@ from openxt_core.errors import (
     OemFeaturesRunning,
     OpenxtError,
     Refused,
+    RuleParseError,
 )
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.vm.model import VmConfig
@@ -34,6 +35,7 @@ class Situation:
     has_vtd: bool = True
     has_suspend_image: bool = False
     devices: Sequence[OpenxtError] = ()  # what its PCI devices have against it
+    broken_v4v_rules: Sequence[str] = ()  # that cannot be read, while the v4v firewall is on
     needs_extraction: bool = False  # the kernel is in a disk and not taken out of it yet
 
 
@@ -53,6 +55,8 @@ def reasons(config: VmConfig, now: Situation) -> list[OpenxtError]:
     if now.missing_backends:
         names = ", ".join(now.missing_backends)
         found.append(NetworkDomainNotRunning(f"the network backend is not running: {names}"))
+    for rule in now.broken_v4v_rules:
+        found.append(RuleParseError(f"cannot read its v4v rule {rule[:80]!r}"))
     return found + _rivals(config, now) + list(now.devices) + _not_built(config, now)
 
 

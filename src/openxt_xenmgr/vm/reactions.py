@@ -2,7 +2,7 @@
 """Event of a VM → what follows from it, in a fixed order.
 
 The state node and our own view change after the clean-up of an ended run; clients hear of it last.  One
-failing reaction is logged and does not stop the next.  Not built yet: firewall, CD drives.
+failing reaction is logged and does not stop the next.  Not built yet: CD drives.
 """
 
 import logging
@@ -37,7 +37,8 @@ SOFT_HOOK_TIMEOUT_S = 30.0
 HIBERNATED_WITHIN_S = 60.0
 UPDATE_STATE_KEY = "/updatemgr/update-state"
 
-WITHOUT_DOMAIN = frozenset({State.SHUTDOWN, State.REBOOTED, State.SUSPENDED, State.PRE_CREATE})
+ENDED = frozenset({State.SHUTDOWN, State.REBOOTED, State.SUSPENDED})
+WITHOUT_DOMAIN = ENDED | {State.PRE_CREATE}
 HOOKLESS = frozenset({State.CREATING_DOMAIN, State.CREATING_DEVICES, State.CREATED})
 
 
@@ -82,6 +83,11 @@ class Reactor:
             vm.domid = None
         elif vm.domid is None and event.state is not State.CREATING_DOMAIN:
             vm.domid = await self.life.monitors.client(vm).domid()
+
+    async def close_firewall(self, vm: Vm, event: Event) -> None:
+        """Nobody speaks to a domain that is gone: its number may be another's one day."""
+        if isinstance(event, StateChanged) and event.state in ENDED:
+            await self.life.starter.firewall.settle()
 
     async def follow_life(self, vm: Vm, event: Event) -> None:
         match event:
@@ -225,6 +231,7 @@ REACTIONS: tuple[Reaction, ...] = (
     Reactor.set_clock,
     Reactor.remember_reason,
     Reactor.find_domain,
+    Reactor.close_firewall,
     Reactor.follow_life,
     Reactor.record_state,
     Reactor.enter_state,

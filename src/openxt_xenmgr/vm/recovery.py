@@ -44,6 +44,7 @@ class Recovery:
     async def _adopt(self, vm: Vm) -> None:
         if await self.life.monitors.attach(vm):
             await self.reconcile(vm)
+            await self.life.starter.firewall.settle()
 
     async def _after_death(self, vm: Vm) -> None:
         async with vm.operation:  # a start that is under way cleans up itself

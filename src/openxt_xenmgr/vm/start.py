@@ -20,6 +20,7 @@ from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.checks import situation
 from openxt_xenmgr.vm.events import StateChanged
+from openxt_xenmgr.vm.firewall import Firewall
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.launch import gather_facts
 from openxt_xenmgr.vm.model import VmConfig
@@ -58,6 +59,7 @@ class Starter:
     world: World
     queue: EventQueue
     monitors: Monitors
+    firewall: Firewall
 
     async def start(self, vm: Vm, config: VmConfig) -> None:
         """Returns when the VM has been unpaused.  After an error nothing of the start is left."""
@@ -124,6 +126,9 @@ class Starter:
         await nodes.export(config, vm.domid)
         if config["provides-network-backend"]:
             await nodes.set_network_backend(vm.domid)
+        if config["stubdom"] and config.is_hvm:
+            await nodes.export_stubdom(vm.uuid, vm.domid, START_TIMEOUT_S)
+        await self.firewall.settle()
         await nodes.allow_device_model(vm.domid)
 
     async def _release(self, vm: Vm, config: VmConfig, xenvm: XenvmClient) -> None:

@@ -28,6 +28,8 @@ MAX_ATTEMPTS = 100
 PAUSE_S = 0.01
 
 T = TypeVar("T")
+OnChange: TypeAlias = Callable[[Vm, VmConfig | None, VmConfig], None]
+"""Called with what was stored before and after a change; before is None when that is not known."""
 Decide: TypeAlias = Callable[[VmConfig], tuple[Iterable[Change], T]]
 """What to change of a VM, and what to tell whoever wanted it."""
 
@@ -46,6 +48,7 @@ class VmStore:
     def __init__(self, db: DbClient, announcer: Announcer) -> None:
         self.db = db
         self._announcer = announcer
+        self.on_change: OnChange = lambda _vm, _before, _after: None
         self._recent: OrderedDict[str, Dump] = OrderedDict()  # by uuid
 
     async def dump(self, vm: Vm) -> Dump:
@@ -116,6 +119,7 @@ class VmStore:
 
     async def _announce(self, vm: Vm, before: VmConfig, quiet: bool) -> None:
         after = await self.config(vm)
+        self.on_change(vm, before, after)
         if not quiet:
             self._announcer.vm_config_changed(vm.uuid)
         changed = {name: value for name, value in after.values.items() if before.values[name] != value}
@@ -133,6 +137,7 @@ class VmStore:
         else:
             changed = {row.name: after.values[row.name] for row in STORED if _is_at(row.key, keys)}
             is_other = True
+        self.on_change(vm, None if known is None else known.config, after)
         if is_other:
             self._announcer.vm_config_changed(vm.uuid)
         if "name" in changed:
