@@ -91,7 +91,7 @@ def test_the_list_for_programs_names_path_value_and_expectation(host: Host, star
     done = host.run("db-check", "--json")
     aside, slot = json.loads(done.stdout)
     assert done.returncode == 1
-    assert slot == {"path": "/vm/u/slot", "value": "x", "expected": "a number"}
+    assert slot == {"path": "/vm/u/slot", "value": "x", "expected": "a number of -1 or more"}
     assert aside["path"].startswith(f"{host.config}/vms/v.db.bad-")
     assert host.run("db-check", "v").stdout == "/vm/v is null, expected an object\n"
 

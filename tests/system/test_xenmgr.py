@@ -15,28 +15,11 @@ from openxt_api.vm_nic import VMNIC
 from openxt_api.xenmgr_vm import XENMGR_VM, XENMGR_VM_PCI, XENMGR_VM_UNRESTRICTED
 from openxt_core.errors import RemoteError
 from openxt_core.ids import DOM0_UUID
-from openxt_xenmgr.properties.table import Joined, Stored
-from openxt_xenmgr.properties.vm import STORED, UNRESTRICTED_ONLY
+from openxt_xenmgr.properties.vm import UNRESTRICTED_ONLY
 
 NDVM = "/vm/00000000_0000_0000_0000_000000000002"
 UIVM = "/vm/00000000_0000_0000_0000_000000000001"
 SOME_UUID = "12345678-1234-1234-1234-123456789abc"
-
-VALUES = {"b": True, "i": 7, "s": "text"}
-WRONG = {"b": ("s", "true"), "i": ("s", "7"), "s": ("i", 7)}
-# Properties that cannot take any text, or whose writing does more than store.
-CHOSEN: dict[str, Any] = {
-    "os": "linux",
-    "type": "syncvm",
-    "s3-mode": "restart",
-    "s4-mode": "ignore",
-    "slot": 3,
-    "extra-hvm": "a=b;c=d",
-    "extra-xenvm": "debug=true",
-    "gpu": "0000:01:00.0",
-    "native-experience": False,
-    "run-pre-delete": "/bin/true",
-}
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -57,10 +40,6 @@ async def it(room: Desk) -> AsyncIterator[Desk]:
         if path not in (UIVM, NDVM):
             uuid = room.uuid(path)
             await room.call("/", f"{XENMGR}.unrestricted", "unrestricted_delete_vm", "s", uuid)
-
-
-def value_for(row: Stored | Joined) -> Any:
-    return CHOSEN.get(row.name, VALUES[row.type])
 
 
 # VMs
@@ -174,21 +153,6 @@ async def test_a_vm_made_again_with_its_old_uuid_is_a_new_one(it: Desk) -> None:
 # Properties
 
 
-async def test_every_stored_property_is_written_read_back_and_seen_in_the_database(it: Desk) -> None:
-    path = await it.root("create_vm")
-    for row in STORED:
-        if not XENMGR_VM_UNRESTRICTED.property[row.name].writable:
-            continue
-        wanted = value_for(row)
-        await it.set(path, row.name, row.type, wanted, UNRESTRICTED)
-        assert await it.get(path, row.name, UNRESTRICTED) == wanted, row.name
-        if isinstance(row, Stored):
-            assert await it.db("exists", f"/vm/{it.uuid(path)}/{row.key}") is not row.inverted, row.name
-        kind, value = WRONG[row.type]
-        with pytest.raises(RemoteError):
-            await it.set(path, row.name, kind, value, UNRESTRICTED)
-
-
 async def test_get_all_gives_what_get_gives(it: Desk) -> None:
     path = await it.root("create_vm")
     for interface in (XENMGR_VM, XENMGR_VM_UNRESTRICTED):
@@ -205,40 +169,6 @@ async def test_get_all_sees_what_others_wrote_into_the_database(it: Desk) -> Non
     await it.get_all(path, XENMGR_VM)
     await it.db("write", f"/vm/{it.uuid(path)}/config/memory", "333")
     assert (await it.get_all(path, XENMGR_VM))["memory"] == 333
-
-
-async def test_policy_guards_every_property_of_vm_and_none_of_unrestricted(it: Desk) -> None:
-    path = await it.root("create_vm")
-    await it.set(path, "policy-modify-vm-settings", "b", False)
-    for name, row in XENMGR_VM.property.items():
-        if row.writable:
-            text = await it.fails(it.set(path, name, row.type, VALUES[row.type]))
-            assert text.startswith(refused(202)), name
-    await it.set(path, "name", "s", "free", UNRESTRICTED)
-    assert await it.get(path, "name") == "free"
-    assert (
-        await it.fails(it.call(path, XENMGR_VM_PCI.name, "add_pt_rule_bdf", "s", "0000:00:19.0"))
-    ).startswith(refused(202))
-
-
-@pytest.mark.parametrize(
-    ("interface", "name", "kind", "value"),
-    [
-        (VM, "nonesuch", "s", "x"),
-        (VM, "uuid", "s", "x"),
-        (VM, "stubdom-memory", "i", 64),
-        (VM, "os", "s", "beos"),
-        (VM, "memory", "i", -1),
-        (VM, "hvm", "s", "true"),
-    ],
-)
-async def test_what_cannot_be_set_changes_nothing(
-    it: Desk, interface: str, name: str, kind: str, value: Any
-) -> None:
-    path = await it.root("create_vm")
-    before = await it.get_all(path, XENMGR_VM_UNRESTRICTED)
-    assert name in await it.fails(it.set(path, name, kind, value, interface))
-    assert await it.get_all(path, XENMGR_VM_UNRESTRICTED) == before
 
 
 async def test_one_unreadable_leaf_hides_neither_the_vm_nor_the_others(it: Desk) -> None:

@@ -39,6 +39,7 @@ class Desk:
     house: House
     signals: "list[tuple[str, list[Any]]]" = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    stand_ins: Path = Path("/nonexistent")  # where the programs of the test's own are
 
     @property
     def places(self) -> Places:

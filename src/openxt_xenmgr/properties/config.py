@@ -7,6 +7,7 @@ from openxt_core.errors import NotSupported
 from openxt_core.spec import Value
 from openxt_xenmgr.host import programs
 from openxt_xenmgr.host.facts import capability
+from openxt_xenmgr.properties import forms
 from openxt_xenmgr.properties.table import Effect, Live, Row, Stored, value_in
 from openxt_xenmgr.vm.tree import with_leaf
 from openxt_xenmgr.world import World
@@ -48,7 +49,8 @@ def _switch(name: str, path: str, *, means_on: bool, service: str = "") -> "Live
 
 ROWS: tuple[Row[World], ...] = (
     #      name                       key                                   default
-    Stored("iso-path",                "xenmgr/isos",                        "/storage/isos", effect=CC),
+    Stored("iso-path",                "xenmgr/isos",                        "/storage/isos",
+           form=forms.FOLDER, effect=CC),
     Stored("autostart",               "xenmgr/autostart",                   True,  effect=CC),
     Stored("pvm-autostart-delay",     "xenmgr/pvm-autostart-delay",         0, least=0, effect=CC, unit="s"),
     Stored("svm-autostart-delay",     "xenmgr/svm-autostart-delay",         0, least=0, effect=CC, unit="s"),

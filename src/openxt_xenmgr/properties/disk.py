@@ -8,6 +8,7 @@ from typing import TypeVar
 from openxt_core.errors import NotSupported
 from openxt_core.spec import Value
 from openxt_xenmgr.host import images
+from openxt_xenmgr.properties import forms
 from openxt_xenmgr.properties.table import Live, Row, Stored, is_empty
 from openxt_xenmgr.vm.devices import DiskEntry
 from openxt_xenmgr.vm.model import DISK_DEVTYPES, DISK_MODES, DISK_TYPES, SNAPSHOTS
@@ -37,9 +38,9 @@ def _of_image(figure: Callable[[Path], Awaitable[T]], nothing: T) -> Callable[[D
 
 ROWS: tuple[Row[DiskEntry], ...] = (
     #      name                 key          default
-    Stored("phys-path",         "path",      ""),
+    Stored("phys-path",         "path",      "",      form=forms.DISK_PATH),
     Stored("phys-type",         "type",      "vhd",   words=DISK_TYPES),
-    Stored("virt-path",         "device",    ""),
+    Stored("virt-path",         "device",    "",      form=forms.DISK_DEVICE),
     Stored("mode",              "mode",      "w",     words=DISK_MODES),
     Stored("devtype",           "devtype",   "disk",  words=DISK_DEVTYPES),
     Stored("snapshot",          "snapshot",  NO_SNAPSHOT, words=(NO_SNAPSHOT, *SNAPSHOTS), unset=_is_none),

@@ -7,7 +7,8 @@ Each has a sensible answer on a machine that lacks its file: empty, zero or fals
 from openxt_core.spec import Value
 from openxt_xenmgr.host import facts, programs
 from openxt_xenmgr.links.nodes import HOST_STATE, UI_READY
-from openxt_xenmgr.properties.table import Live, Row, Stored
+from openxt_xenmgr.properties import forms
+from openxt_xenmgr.properties.table import Live, Row, Stored, check_allowed
 from openxt_xenmgr.world import World
 
 KIB_PER_MIB = 1024
@@ -88,7 +89,10 @@ def _pcm(name: str, key: str) -> "Live[World]":
     async def read(world: World) -> str:
         return await world.db.read(key) or "00-00"
 
+    row = Stored(name, key, "00-00", form=forms.PCM)
+
     async def write(world: World, value: Value) -> None:
+        check_allowed(row, value)
         program = programs.needed("update-pcm-config", "OpenXT's audio scripts")
         await world.db.write(key, str(value))
         await programs.run(program)

@@ -33,6 +33,7 @@ TEXTS = {"description": "a list of texts", "type": "object", "additionalProperti
 NUMBERS = {
     None: r"^\s*-?(0[xX][0-9a-fA-F]+|[0-9]+)\s*$",
     0: r"^\s*(0[xX][0-9a-fA-F]+|[0-9]+)\s*$",
+    -1: r"^\s*(-0*1|0[xX][0-9a-fA-F]+|[0-9]+)\s*$",
     1: r"^\s*(0[xX]0*[1-9a-fA-F][0-9a-fA-F]*|0*[1-9][0-9]*)\s*$",
 }
 
@@ -42,20 +43,30 @@ def leaf(row: Stored) -> Schema:
         case "b":
             return BOOLEAN
         case "i":
-            return _number(row.least, row.unit)
+            return _number(row.least, row.most, row.unit)
+    if row.form is not None:
+        return {**TEXT, "description": row.form.says, "pattern": f"^({row.form.pattern})$"}
     if not row.words:
         return TEXT
     return {"description": f"one of {', '.join(map(repr, row.words))}", "enum": list(row.words)}
 
 
-def _number(least: int | None, unit: str = "") -> Schema:
+def _number(least: int | None, most: int | None = None, unit: str = "") -> Schema:
     wording = "a number" if least is None else f"a number of {least} or more"
+    if most is not None:
+        wording = f"a number from {least} to {most}"
     schema = {
         "description": f"{wording} ({unit})" if unit else wording,
         "type": ["integer", "string"],
-        "pattern": NUMBERS[least],
+        "pattern": NUMBERS[least] if most is None else _one_of(range(least or 0, most + 1)),
     }
-    return schema if least is None else {**schema, "minimum": least}
+    limits = {"minimum": least, "maximum": most}
+    return {**schema, **{name: limit for name, limit in limits.items() if limit is not None}}
+
+
+def _one_of(numbers: Iterable[int]) -> str:
+    """Pattern of the texts of a few numbers."""
+    return rf"^\s*0*({'|'.join(map(str, numbers))})\s*$"
 
 
 def nested(leaves: Iterable[tuple[str, Schema]]) -> Schema:

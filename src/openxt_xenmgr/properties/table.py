@@ -7,12 +7,14 @@ row asks its subject.  Writing gives `Change` values; whoever has the database c
 """
 
 import enum
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from openxt_core.errors import BadRequest
 from openxt_core.spec import Interface, MaybeAwaitable, Value
+from openxt_xenmgr.properties.forms import Form
 from openxt_xenmgr.vm.tree import Tree, encode, items, maybe_text, parse_bool, parse_int
 
 S = TypeVar("S")
@@ -58,7 +60,9 @@ class Stored:
     default: Value | Callable[[Tree], Value] = ""
     kind: str = ""  # the D-Bus type; found from the default when empty
     words: tuple[str, ...] = ()  # what a text may be; empty: anything
+    form: Form | None = None  # what a text must look like
     least: int | None = None  # what a number must be at least
+    most: int | None = None  # … and at most
     unset: Callable[[Any], bool] = _never  # the values that remove the key
     inverted: bool = False  # the key means the opposite; the default is no key at all
     stripped: bool = False
@@ -139,9 +143,14 @@ def _decoded(row: Stored, text: str | None) -> Value | None:
             return found if found is None or not row.inverted else not found
         case "i":
             return parse_int(text)
+    return None if _is_none_of(row, text) else text
+
+
+def _is_none_of(row: Stored, text: str) -> bool:
+    """Whether a text is neither one of the row's words, nor has its form."""
     if row.words and text not in row.words:
-        return None
-    return text
+        return True
+    return row.form is not None and not re.fullmatch(row.form.pattern, text)
 
 
 def changes_for(row: Stored | Joined, value: Value) -> tuple[Change, ...]:
@@ -150,6 +159,8 @@ def changes_for(row: Stored | Joined, value: Value) -> tuple[Change, ...]:
     Raises BadRequest naming the property, the value and what is allowed.
     """
     if isinstance(row, Joined):
+        if "\n" in value:
+            raise BadRequest(f"{row.name} cannot be {value[:60]!r}: it cannot hold a line break")
         stripped = tuple(part.strip() for part in str(value).split(";") if part.strip())
         return (Change(row.key, stripped),)
     if row.stripped:
@@ -164,13 +175,29 @@ def changes_for(row: Stored | Joined, value: Value) -> tuple[Change, ...]:
 
 def check_allowed(row: Stored, value: Value) -> None:
     """Raises BadRequest unless the row allows `value`."""
-    if row.words and value not in row.words:
-        allowed = ", ".join(repr(word) for word in row.words)
-        raise BadRequest(f"{row.name} cannot be {str(value)[:60]!r}: allowed are {allowed}")
-    if row.least is not None and value < row.least and not row.unset(value):
-        raise BadRequest(f"{row.name} cannot be {value}: {row.least} or more is allowed")
-    if isinstance(value, str) and "\n" in value:
-        raise BadRequest(f"{row.name} cannot hold a line break")
+    wrong = complaint(row, value)
+    if wrong:
+        raise BadRequest(f"{row.name} cannot be {str(value)[:60]!r}: {wrong}")
+
+
+def complaint(row: Stored, value: Value) -> str:
+    """What is allowed in place of a value of the right type; empty when it is allowed itself."""
+    if isinstance(value, str):
+        return _text_complaint(row, value)
+    too_small = row.least is not None and value < row.least and not row.unset(value)
+    too_great = row.most is not None and value > row.most
+    return f"{_range(row)} is allowed" if too_small or too_great else ""
+
+
+def _text_complaint(row: Stored, value: str) -> str:
+    if _is_none_of(row, value):
+        allowed = ", ".join(map(repr, row.words))
+        return f"expected is {row.form.says}" if row.form is not None else f"allowed are {allowed}"
+    return "it cannot hold a line break" if "\n" in value else ""
+
+
+def _range(row: Stored) -> str:
+    return f"{row.least} or more" if row.most is None else f"{row.least} to {row.most}"
 
 
 def needed_row(rows: Mapping[str, Row[S]], interface: Interface, name: str, *, writing: bool) -> Row[S]:

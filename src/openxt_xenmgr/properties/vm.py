@@ -5,6 +5,7 @@ Both com.citrix.xenclient.xenmgr.vm and ….vm.unrestricted are these rows: the 
 guarded one when policy says so; the last two rows are on the latter only.  Source: OpenXT xenmgr, 2015.
 """
 
+from openxt_xenmgr.properties import forms
 from openxt_xenmgr.properties.table import (
     Effect,
     Joined,
@@ -51,13 +52,13 @@ def _shutdown_priority(tree: Tree) -> int:
 
 IDENTITY = (
     #      name                   key                      default
-    Stored("type",                "type",                  USER_VM, shown=_type),
+    Stored("type",                "type",                  USER_VM, shown=_type, form=forms.VM_TYPE),
     Stored("name",                "name",                  stripped=True, effect=Effect.NAME),
     Stored("description",         "description"),
     Stored("image-path",          "image_path",            stripped=True, effect=Effect.SWITCHER),
     Stored("os",                  "os",                    "unknown",
            words=("linux", "windows", "windows8", "unknown")),
-    Stored("slot",                "slot",                  0),
+    Stored("slot",                "slot",                  0, least=-1),
     Stored("seamless-id",         "seamless-id"),
     Stored("hidden-in-switcher",  "hidden",                False, effect=Effect.SWITCHER),
     Stored("hidden-in-ui",        "hidden-in-ui",          False),
@@ -86,7 +87,7 @@ POWER = (
     Stored("s3-mode",                  "s3-mode",                   "pv", words=S_MODES),
     Stored("s4-mode",                  "s4-mode",                   "pv", words=S_MODES),
     Stored("preserve-on-reboot",       "preserve-on-reboot",        False),
-    Stored("boot-sentinel",            "boot-sentinel",             unset=is_empty),
+    Stored("boot-sentinel",            "boot-sentinel",             unset=is_empty, form=forms.STORE_NODE),
     Stored("run-post-create",          "run-post-create",           unset=is_empty),
     Stored("run-pre-delete",           "run-pre-delete",            unset=is_empty),
     Stored("run-pre-boot",             "run-pre-boot",              unset=is_empty),
@@ -113,7 +114,7 @@ PLATFORM = (
     Stored("nx",                  "config/nx",                False),
     Stored("hap",                 "config/hap",               False),
     Stored("hpet",                "config/hpet",              True),
-    Stored("timer-mode",          "config/timer-mode",        1),
+    Stored("timer-mode",          "config/timer-mode",        1, least=0, most=3),
     Stored("nestedhvm",           "config/nestedhvm",         False),
     Stored("cpuid",               "cpuid"),
     Stored("xci-cpuid-signature", "xci-cpuid-signature",      False),
@@ -121,7 +122,7 @@ PLATFORM = (
     Stored("smbios-pt",           "config/smbios-pt",         False),
     Stored("oem-acpi-features",   "oem-acpi-features",        False),
     Stored("time-offset",         "time-offset",              0, unit="s"),
-    Stored("boot",                "config/boot"),
+    Stored("boot",                "config/boot",              form=forms.BOOT_ORDER),
     Stored("cmd-line",            "config/cmdline"),
     Stored("kernel",              "config/kernel"),
     Stored("kernel-extract",      "config/kernel-extract"),
@@ -132,14 +133,14 @@ PLATFORM = (
     Stored("stubdom",             "stubdom",                  False),
     Joined("extra-xenvm",         "config/extra-xenvm"),
     Joined("extra-hvm",           "config/extra-hvm"),
-    Stored("notify",              "config/notify"),
+    Stored("notify",              "config/notify",            words=("", "dbus")),
     Stored("serial",              "config/serial"),
-    Stored("passthrough-mmio",    "config/passthrough-mmio"),
-    Stored("passthrough-io",      "config/passthrough-io"),
+    Stored("passthrough-mmio",    "config/passthrough-mmio",  form=forms.SPAN),
+    Stored("passthrough-io",      "config/passthrough-io",    form=forms.SPAN),
 )  # fmt: skip
 
 DEVICES = (
-    Stored("gpu",                    "gpu",                       shown=_gpu),
+    Stored("gpu",                    "gpu",                       shown=_gpu, form=forms.GPU),
     Stored("display",                "config/display"),
     Stored("videoram",               "config/videoram",           0, least=0, unit="MiB"),
     Stored("restrict-display-depth", "restrict-display-depth",    False),
@@ -162,7 +163,7 @@ NETWORK_AND_POLICY = (
     Stored("provides-default-network-backend", "provides-default-network-backend", False),
     Stored("amt-pt",                   "amt-pt",                  False),
     Stored("greedy-pciback-bind",      "greedy-pciback-bind",     True),
-    Stored("crypto-user",              "crypto-user",             unset=is_empty),
+    Stored("crypto-user",              "crypto-user",             unset=is_empty, form=forms.USER),
     Stored("crypto-key-dirs",          "crypto-key-dirs"),
     Stored("policy-modify-vm-settings", "policies/modify-vm-settings", True, always=True),
     Stored("policy-cd-access",         "policies/cd-access",      True, always=True),

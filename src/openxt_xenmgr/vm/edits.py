@@ -5,7 +5,7 @@ Policy has been asked already.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +17,8 @@ from openxt_core.errors import (
 )
 from openxt_core.ids import Uuid
 from openxt_core.spec import Value
-from openxt_xenmgr.properties.table import Change, Effect, Joined, Stored, changes_for
+from openxt_xenmgr.properties.nic import NETWORK_ROW
+from openxt_xenmgr.properties.table import Change, Effect, Joined, Stored, changes_for, check_allowed
 from openxt_xenmgr.properties.vm import HDX, STORED_BY_NAME
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import live
@@ -135,8 +136,8 @@ def cd_of(config: VmConfig) -> str:
 
 async def set_cd(world: World, vm: Vm, name: str) -> None:
     """Put a disc of the ISO folder into every CD drive."""
-    if "/" in name or name.startswith("."):
-        raise BadRequest(f"cd: not the name of a disc: {name[:60]!r}")
+    if "/" in name or "\n" in name or name.startswith("."):
+        raise BadRequest(f"cd cannot be {name[:60]!r}: not the name of a disc in the folder of discs")
     config = await world.store.config(vm)
     drives = [disk for disk in config.disks if disk.is_cd]
     folder = (await world.db.read("/xenmgr/isos") or "/storage/isos").rstrip("/")
@@ -151,13 +152,15 @@ def first_nic(config: VmConfig, *, wireless: bool) -> Nic | None:
 
 async def set_first_network(world: World, vm: Vm, network: str, *, wireless: bool) -> None:
     """Change the network of the first such nic; nothing happens without one."""
+    check_allowed(replace(NETWORK_ROW, name="wireless-network" if wireless else "wired-network"), network)
     nic = first_nic(await world.store.config(vm), wireless=wireless)
     if nic is not None:
         await set_nic_network(world, vm, nic.id, network)
 
 
 async def set_nic_network(world: World, vm: Vm, nic: int, network: str) -> None:
-    """At once, for a running VM, and stored.  Raises NoSuchNic (222)."""
+    """At once, for a running VM, and stored.  Raises NoSuchNic (222), BadRequest for what is no network."""
+    check_allowed(NETWORK_ROW, network)
     nic_in(vm, nic, (await world.store.config(vm)).tree)
     await live.switch_network(world, vm, nic, network)
 

@@ -15,7 +15,7 @@ from typing import Any
 from openxt_core.errors import BadRequest, IoError
 from openxt_core.ids import parse_uuid
 from openxt_core.places import Places
-from openxt_xenmgr.properties.table import Stored
+from openxt_xenmgr.properties.table import Stored, complaint
 from openxt_xenmgr.properties.vm import STORED
 from openxt_xenmgr.vm.model import check_virt_type
 from openxt_xenmgr.vm.tree import Tree, maybe_text, parse_bool, parse_int, text, texts_only
@@ -158,7 +158,9 @@ def _check_leaf(row: Stored, leaf: str | None) -> None:
     kinds = {"b": ("true or false", parse_bool), "i": ("a number", parse_int)}
     if row.type in kinds:
         expected, parse = kinds[row.type]
-        if parse(leaf) is None:
-            raise BadRequest(f"{row.key} cannot be {leaf[:60]!r}: {expected} is expected")
-    elif row.words and leaf not in row.words:
-        raise BadRequest(f"{row.key} cannot be {leaf[:60]!r}: allowed are {', '.join(row.words)}")
+        value = parse(leaf)
+        wrong = f"{expected} is expected" if value is None else complaint(row, value)
+    else:
+        wrong = complaint(row, leaf)
+    if wrong:
+        raise BadRequest(f"{row.key} cannot be {leaf[:60]!r}: {wrong}")

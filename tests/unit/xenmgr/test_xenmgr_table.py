@@ -81,6 +81,10 @@ def test_what_writing_changes(name: str, value: Any, change: Change) -> None:
         ("s3-mode", "nap", "'restart'"),
         ("memory", -1, "0 or more"),
         ("vcpus", 0, "1 or more"),
+        ("timer-mode", 4, "0 to 3"),
+        ("boot", "cdx", "letters of drives"),
+        ("gpu", "best", "'hdx'"),
+        ("passthrough-io", "0x3f8", "FIRST-LAST"),
         ("description", "a\nb", "line break"),
     ],
 )
@@ -113,14 +117,20 @@ def test_the_pointer_trail_is_stored_in_seconds_and_shown_in_milliseconds(stored
     assert value_in(row, {"xenmgr": {"pointerTrailTimeout": stored}}) == shown
 
 
+def allowed_values(row: Stored) -> st.SearchStrategy[Any]:
+    least, most = (-5 if row.least is None else row.least), (2**31 - 1 if row.most is None else row.most)
+    if row.type == "b":
+        return st.booleans()
+    if row.type == "i":
+        return st.integers(min_value=least, max_value=most)
+    if row.form is not None:
+        return st.from_regex(row.form.pattern, fullmatch=True).filter(lambda text: "\n" not in text)
+    return st.sampled_from(row.words) if row.words else st.text(st.characters(exclude_characters="\n"))
+
+
 @given(st.sampled_from([row for row in STORED if isinstance(row, Stored) and row.local()]), st.data())
 def test_what_was_written_reads_the_same(row: Stored, data: st.DataObject) -> None:
-    by_type = {
-        "b": st.booleans(),
-        "i": st.integers(min_value=-5 if row.least is None else row.least, max_value=2**31 - 1),
-        "s": st.sampled_from(row.words) if row.words else st.text(st.characters(exclude_characters="\n")),
-    }
-    value = data.draw(by_type[row.type])
+    value = data.draw(allowed_values(row))
     (change,) = changes_for(row, value)
     nested: Any = change.value
     for part in reversed(change.key.split("/")):
