@@ -25,7 +25,7 @@ READ_TIMEOUT_S = 5.0
 MAX_VMS = 256
 MAX_RULES = 1000
 RETRY_S = 10.0
-STOPPED = "shutdown"  # the state of a VM that does not run
+STOPPED = frozenset({"stopped", "locked"})  # the states of a VM that does not run, as xenmgr tells them
 RULES_NODE = "rpc-firewall-rules"
 _UNRESTRICTED = f"{XENMGR_NAME}.vm.unrestricted"
 
@@ -39,6 +39,7 @@ class Vms:
         self._db = DbClient(bus, DBD_NAME, "/")
         self._sources = sources
         self.changes = 0  # of any VM
+        self._checking: asyncio.Task[None] | None = None
         self._known: OrderedDict[Uuid, dict[str, PropertyValue]] = OrderedDict()
 
     async def watch(self) -> None:
@@ -60,7 +61,7 @@ class Vms:
         except (OpenxtError, IndexError):
             return
         self._forget(uuid)
-        if signal.member == "vm_deleted" or list(signal.body[2:3]) == [STOPPED]:
+        if signal.member == "vm_deleted" or STOPPED.intersection(map(str, signal.body[2:3])):
             self._sources.vm_stopped(uuid)
         else:
             self._sources.forget_vm(uuid)
@@ -73,19 +74,32 @@ class Vms:
         """A path with a slash at the end stands for what is below as well."""
         words = str(signal.body[0]).rstrip("/").split("/")[2:] if signal.body else []
         if not words:
+            self.changes += 1
+            self._known.clear()
             self._sources.forget_vms()
-        elif len(words) == 1 or words[1] == RULES_NODE:
-            with contextlib.suppress(OpenxtError):  # no VM has that name
-                self._sources.forget_vm(parse_uuid(words[0]))
+            return
+        with contextlib.suppress(OpenxtError):  # no VM has that name
+            uuid = parse_uuid(words[0])
+            self._forget(uuid)  # xenmgr tells as well, but half a second later
+            if len(words) == 1 or words[1] == RULES_NODE:
+                self._sources.forget_vm(uuid)
 
     def _another_database(self, _old: str, new: str) -> None:
         if new:
             self._sources.database_is_back()
 
-    def _another_xenmgr(self, _old: str, _new: str) -> None:
+    def _another_xenmgr(self, _old: str, new: str) -> None:
         """What could not be read while there was none can be read now."""
         self.changes += 1
         self._known.clear()
+        if new:
+            self._checking = asyncio.get_running_loop().create_task(self._end_rules_of_stopped())
+
+    async def _end_rules_of_stopped(self) -> None:
+        """Nobody told of VMs that stopped while there was no xenmgr."""
+        for uuid in self._sources.vms_with_added_rules():
+            if await self._read(uuid, "state") in STOPPED:
+                self._sources.vm_stopped(uuid)
 
     def known(self, uuid: Uuid | None) -> dict[str, PropertyValue]:
         return self._known.get(uuid, {}) if uuid else {}

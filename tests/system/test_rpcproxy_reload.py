@@ -97,7 +97,7 @@ async def test_whatever_xenmgr_tells_of_a_vm_has_its_properties_read_again(
 async def test_a_rule_added_for_a_vm_ends_when_the_vm_stops(world: World, guest: Bus) -> None:
     await world.bus.call(*PROXY, "add_rule", "s", (f"{LIST_VMS} dom-uuid {UUID}",))
     await until(guest, allowed=False)
-    world.bus.emit("/", XENMGR_NAME, "vm_state_changed", "sosi", (UUID, vm_path(UUID), "shutdown", 5))
+    world.bus.emit("/", XENMGR_NAME, "vm_state_changed", "sosi", (UUID, vm_path(UUID), "stopped", 5))
     (rules,) = await world.bus.call(*PROXY, "list_rules")
     assert f"{LIST_VMS} dom-uuid {UUID}" not in rules
     await list_vms(guest)

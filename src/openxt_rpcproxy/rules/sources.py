@@ -156,6 +156,10 @@ class RuleSources:
         self._vms.pop(uuid, None)
         self.revision += 1
 
+    def vms_with_added_rules(self) -> frozenset[Uuid]:
+        """The VMs that rules added at run time are for."""
+        return frozenset(rule.dom_uuid for rule in self._added if rule.dom_uuid is not None)
+
     def vm_stopped(self, uuid: Uuid) -> None:
         """Rules that were added for this VM alone end with it."""
         self._added = [rule for rule in self._added if rule.dom_uuid != uuid]
