@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Both halves of paravirtual devices: the guest's frontends and dom0's backends.  No I/O.
+"""Both halves of paravirtual devices: guests' frontends, backends of dom0 and driver domains.  No I/O.
 
 Each half watches the other's `state` and takes the next step of the xenbus handshake; no data ever flows.
-Only backends in domain 0 are played.  Source of the order: Linux xen-blkfront, xen-netfront and backends.
+  Source of the order: Linux xen-blkfront, xen-netfront and backends.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from openxt_core.ids import DOM0
+from openxt_core.ids import DOM0, Domid
 from openxt_sim.peers import Peer
 from openxt_sim.store import Store
 from openxt_sim.tree import Failure
@@ -17,8 +17,6 @@ from openxt_xen.xenstore.wire import to_text
 
 INITIALISING, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED = "123456"
 GONE = ""
-
-BACKENDS = paths.backends(DOM0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +82,12 @@ class Half:
         except Failure:
             pass
 
+    def children(self, path: str) -> tuple[str, ...]:
+        try:
+            return self.store.read(self.peer, path, None).children
+        except Failure:
+            return ()
+
     def follow(self, path: str, device: str) -> None:
         """Events of `path` are to come with `device` as their token."""
         try:
@@ -109,15 +113,9 @@ class Frontends(Half):
             self._step(kind, device, self.read(paths.state(backend)))
 
     def _discover(self) -> None:
-        for name in self._children("device"):
-            for devid in self._children(f"device/{name}"):
+        for name in self.children("device"):
+            for devid in self.children(f"device/{name}"):
                 self.event(f"device/{name}/{devid}", "")
-
-    def _children(self, path: str) -> tuple[str, ...]:
-        try:
-            return self.store.read(self.peer, path, None).children
-        except Failure:
-            return ()
 
     def _step(self, kind: Kind, device: str, backend_state: str) -> None:
         step = FRONTEND_STEPS.get((self.read(paths.state(device)), backend_state))
@@ -133,18 +131,21 @@ class Frontends(Half):
 
 
 class Backends(Half):
-    """dom0's drivers, with the scripts that they call."""
+    """A domain's drivers for others, with the scripts that they call."""
 
-    def __init__(self, store: Store, peer: Peer) -> None:
+    def __init__(self, store: Store, peer: Peer, domid: Domid = DOM0) -> None:
         super().__init__(store, peer)
-        self.follow(BACKENDS, "")
+        self.home = paths.backends(domid)
+        self.follow(self.home, "")
 
     def event(self, path: str, token: str) -> None:
-        """`path` is below dom0's backends, or a frontend's state with its backend as the token."""
-        words = (token or path).removeprefix(BACKENDS + "/").split("/")
+        """`path` is below its backends, or a frontend's state with its backend as the token."""
+        words = (token or path).removeprefix(self.home + "/").split("/")
+        if path == self.home:
+            self._discover()
         if len(words) < 3 or words[0] not in KINDS:
             return
-        device = "/".join([BACKENDS, *words[:3]])
+        device = "/".join([self.home, *words[:3]])
         state, frontend = self.read(paths.state(device)), self.read(f"{device}/frontend")
         if state == INITIALISING and frontend:
             self._probe(KINDS[words[0]], device, words, frontend)
@@ -152,6 +153,13 @@ class Backends(Half):
             self.write(paths.state(device), step)
             if step == CLOSED:
                 self._hotplug(words, present=False)
+
+    def _discover(self) -> None:
+        """Devices that were there before the domain had booted."""
+        for kind in self.children(self.home):
+            for domid in self.children(f"{self.home}/{kind}"):
+                for devid in self.children(f"{self.home}/{kind}/{domid}"):
+                    self.event(f"{self.home}/{kind}/{domid}/{devid}", "")
 
     def _probe(self, kind: Kind, device: str, words: list[str], frontend: str) -> None:
         for name, value in kind.backend_nodes.items():
@@ -163,7 +171,7 @@ class Backends(Half):
         self.follow(paths.state(frontend), device)
 
     def _hotplug(self, words: list[str], *, present: bool) -> None:
-        """The host's script reports in the private folder, if the toolstack made one."""
+        """The domain's script reports in the private folder, if the toolstack made one."""
         folder = f"/xapi/{words[1]}/hotplug/{words[0]}/{words[2]}"
         try:
             self.store.read(self.peer, folder, None)

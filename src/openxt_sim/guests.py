@@ -5,6 +5,7 @@ Words on the kernel's command line choose the behaviour:
 `sim.boot=ok|hang|crash|reboot`   `sim.boot_s=0.05`       what happens so long after the first unpause
 `sim.shutdown=obey|ignore|hang|crash`   `sim.shutdown_s=0.05`   ignore: no answer; hang: answers, stays
 `sim.ready="text"`                printed on the console after `GUEST READY`
+`sim.serves=no|yes`               yes: a driver domain; it has drivers for other domains' devices
 `sim.ticks_s=0.05`                so often it counts on, and says `GUEST TICK n`; 0: never
 A paused guest does nothing; what became due meanwhile happens when it goes on.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 from openxt_core.ids import Domid
 from openxt_sim import dm_agent
-from openxt_sim.devices import Frontends
+from openxt_sim.devices import Backends, Frontends
 from openxt_sim.peers import Peer
 from openxt_sim.store import Store
 from openxt_sim.tree import Failure
@@ -55,6 +56,7 @@ _READ: dict[str, Callable[[str], object]] = {
     "shutdown_s": float,
     "ready": str,
     "ticks_s": float,
+    "serves": _one_of("no", "yes"),
 }
 
 
@@ -66,6 +68,7 @@ class Behaviour:
     shutdown_s: float = 0.05
     ready: str = ""
     ticks_s: float = 0.0
+    serves: str = "no"
 
     def told(self, words: str) -> "Behaviour":
         """Changed by the `sim.…` words of a text; the rest of the text is ignored.
@@ -117,6 +120,7 @@ class Guest:
         self._is_up = False
         self._was_saved = False
         self._frontends: Frontends | None = None
+        self._backends: Backends | None = None
         self._agent: dm_agent.DmAgent | None = None
         self._due: list[Callable[[], None]] = []
         self._ticks = 0
@@ -191,6 +195,8 @@ class Guest:
             self._write(f"control/{feature}", "1")
         self._begin_agent(self.peer)
         self._frontends = Frontends(self._around.store, self.peer)
+        if self.behaviour.serves == "yes":
+            self._backends = Backends(self._around.store, self.peer, self.domid)
         for path in WATCHED:
             watch = self._around.store.watch(self.peer, path, b"")
             self.peer.send_event(watch, watch.path)
@@ -225,6 +231,9 @@ class Guest:
     def _answer(self, path: str, token: str) -> None:
         if self._agent is not None and path.startswith(dm_agent.FOLDER):
             self._agent.event(path)
+            return
+        if self._backends is not None and (token or path).startswith(self._backends.home):
+            self._backends.event(path, token)
             return
         if token or path.startswith("device"):
             if self._frontends is not None:

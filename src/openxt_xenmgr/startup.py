@@ -48,6 +48,7 @@ from openxt_xenmgr.vm.pci_guard import hide_early
 from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.reactions import Reactor
 from openxt_xenmgr.vm.recovery import Recovery
+from openxt_xenmgr.vm.relocation import move_all_clients
 from openxt_xenmgr.vm.sleeping import Sleeper
 from openxt_xenmgr.vm.start import Starter
 from openxt_xenmgr.vm.store import VmStore, learn_lists
@@ -160,6 +161,7 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     await Outside(world).follow()
     await find_vms(world, work, recovery)
     await work.firewall.begin()
+    world.background.spawn("network backends", move_all_clients(world))
     await hide_early(world)
     work.publisher.lay_out(faces(work))
     world.bus.serve(tree)

@@ -151,6 +151,14 @@ class Nodes:
     async def memory_target_kib(self, domid: Domid) -> int:
         return parse_int(await self.xs.read(paths.memory_target(domid)) or "") or 0
 
+    async def nic_backend(self, domid: Domid, nic: int) -> Domid | None:
+        """The domain that a guest's card is connected to, as its own nodes say; None without such a card."""
+        for kind in ("vif", "vwif"):
+            number = parse_int(await self.xs.read(f"{paths.frontend(domid, kind, nic)}/backend-id") or "")
+            if number is not None:
+                return Domid(number)
+        return None
+
     async def disconnect_nic(self, domid: Domid, nic: int) -> None:
         """Have the guest's driver connect anew.  A guest without the card is not given a node of it."""
         for kind in ("vif", "vwif"):

@@ -133,6 +133,10 @@ class XenvmClient:
     async def switch_network(self, nic: int, network: str) -> None:
         await self.ask("nic_network_switch", DEVICE_TIMEOUT_S, id=str(nic), network=network)
 
+    async def move_nic(self, nic: int, backend: Domid) -> None:
+        """Have another domain serve a card of the running VM."""
+        await self.ask("set_nic_backend_dom", DEVICE_TIMEOUT_S, id=str(nic), domid=str(backend))
+
     async def quit(self) -> None:
         """End the monitor.  One that is not there, or ends before it answers, has ended."""
         await self._query("quit", "")

@@ -20,7 +20,7 @@ async def dependencies(world: World, config: VmConfig) -> list[Uuid]:
     """The VMs that a VM needs, deepest first.  Raises BadRequest naming a cycle."""
     if not config.nics and not items(config.tree, NEEDED_KEY):
         return []
-    vms = await _stored_vms(world)
+    vms = await stored_vms(world)
     return needed_among(config.uuid, await _reachable(world, vms, [config.uuid]), vms)
 
 
@@ -32,18 +32,18 @@ def needed_among(uuid: Uuid, edges: Edges, vms: Tree) -> list[Uuid]:
 
 async def users_of(world: World, uuid: Uuid) -> list[Uuid]:
     """All stored VMs that need `uuid`, in the order in which they stop, and at last `uuid`."""
-    vms = await _stored_vms(world)
+    vms = await stored_vms(world)
     return stop_order(uuid, await _reachable(world, vms, list(map(Uuid, vms))))
 
 
 async def edges_with(world: World, uuid: Uuid, needed: Uuid) -> tuple[Edges, Tree]:
     """What needs what if `uuid` needed `needed` too; and the stored VMs."""
-    vms = await _stored_vms(world)
+    vms = await stored_vms(world)
     edges = await _reachable(world, vms, [uuid, needed])
     return {**edges, uuid: [*edges[uuid], needed]}, vms
 
 
-async def _stored_vms(world: World) -> Tree:
+async def stored_vms(world: World) -> Tree:
     stored = await world.db.dump("/vm")
     return stored if isinstance(stored, dict) else {}
 
@@ -100,7 +100,7 @@ async def missing_backends(world: World, nics: tuple[Nic, ...], expected: Collec
     named = tuple(nic for nic in nics if nic.backend_uuid or nic.backend_name)
     have = {id for id, _ in await backend_domids(world, named)}
     if expected:
-        vms = await _stored_vms(world)
+        vms = await stored_vms(world)
         have |= {nic.id for nic in named if await backend_uuid(world, nic, vms) in expected}
     return [
         nic.backend_uuid or nic.backend_name

@@ -27,6 +27,7 @@ from openxt_xenmgr.vm.events import (
 )
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
+from openxt_xenmgr.vm.relocation import cut_off_clients
 from openxt_xenmgr.vm.states import ACPI_S3, ACPI_S4, AT_REST, State, public
 from openxt_xenmgr.vm.tree import parse_int
 from openxt_xenmgr.world import World
@@ -88,6 +89,10 @@ class Reactor:
         """Nobody speaks to a domain that is gone: its number may be another's one day."""
         if isinstance(event, StateChanged) and event.state in ENDED:
             await self.life.starter.firewall.settle()
+
+    async def free_clients(self, vm: Vm, event: Event) -> None:
+        if event == StateChanged(State.SHUTDOWN):
+            await cut_off_clients(self.world, vm)
 
     async def follow_life(self, vm: Vm, event: Event) -> None:
         match event:
@@ -231,6 +236,7 @@ REACTIONS: tuple[Reaction, ...] = (
     Reactor.set_clock,
     Reactor.remember_reason,
     Reactor.find_domain,
+    Reactor.free_clients,
     Reactor.close_firewall,
     Reactor.follow_life,
     Reactor.record_state,

@@ -27,6 +27,7 @@ from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.monitor import Monitors
 from openxt_xenmgr.vm.preflight import need_none, reasons
 from openxt_xenmgr.vm.queue import EventQueue
+from openxt_xenmgr.vm.relocation import move_clients
 from openxt_xenmgr.vm.states import AT_REST, State, reached
 from openxt_xenmgr.vm.xenvm_config import config_lines
 from openxt_xenmgr.world import World
@@ -142,6 +143,7 @@ class Starter:
         await vm.until(lambda state: _ran(state), CREATED_TIMEOUT_S, "running")
         if node:
             await self._wait_for_sentinel(vm, node)
+        await move_clients(self.world, vm, config)
 
     async def finish(self, vm: Vm, config: VmConfig) -> None:
         """Go on with a start whose caller is gone: the domain is built and paused."""
