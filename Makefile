@@ -9,15 +9,16 @@ BIN := .venv/bin
 RUN_DIR ?= run
 KEEP ?=
 TESTS ?= tests
-UI_CLIENTS := dbus network_daemon vm_disk vm_nic xenmgr xenmgr_host xenmgr_vm
+UI_CLIENTS := dbus ctxusb_daemon network_daemon updatemgr vm_disk vm_nic xenmgr xenmgr_host xenmgr_vm xenmgr_vm_devices \
+	xenmgr_vm_why
 
 RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps qemu-utils
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
 # qemu-utils: create_vhd makes images with qemu-img
 # gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on; zsh and fish
-# complete xec; chromium shows the UI
+# complete xec; chromium shows the UI; python3-dbusmock stands in for daemons that others own
 TEST_PACKAGES := iproute2 mount xenstore-utils gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish chromium \
-	qemu-utils
+	qemu-utils python3-dbusmock
 BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config xdg-dbus-proxy
 
 help: ## this list

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from pictures import PICTURES
 from private_bus import start_bus
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where the browser's pictures of each step are."""
+    pictures = list(PICTURES.glob("*.png"))
+    if pictures:
+        terminalreporter.write_line(f"{len(pictures)} pictures of the browser UI: {PICTURES}")
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A whole host with the browser UI, and Chromium to look at it."""
+"""A whole host with the browser UI, daemons that it does not own, and Chromium to look at it."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,13 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Browser, Page, async_playwright
+
+from pictures import PICTURES
 
 sys.path.append(str(Path(__file__).parents[1] / "system"))
 
@@ -24,8 +26,13 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-quic",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-PICTURES = Path(os.environ.get("OPENXT_SCREENSHOTS") or PROJECT / "build" / "screenshots")
 TIMEOUT_MS = 20_000
+# those that are not ours: file in daemons/, name on the bus
+DAEMONS = {
+    "network": "com.citrix.xenclient.networkdaemon",
+    "usb": "com.citrix.xenclient.usbdaemon",
+    "updates": "com.citrix.xenclient.updatemgr",
+}
 
 
 @dataclass
@@ -33,6 +40,7 @@ class Ui:
     house: House
     browser: Browser
     address: str
+    others: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     async def page(self, **more: Any) -> Page:
         """A new browser window, with a user of its own, at the list of VMs."""
@@ -52,14 +60,38 @@ class Ui:
     async def db_write(self, path: str, value: str) -> None:
         await self.house.bus.call(DBD_NAME, "/", DBD_NAME, "write", "ss", (path, value))
 
+    def iso(self, name: str) -> None:
+        places = self.house.layout.places
+        (places.storage / "isos" / name).write_bytes(bytes(2048))
+
+    def bridge(self, name: str) -> None:
+        """A bridge of the simulated dom0."""
+        (self.house.layout.root / "var/run/xenvm/dom0/bridges" / name).mkdir(parents=True, exist_ok=True)
+
+    async def daemon(self, name: str) -> asyncio.subprocess.Process:
+        """One of `daemons/`, on the bus, by python-dbusmock, which Debian has for its own Python only."""
+        file = str(Path(__file__).parent / "daemons" / f"{name}.py")
+        command = ("/usr/bin/python3", "-m", "dbusmock", "--system", "--template", file)
+        process = await asyncio.create_subprocess_exec(
+            *command, env=self.house.supervisor.environ, stdout=asyncio.subprocess.DEVNULL
+        )
+        self.others.append(process)
+        there = asyncio.Event()
+        watch = await self.house.bus.watch_name(DAEMONS[name], lambda _, new: new and there.set())
+        async with asyncio.timeout(20):
+            await there.wait()
+        await watch.close()
+        return process
+
     async def kill(self, service: str) -> None:
         """The supervisor starts it again."""
         os.kill(self.house.supervisor.supervised[service].pid, 9)
 
 
-async def picture(page: Page, name: str) -> None:
+async def picture(page: Page, name: str, *, whole: bool = False) -> None:
+    """What a person sees; `whole`: what he would see if he scrolled as well."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=PICTURES / f"{name}.png")
+    await page.screenshot(path=PICTURES / f"{name}.png", full_page=whole)
 
 
 @contextlib.asynccontextmanager
@@ -68,11 +100,20 @@ async def ui() -> AsyncIterator[Ui]:
     async with house() as one, async_playwright() as playwright:
         await one.supervisor.start(ui_services(one.layout, PROJECT, ports))
         browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
+        opened = Ui(one, browser, f"http://127.0.0.1:{ports.pages}/")
         try:
-            yield Ui(one, browser, f"http://127.0.0.1:{ports.pages}/")
+            yield opened
         finally:
+            for other in opened.others:
+                await ended(other)
             async with asyncio.timeout(20):
                 await browser.close()
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    await process.wait()
 
 
 def _free_port() -> int:

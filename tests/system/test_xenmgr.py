@@ -224,7 +224,9 @@ async def test_the_cd_is_a_view_of_the_cd_drives(it: Desk) -> None:
     path = await it.root("create_vm")
     assert await it.get(path, "cd") == "xc-tools.iso"
     await it.set(path, "cd", "s", "debian.iso")
-    assert await it.get(f"{path}/disk/0", "phys-path", VMDISK.name) == "/storage/isos/debian.iso"
+    assert await it.get(f"{path}/disk/0", "phys-path", VMDISK.name) == str(
+        it.places.storage / "isos/debian.iso"
+    )
     await it.set(path, "cd", "s", "")
     assert await it.get(path, "cd") == ""
     assert "not the name" in await it.fails(it.set(path, "cd", "s", "../x"))

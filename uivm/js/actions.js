@@ -2,7 +2,7 @@
 // What can be done with a VM in which state: one table, and the buttons made from it.
 
 import * as bus from "./bus.js";
-import { busy, confirmed, h, tell } from "./dom.js";
+import { confirmed, doer, tell } from "./dom.js";
 import { nameOf, stateOf } from "./model.js";
 
 const OFF = ["stopped", "suspended", "unknown"];
@@ -21,25 +21,20 @@ const ACTIONS = [
   ["destroy", "Force off", [...ON, "paused", "creating", "stopping", "asleep", "rebooting"],
     (name) => `Force ${name} off? The guest loses what it has not saved.`],
 ];
+const FIRST = ["start", "unpause", "resume"];
 
 /** Buttons for what fits the VM's state; `few`: the first one only. */
 export function buttons(path, few = false) {
   const fitting = ACTIONS.filter(([, , states]) => states.includes(stateOf(path)));
-  return fitting.slice(0, few ? 1 : fitting.length).map((row) => button(path, row));
+  return fitting.slice(0, few ? 1 : fitting.length).map((action) => button(path, action));
 }
 
 function button(path, [method, word, , question]) {
-  const made = h("button", {
-    type: "button",
-    class: question ? "danger" : "",
-    "data-action": method,
-    "aria-label": `${word} ${nameOf(path)}`,
-    onclick: () => busy(made, async () => {
-      if (question && !(await confirmed(question(nameOf(path)), word))) return;
-      await bus.ask(bus.vm(path), method);
-    }),
-  }, word);
-  return made;
+  const look = question ? "danger" : FIRST.includes(method) ? "primary" : "";
+  return doer(word, async () => {
+    if (question && !(await confirmed(question(nameOf(path)), word))) return;
+    await bus.ask(bus.vm(path), method);
+  }, { class: look, "data-action": method, "aria-label": `${word} ${nameOf(path)}` });
 }
 
 export async function remove(path) {

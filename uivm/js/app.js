@@ -9,18 +9,20 @@ import { details, refresh } from "./views/details.js";
 import { events } from "./views/events.js";
 import { host } from "./views/host.js";
 import { list } from "./views/list.js";
+import { updates } from "./views/updates.js";
 import { wizard } from "./views/wizard.js";
 
 const DEFAULT_PORT = 8080;
 
-//  beginning of the address, view, the changes after which it is drawn again
+//  beginning of the address, view, the changes after which it is drawn again, or what follows them instead
 const ROUTES = [
-  ["#/vm/", (hash) => details(hash.slice("#".length)), []],
-  ["#/services", () => list("service"), ["vms", "vm"]],
+  ["#/vm/", (hash) => details(hash.slice("#".length)), refresh],
+  ["#/services", () => list("service"), ["vms", "vm", "host"]],
   ["#/new", wizard, []],
-  ["#/host", host, []],
+  ["#/host", host, redrawCards],
+  ["#/updates", updates, redrawCards],
   ["#/events", events, ["events"]],
-  ["#/vms", () => list("user"), ["vms", "vm"]],
+  ["#/vms", () => list("user"), ["vms", "vm", "host"]],
 ];
 
 const main = document.querySelector("main");
@@ -33,17 +35,20 @@ const route = () => ROUTES.find(([start_of]) => hash().startsWith(start_of)) || 
 async function draw(moves_focus) {
   const mine = ++drawing;
   const [address, view] = route();
+  const current = address === "#/vm/" || address === "#/new" ? "#/vms" : address;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.getAttribute("href") === address) link.setAttribute("aria-current", "page");
+    if (link.getAttribute("href") === current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   try {
     const content = await view(hash());
     if (mine !== drawing) return; // another view was asked for meanwhile
     main.replaceChildren(...content.filter(Boolean));
+    main.dataset.view = hash();
     const title = main.querySelector("h1");
     document.title = `${title.textContent.trim()} – OpenXT`;
-    if (moves_focus) main.focus();
+    if (moves_focus) main.focus({ preventScroll: true });
+    if (moves_focus) window.scrollTo(0, 0);
   } catch (error) {
     if (mine === drawing) main.replaceChildren(h("h1", {}, "This cannot be shown"), h("p", { class: "problem" }, error.message));
   }
@@ -51,12 +56,21 @@ async function draw(moves_focus) {
 
 function onModel(kind, path) {
   if (kind === "link") onLink();
+  if (kind === "services") document.getElementById("updates-link").hidden = !state.services.updates;
   const is_first = kind === "vms" && !is_loaded;
   if (is_first) is_loaded = true;
   if (!is_loaded) return;
-  const [address, , kinds] = route();
-  if (is_first || kinds.includes(kind)) draw(false);
-  else if (address === "#/vm/" && kind === "vm" && path === hash().slice("#".length)) refresh(path);
+  const [, , follows] = route();
+  if (is_first) draw(false);
+  else if (Array.isArray(follows)) {
+    if (follows.includes(kind)) draw(false);
+  } else follows(kind, path, hash().slice("#".length));
+}
+
+/** Each card looks for itself. */
+function redrawCards(kind) {
+  const cards = document.querySelectorAll(`.card[data-follows~="${kind}"]`);
+  cards.forEach((one) => one.redraw());
 }
 
 function onLink() {

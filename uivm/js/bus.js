@@ -4,18 +4,28 @@
 /* global XenClient */
 
 const XENMGR = "com.citrix.xenclient.xenmgr";
-const NETWORK = "com.citrix.xenclient.networkdaemon";
+
+/** Bus names of the daemons that a host may lack. */
+export const SERVICES = {
+  networks: "com.citrix.xenclient.networkdaemon",
+  usb: "com.citrix.xenclient.usbdaemon",
+  updates: "com.citrix.xenclient.updatemgr",
+};
+export const PROPERTIES_CHANGED = "org.freedesktop.DBus.Properties";
+export const BUS = "org.freedesktop.DBus";
 
 const client = (kind, service, path) => new XenClient.DBus[kind](service, path).com.citrix.xenclient;
 
 export const xenmgr = () => client("XenmgrClient", XENMGR, "/").xenmgr;
 export const host = () => client("XenmgrHostClient", XENMGR, "/host").xenmgr.host;
 export const vm = (path) => client("XenmgrVmClient", XENMGR, path).xenmgr.vm;
+export const why = (path) => client("XenmgrVmWhyClient", XENMGR, path).xenmgr.vm.why;
+export const devices = (path) => client("XenmgrVmDevicesClient", XENMGR, path).xenmgr.vm.devices;
 export const disk = (path) => client("VmDiskClient", XENMGR, path).vmdisk;
 export const nic = (path) => client("VmNicClient", XENMGR, path).vmnic;
-export const networks = () => client("NetworkDaemonClient", NETWORK, "/").networkdaemon;
-export const NETWORK_SERVICE = NETWORK;
-export const PROPERTIES_CHANGED = "org.freedesktop.DBus.Properties";
+export const networks = () => client("NetworkDaemonClient", SERVICES.networks, "/").networkdaemon;
+export const usb = () => client("CtxusbDaemonClient", SERVICES.usb, "/").usbdaemon;
+export const updates = () => client("UpdatemgrClient", SERVICES.updates, "/").updatemgr;
 
 /** The out argument of a call, or an array of several.  Rejects with {code, message, name}. */
 export function ask(of, member, ...args) {
@@ -25,7 +35,6 @@ export function ask(of, member, ...args) {
 }
 
 export const getAll = (of) => ask(of, "get_all_properties");
-export const get = (of, name) => ask(of, "get_property", name);
 export const set = (of, name, value) => ask(of, "set_property", name, value);
 
 /** `fallback` when the call fails: for parts of the host that may be absent. */

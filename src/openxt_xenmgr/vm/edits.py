@@ -140,8 +140,8 @@ async def set_cd(world: World, vm: Vm, name: str) -> None:
         raise BadRequest(f"cd cannot be {name[:60]!r}: not the name of a disc in the folder of discs")
     config = await world.store.config(vm)
     drives = [disk for disk in config.disks if disk.is_cd]
-    folder = (await world.db.read("/xenmgr/isos") or "/storage/isos").rstrip("/")
-    path = f"{folder}/{name or EMPTY_DISC}"
+    folder = await world.db.read("/xenmgr/isos") or "/storage/isos"
+    path = str(world.places.at(folder) / (name or EMPTY_DISC))
     await live.change_disc(world, vm, [disk for disk in drives if disk.enabled], path)
     await world.store.change(vm, [Change(f"config/disk/{disk.id}/path", path) for disk in drives])
 

@@ -3,31 +3,53 @@
 
 import { buttons } from "../actions.js";
 import { h, table } from "../dom.js";
-import { listed, nameOf, stateOf, vms } from "../model.js";
+import { listed, nameOf, state, stateOf, vms } from "../model.js";
 
 export const badge = (path) => h("span", { class: `state ${stateOf(path)}` }, stateOf(path));
+
+/** A VM's first letter on a colour of its own; its name stands beside it. */
+export function tile(path) {
+  const letter = [...nameOf(path).replace(/[^\p{L}\p{N}]/gu, "")][0] || "?";
+  const hue = [...path].reduce((sum, char) => (sum * 31 + char.charCodeAt(0)) % 360, 7);
+  const made = h("span", { class: "tile", "aria-hidden": "true" }, letter.toUpperCase());
+  made.style.setProperty("--hue", hue);
+  return made;
+}
 
 export function list(kind) {
   const paths = listed(kind);
   const title = kind === "user" ? "Virtual machines" : "Service VMs";
   return [
     h("div", { class: "bar" },
-      h("h1", {}, title),
+      h("div", {}, h("h1", {}, title), h("p", { class: "summary" }, summary(paths))),
       kind === "user" && h("a", { class: "button primary", href: "#/new" }, "New VM")),
-    paths.length > 0
-      ? table(title, ["Name", "State", "Memory", "Domain", "Actions"], paths.map(row))
-      : h("p", { class: "empty" }, kind === "user" ? "There is no VM yet." : "There is no service VM."),
+    h("section", { class: "card flush", "aria-label": title },
+      table(title, ["Name", "State", "Memory", "CPUs", "Domain", "Actions"], paths.map(row), nothing(kind))),
   ];
+}
+
+const nothing = (kind) => (kind === "user"
+  ? "There is no VM yet. Create the first one with New VM."
+  : "There is no service VM on this host.");
+
+function summary(paths) {
+  const running = paths.filter((path) => stateOf(path) === "running").length;
+  const { "free-mem": free, "total-mem": total } = state.host;
+  return [`${running} of ${paths.length} running`, total && `${free} of ${total} MiB of memory free`]
+    .filter(Boolean).join(" · ");
 }
 
 function row(path) {
   const properties = vms.get(path);
   return h("tr", { "data-path": path },
-    h("th", { scope: "row" },
+    h("th", { scope: "row" }, h("span", { class: "named" }, tile(path), h("span", {},
       h("a", { href: `#/vm${path.slice("/vm".length)}` }, nameOf(path)),
-      properties.description && h("small", {}, properties.description)),
+      properties.description && h("small", {}, properties.description)))),
     h("td", {}, badge(path)),
     h("td", {}, `${properties.memory} MiB`),
-    h("td", {}, properties.domid >= 0 ? String(properties.domid) : "–"),
-    h("td", {}, ...buttons(path, true)));
+    h("td", { "data-label": "CPUs" }, String(properties.vcpus)),
+    properties.domid >= 0
+      ? h("td", { "data-label": "Domain" }, String(properties.domid))
+      : h("td", { class: "none" }, "–"),
+    h("td", { class: "last" }, ...buttons(path, true)));
 }
