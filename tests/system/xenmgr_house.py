@@ -82,6 +82,14 @@ class Desk:
             return str(error)
         raise AssertionError("no error came")
 
+    async def name_of_error(self, work: Awaitable[Any]) -> str:
+        """The D-Bus name of the error that `work` must end with."""
+        try:
+            await work
+        except RemoteError as error:
+            return error.name
+        raise AssertionError("no error came")
+
     # The database
 
     async def db(self, member: str, *texts: str) -> Any:
@@ -130,6 +138,16 @@ class Desk:
             return [info.domid for info in xen.domains() if info.uuid == self.uuid(path)]
         finally:
             xen.close()
+
+    async def listens(self, path: str) -> None:
+        """Returns when the running guest hears requests to shut down, sleep or reboot."""
+        feature = f"/local/domain/{await self.get(path, 'domid')}/control/feature-poweroff"
+        await self.house.xenstore.wait_until(feature, lambda value: value == "1", PATIENCE_S)
+
+    async def until_there(self, name: str) -> None:
+        """Returns when xenmgr knows that a daemon is on the bus: it heard of it before it answers us."""
+        assert await self.house.bus.name_owner(name) is not None
+        await self.root("list_domids")
 
     async def has_monitor(self, path: str) -> bool:
         return await self.house.bus.name_owner(xenvm_name(self.uuid(path))) is not None

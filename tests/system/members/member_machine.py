@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The machine of these tests: files below the host's root, and programs that note what they are asked."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from xenmgr_house import Desk
 
@@ -30,6 +32,7 @@ PROGRAMS: Mapping[str, str] = {
     f"query-v*) echo {IMAGE_MB} ;; query-s*) echo {IMAGE_BYTES} ;; "
     "*-p) [ ! -e {folder}/keyed ] && echo none || echo 01 ;; esac",
 }
+LEFT_BY_TESTS = ("log", "broken", "keyed", "viptables", "table", "fail")
 OUTPUTS = {
     "amixer.out": """Simple mixer control 'Master',0
   Capabilities: pvolume pswitch
@@ -97,6 +100,31 @@ def furnish(it: Desk) -> None:
     for address, numbers in PCI.items():
         for name, text in zip(("class", "vendor", "device", "boot_vga"), numbers, strict=True):
             put(it, f"/sys/bus/pci/devices/{address}/{name}", text)
+
+
+async def restore(it: Desk, before: str) -> None:
+    """The database as it was in this dump, and the stand-ins as they were made."""
+    old, new = json.loads(before), json.loads(await it.db("dump", "/"))
+    await _put_back(it, "", old, new)
+    for name in LEFT_BY_TESTS:
+        (it.stand_ins / name).unlink(missing_ok=True)
+    for away in it.places.root.rglob("*.away"):
+        away.rename(away.with_suffix(""))
+    for key in it.places.at("/keys").iterdir():
+        key.unlink()
+
+
+async def _put_back(it: Desk, path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    for name in old.keys() | new.keys():
+        at, was = f"{path}/{name}", old.get(name)
+        if was == new.get(name):
+            continue
+        if at in ("/vm", "/dom-store"):  # each VM is an object of its own there
+            await _put_back(it, at, was or {}, new.get(name) or {})
+        elif was is None:
+            await it.db("rm", at)
+        else:
+            await it.db("inject", at, json.dumps(was))
 
 
 @contextmanager

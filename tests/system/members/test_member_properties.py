@@ -11,22 +11,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from member_machine import restore
 from member_more_rows import CONFIG_TABLE, DISK_TABLE, HOST_TABLE, NIC_TABLE, UI_TABLE
 from member_rows import WRONG_TYPE, Barred, Kept, Row, Seen, Table, Told, View
+from member_tables import INTERFACES
 from member_vm_rows import VM_TABLE
 from xenmgr_house import PROPERTIES, XENMGR, Desk, refused
 
-from openxt_api import vm_disk, vm_nic, xenmgr, xenmgr_host, xenmgr_vm, xenmgr_vm_devices, xenmgr_vm_why
 from openxt_core.errors import RemoteError
 from openxt_core.signature import Variant, check, single
-from openxt_core.spec import IdlFile, Interface, Property
+from openxt_core.spec import Interface, Property
 
-FILES: tuple[IdlFile, ...] = tuple(
-    value
-    for module in (vm_disk, vm_nic, xenmgr, xenmgr_host, xenmgr_vm, xenmgr_vm_devices, xenmgr_vm_why)
-    for value in vars(module).values()
-    if isinstance(value, IdlFile)
-)
 TABLES: Mapping[str, Table] = {
     f"{XENMGR}.config": CONFIG_TABLE,
     f"{XENMGR}.config.ui": UI_TABLE,
@@ -61,7 +56,7 @@ class Case:
         return f"{self.interface.name.rpartition('xenclient.')[2]}-{self.name}"
 
 
-CASES = [Case(face, row) for file in FILES for face in file.interfaces for row in face.properties]
+CASES = [Case(face, row) for face in INTERFACES for row in face.properties]
 WRITABLE = [case for case in CASES if isinstance(case.row, Kept | View)]
 
 
@@ -125,20 +120,7 @@ async def scene(stage: Scene) -> AsyncIterator[Scene]:
     stage.it.signals.clear()
     before = await stage.it.db("dump", "/")
     yield stage
-    if await stage.it.db("dump", "/") != before:
-        await put_back(stage, json.loads(before))
-
-
-async def put_back(stage: Scene, before: dict[str, Any]) -> None:
-    """The database as it was, and what settings keep elsewhere."""
-    it = stage.it
-    now = json.loads(await it.db("dump", "/"))
-    for name in now.keys() - before.keys():
-        await it.db("rm", f"/{name}")
-    for name in (name for name in before if now.get(name) != before[name] and name != "vm"):
-        await it.db("inject", f"/{name}", json.dumps(before[name]))
-    uuid = it.uuid(stage.vm)
-    await it.db("inject", f"/vm/{uuid}", json.dumps(before["vm"][uuid]))
+    await restore(stage.it, before)
 
 
 # Every property
