@@ -24,6 +24,7 @@ from openxt_xen.xenstore.client import XenStore
 from openxt_xenmgr.announce import Announcer
 from openxt_xenmgr.host.power import HostPower
 from openxt_xenmgr.host.power_events import PowerEvents
+from openxt_xenmgr.host.watches import Watches
 from openxt_xenmgr.links import input, network, surfman, usb
 from openxt_xenmgr.links.dbd import DbClient
 from openxt_xenmgr.links.nodes import BACKEND_DOMID, READABLE, Nodes
@@ -166,6 +167,7 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     work.publisher.lay_out(faces(work))
     world.bus.serve(tree)
     await PowerEvents(world, work.power).follow()
+    world.background.spawn("watches of the host", Watches(world, work.power).keep())
     _stop_vms_when_asked(world, work.power)
     starter = Autostart(world, work.life, work.power.focus)
     await (starter.prepare() if autostart else starter.forget())

@@ -141,6 +141,15 @@ async def test_a_sleep_puts_down_by_mode_and_brings_back(it: Desk) -> None:
     assert states == ["sleeping", "idle"]
 
 
+async def test_a_running_vm_that_left_the_database_does_not_hold_up_the_host(it: Desk) -> None:
+    told, path = program(it, "/sbin/poweroff"), await running(it)
+    await it.db("rm", f"/vm/{it.uuid(path)}")
+    assert await it.get("/host", "avail-mem", XENMGR_HOST.name) > 0
+    await host(it, "shutdown")
+    assert told.read_text() == "ran\n"
+    assert it.domids(path) == []
+
+
 async def test_a_vm_that_cannot_sleep_calls_the_sleep_off_and_is_named(it: Desk) -> None:
     told = program(it, ENTER_S3)
     sleeper, restarted = await running(it, pv_addons=False), await running(it, s3_mode="restart")

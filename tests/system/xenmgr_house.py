@@ -39,6 +39,7 @@ class Desk:
     house: House
     signals: "list[tuple[str, list[Any]]]" = field(default_factory=list)
     heard: asyncio.Event = field(default_factory=asyncio.Event)
+    hear: Callable[[Signal], None] = lambda _: None  # who else listens
     stand_ins: Path = Path("/nonexistent")  # where the programs of the test's own are
 
     @property
@@ -190,6 +191,7 @@ class Desk:
 
     def listen(self, signal: Signal) -> None:
         self.signals.append((signal.member, list(signal.body)))
+        self.hear(signal)
         self.heard.set()
 
     def states_told(self, path: str) -> list[str]:

@@ -152,7 +152,7 @@ class HostPower:
 
     async def _running(self) -> list[Named]:
         found = [vm for vm in self.world.registry if vm.domid is not None and not vm.is_leaving]
-        return [(vm, await self.world.store.config(vm)) for vm in found]
+        return [(vm, await self.world.store.config_or_none_set(vm)) for vm in found]
 
     async def _each(self, vms: Sequence[Vm], deed: Deed) -> list[tuple[Vm, str]]:
         """Do it to all at once, each with the deadline; those that failed, and why."""

@@ -29,6 +29,11 @@ class InputDaemon:
         if answer and answer[0]:
             await self.peers.ask(NAME, NAME, "lock", "b", True)
 
+    async def idle_s(self) -> int:
+        """How long nobody has touched anything; 0 when the daemon does not say."""
+        answer = await self.peers.ask(NAME, NAME, "get_idle_time")
+        return int(answer[0]) if answer else 0
+
     async def update_seamless_mouse(self, uuid: Uuid) -> None:
         await self.peers.ask(NAME, NAME, "update_seamless_mouse_settings", "s", uuid)
 

@@ -44,7 +44,7 @@ async def _available_mem(world: World) -> int:
     for vm in world.registry:
         if vm.domid is not None:
             target = await world.nodes.memory_target_kib(vm.domid)
-            minimum = (await world.store.config(vm))["memory-min"] * KIB_PER_MIB
+            minimum = (await world.store.config_or_none_set(vm))["memory-min"] * KIB_PER_MIB
             total += max(0, target - (minimum or target))
     return total // KIB_PER_MIB
 

@@ -52,4 +52,4 @@ def _has_rivals(config: VmConfig) -> bool:
 
 async def _rivals(world: World, vm: Vm) -> tuple[VmConfig, ...]:
     others = [other for other in world.registry if other.domid is not None and other is not vm]
-    return tuple([await world.store.config(other) for other in others])
+    return tuple([await world.store.config_or_none_set(other) for other in others])

@@ -65,7 +65,7 @@ class Diagnostics:
     async def _guests(self) -> tuple[int, int]:
         """How many user VMs run, and how many of them have what answers."""
         running = [vm for vm in self._world.registry if vm.domid is not None]
-        configs = [await self._world.store.config(vm) for vm in running]
+        configs = [await self._world.store.config_or_none_set(vm) for vm in running]
         users = [config for config in configs if config.is_user_vm]
         return len(users), sum(1 for config in users if config["pv-addons"])
 
@@ -103,7 +103,7 @@ class Diagnostics:
         for vm in self._world.registry:
             if vm.domid is None:
                 continue
-            if (await self._world.store.config(vm))["provides-graphics-fallback"]:
+            if (await self._world.store.config_or_none_set(vm))["provides-graphics-fallback"]:
                 await self._world.nodes.xs.write(f"{paths.domain(vm.domid)}/report/state", "01"[show])
                 return
         raise Refused("no running VM provides the graphics to show a report with")

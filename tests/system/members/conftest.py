@@ -14,7 +14,7 @@ async def furnished(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[D
     """A host whose programs write down what they are asked in `log` of its `stand_ins` folder."""
     folder = tmp_path_factory.mktemp("programs")
     with programs(folder):
-        async with desk() as it:
+        async with desk("rpc-proxy") as it:
             furnish(it)
             it.stand_ins = folder
             await it.restart()  # what a host can do is read once

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xenmgr_house import Desk
+from xenmgr_house import XENMGR, Desk
 
 MEMORY_MIB = 4096
 IMAGE_MB = 80
@@ -125,6 +125,15 @@ async def _put_back(it: Desk, path: str, old: dict[str, Any], new: dict[str, Any
             await it.db("rm", at)
         else:
             await it.db("inject", at, json.dumps(was))
+
+
+async def tidy(it: Desk, before: str, vms: set[str]) -> None:
+    """As `restore`; VMs beside these are gone, however they are."""
+    for path in set(await it.root("list_vms")) - vms:
+        await it.db("rm", f"/vm/{it.uuid(path)}/run-pre-delete")
+        await it.vm(path, "destroy")
+        await it.call("/", f"{XENMGR}.unrestricted", "unrestricted_delete_vm", "s", it.uuid(path))
+    await restore(it, before)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import member_root_methods
 import member_vm_methods
 import pytest
 import pytest_asyncio
-from member_machine import restore
+from member_machine import tidy
 from member_methods import FAULTS, GONE, SUCCESS, Fault, Stage
 from member_tables import INTERFACES
 from xenmgr_house import XENMGR, Desk
@@ -64,14 +64,6 @@ async def it(furnished: Desk) -> AsyncIterator[Desk]:
     before, vms = await furnished.db("dump", "/"), await furnished.root("list_vms")
     yield furnished
     await tidy(furnished, before, set(vms))
-
-
-async def tidy(it: Desk, before: str, vms: set[str]) -> None:
-    for path in set(await it.root("list_vms")) - vms:
-        await it.db("rm", f"/vm/{it.uuid(path)}/run-pre-delete")
-        await it.vm(path, "destroy")
-        await it.call("/", f"{XENMGR}.unrestricted", "unrestricted_delete_vm", "s", it.uuid(path))
-    await restore(it, before)
 
 
 async def stage_of(it: Desk, case: Case) -> Stage:
