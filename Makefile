@@ -15,11 +15,13 @@ UI_CLIENTS := dbus ctxusb_daemon network_daemon updatemgr vm_disk vm_nic xenmgr 
 RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps qemu-utils
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
 # qemu-utils: create_vhd makes images with qemu-img
+# e2fsprogs and squashfs-tools make the disks that tests measure; qemu-system-common has qemu-storage-daemon, which reads vhd
 # gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on; zsh and fish
 # complete xec; chromium shows the UI; python3-dbusmock stands in for daemons that others own
-TEST_PACKAGES := iproute2 mount xenstore-utils gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish chromium \
+TEST_PACKAGES := iproute2 mount e2fsprogs squashfs-tools qemu-system-common \
+	xenstore-utils gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish chromium \
 	qemu-utils python3-dbusmock
-BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux pkg-config xdg-dbus-proxy
+BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux e2fsprogs pkg-config xdg-dbus-proxy
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -11,6 +11,7 @@ import sys
 
 import dbd
 import dbd_limits
+import measurement
 import rpcproxy
 import xenmgr
 from harness import HERE, Missing, Promise, Result, room
@@ -19,6 +20,7 @@ PROMISES: tuple[Promise, ...] = (
     *dbd.PROMISES,
     *dbd_limits.PROMISES,
     *xenmgr.PROMISES,
+    *measurement.PROMISES,
     *rpcproxy.PROMISES,
 )
 

@@ -142,6 +142,7 @@ CannotTurnHdxWithoutPvAddons = _numbered(210, "CannotTurnHdxWithoutPvAddons", "t
 CannotStartHdxWithoutVtD = _numbered(211, "CannotStartHdxWithoutVtD", "the host has no directed I/O")
 ActionRequiresPvAddons = _numbered(213, "ActionRequiresPvAddons", "the VM lacks PV drivers")
 NotGatheringDiagnostics = _numbered(216, "NotGatheringDiagnostics", "no diagnostics collection runs")
+DiskSumDoesNotMatch = _numbered(217, "DiskSumDoesNotMatch", "a disk is not what was measured")
 CannotStartHdxRunning = _numbered(218, "CannotStartHdxRunning", "another GPU VM is running")
 CannotStartAmtPtRunning = _numbered(219, "CannotStartAmtPtRunning", "another AMT VM is running")
 ActionSuppressedByPolicy = _numbered(220, "ActionSuppressedByPolicy", "policy forbids this")

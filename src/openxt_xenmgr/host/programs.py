@@ -12,6 +12,7 @@ from openxt_core.errors import IoError, NotSupported, OpenxtError, Unavailable
 TIMEOUT_S = 10.0
 ALSO_SEARCHED = "/usr/local/sbin:/usr/sbin:/sbin"  # a daemon's PATH often lacks them
 COMPLAINT_LIMIT = 300
+TIDYING_S = 5.0
 
 
 def found(name: str) -> str | None:
@@ -56,11 +57,16 @@ async def run(*command: str, timeout_s: float = TIMEOUT_S, more: Mapping[str, st
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Leave no process behind, whatever ended the wait."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
+    """Leave no process behind, whatever ended the wait; one that has something to take back may do so."""
+    with contextlib.suppress(ProcessLookupError):
+        if process.returncode is None:
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TIDYING_S):
+                    await process.wait()
+        if process.returncode is None:
             process.kill()
-        await process.wait()
+    await process.wait()
 
 
 async def output_of(name: str, *arguments: str) -> str:

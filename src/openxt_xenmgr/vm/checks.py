@@ -2,17 +2,20 @@
 """Find out what `preflight` needs to know of a VM and its surroundings.  Asks and reads; decides nothing."""
 
 from collections.abc import Collection
-from pathlib import Path
 
+from openxt_core.errors import IoError, OpenxtError
 from openxt_core.ids import Uuid
 from openxt_xenmgr.host import programs
+from openxt_xenmgr.host.images import real_path
 from openxt_xenmgr.links.nodes import HOST_STATE
 from openxt_xenmgr.properties.config import setting
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import NEEDED_KEY, missing_backends
+from openxt_xenmgr.vm.extraction import extraction_obstacles, sources
 from openxt_xenmgr.vm.firewall import SETTING as FIREWALL
 from openxt_xenmgr.vm.firewall import unreadable_rules
+from openxt_xenmgr.vm.measuring import FIRST_DISK, measuring_obstacles
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.pci_guard import obstacles
 from openxt_xenmgr.vm.preflight import IDLE, Situation
@@ -24,8 +27,6 @@ VTD_ENABLED = "hvm_directio is enabled"
 
 async def situation(world: World, vm: Vm, config: VmConfig, expected: Collection[Uuid] = ()) -> Situation:
     """How things stand now; VMs in `expected` will run by the time that it starts."""
-    kernel = Path(config["kernel"] or world.places.at(f"/tmp/kernel-{vm.uuid}"))
-    extract = bool(config["kernel-extract"]) and not config.is_hvm
     is_hdx = config["gpu"] == HDX
     mode = await world.surfman.vgpu_mode() if is_hdx else None
     return Situation(
@@ -36,9 +37,21 @@ async def situation(world: World, vm: Vm, config: VmConfig, expected: Collection
         max_vgpus=None if mode is None else mode.max_vgpus,
         has_vtd=not is_hdx or VTD_ENABLED in await programs.output_of("hvm-info"),
         devices=await obstacles(world, vm, config),
-        needs_extraction=extract and not kernel.exists(),
         broken_v4v_rules=unreadable_rules(config) if await setting(world, FIREWALL) else (),
+        disks=_disk_obstacles(world, config),
     )
+
+
+def _disk_obstacles(world: World, config: VmConfig) -> list[OpenxtError]:
+    """What measuring, and taking out a kernel, would say without looking into any disk."""
+    found = measuring_obstacles(config) + extraction_obstacles(config)
+    if found:
+        return found
+    read = {source.disk for source in sources(config).values()} | (
+        {FIRST_DISK} if config["measured"] else set()
+    )
+    paths = [real_path(world.places, disk.path) for disk in config.disks if disk.id in read]
+    return [IoError(f"IO error: {path}: there is no such disk image") for path in paths if not path.exists()]
 
 
 def _missing_needed(world: World, config: VmConfig) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from openxt_core.ids import Uuid, parse_uuid
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.hooks import run_hooks
+from openxt_xenmgr.vm.measuring import KINDS, sum_key
 from openxt_xenmgr.vm.model import is_user_type
 from openxt_xenmgr.vm.slots import free_slot, wants_slot
 from openxt_xenmgr.vm.templates import CHILD, parse_document
@@ -171,10 +172,10 @@ def with_checksums(document: Tree, stored: Tree) -> dict[str, Any]:
     """The document with the disk checksums that were stored: they survive a new injection."""
     tree = dict(document)
     for disk in subtree(stored, "config/disk"):
-        key = f"config/disk/{disk}/sha1sum"
-        found = maybe_text(stored, key)
-        if found is not None and subtree(document, f"config/disk/{disk}"):
-            tree = with_leaf(tree, key, found)
+        for kind in KINDS:
+            found = maybe_text(stored, sum_key(disk, kind))
+            if found is not None and subtree(document, f"config/disk/{disk}"):
+                tree = with_leaf(tree, sum_key(disk, kind), found)
     return tree
 
 

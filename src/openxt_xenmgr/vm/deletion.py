@@ -12,6 +12,7 @@ from openxt_core.errors import CannotRemoveRunning
 from openxt_core.places import Places
 from openxt_xenmgr.host.images import real_path
 from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm.extraction import kernel_file
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.model import VmConfig, disks_of
@@ -56,7 +57,7 @@ class Remover:
         await self.world.db.rm(vm.domstore)
         await self.world.db.rm(last_start_key(vm))
         await self.world.db.rm(seen_key(vm))
-        for path in files:
+        for path in (*files, kernel_file(self.world.places, vm.uuid)):
             _unlink(path)
         shutil.rmtree(self.world.places.storage / "ovffiles" / vm.uuid, ignore_errors=True)
 

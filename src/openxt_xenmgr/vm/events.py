@@ -31,7 +31,20 @@ class ClockChanged:
     guest_offset: str
 
 
-Event = StateChanged | PowerChanged | ClockChanged
+@dataclass(frozen=True, slots=True)
+class MeasurementFailed:
+    """A disk of a measured VM does not hold what it should; `kind` is the sum's name."""
+
+    path: str
+    kind: str
+    expected: str
+    actual: str
+
+    def in_words(self) -> str:
+        return f"{self.path} has the {self.kind} {self.actual}, expected is {self.expected}"
+
+
+Event = StateChanged | PowerChanged | ClockChanged | MeasurementFailed
 
 
 class ShutdownReason(enum.Enum):

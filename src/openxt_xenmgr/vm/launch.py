@@ -12,6 +12,7 @@ from openxt_xenmgr.host.pci import inventory
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import backend_domids
+from openxt_xenmgr.vm.extraction import kernel_file
 from openxt_xenmgr.vm.key_folders import key_folders
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.pci_guard import hand_over, standing
@@ -33,7 +34,7 @@ async def gather_facts(world: World, vm: Vm, config: VmConfig) -> LaunchFacts:
         world.db.read(CD_EXCLUSIVE_KEY), world.db.read(SMBIOS_TYPES_KEY)
     )
     return LaunchFacts(
-        kernel_path=str(places.at(f"/tmp/kernel-{vm.uuid}")),
+        kernel_path=str(kernel_file(places, vm.uuid)),
         version=host.build_information(places).get("version", ""),
         has_xengfx=places.at("/config/xengfx").exists(),
         seamless_traffic=seamless_traffic(places, config),

@@ -36,7 +36,7 @@ class Situation:
     has_suspend_image: bool = False
     devices: Sequence[OpenxtError] = ()  # what its PCI devices have against it
     broken_v4v_rules: Sequence[str] = ()  # that cannot be read, while the v4v firewall is on
-    needs_extraction: bool = False  # the kernel is in a disk and not taken out of it yet
+    disks: Sequence[OpenxtError] = ()  # what is known of disks that are to be measured, or hold the kernel
 
 
 def reasons(config: VmConfig, now: Situation) -> list[OpenxtError]:
@@ -57,7 +57,7 @@ def reasons(config: VmConfig, now: Situation) -> list[OpenxtError]:
         found.append(NetworkDomainNotRunning(f"the network backend is not running: {names}"))
     for rule in now.broken_v4v_rules:
         found.append(RuleParseError(f"cannot read its v4v rule {rule[:80]!r}"))
-    return found + _rivals(config, now) + list(now.devices) + _not_built(config, now)
+    return found + _rivals(config, now) + list(now.devices) + list(now.disks) + _not_built(config)
 
 
 def _rivals(config: VmConfig, now: Situation) -> list[OpenxtError]:
@@ -74,13 +74,11 @@ def _rivals(config: VmConfig, now: Situation) -> list[OpenxtError]:
     return found
 
 
-def _not_built(config: VmConfig, now: Situation) -> list[OpenxtError]:
+def _not_built(config: VmConfig) -> list[OpenxtError]:
     """What the configuration asks for that this toolstack cannot do yet, by its key."""
     asked = (
         ("gpu (GPU passthrough)", config["gpu"] not in ("", HDX)),
-        ("measured (measured start)", config["measured"]),
         ("ovf-transport-iso", config["ovf-transport-iso"]),
-        ("config/kernel-extract (taking a kernel out of a disk)", now.needs_extraction),
     )
     return [NotSupported(f"{what} is not built yet") for what, wanted in asked if wanted]
 

@@ -6,8 +6,10 @@ failing reaction is logged and does not stop the next.  Not built yet: CD drives
 """
 
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from openxt_core.errors import IoError, OpenxtError
 from openxt_core.spec import Value
@@ -20,6 +22,7 @@ from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.events import (
     ClockChanged,
     Event,
+    MeasurementFailed,
     PowerChanged,
     ShutdownReason,
     StateChanged,
@@ -36,6 +39,7 @@ log = logging.getLogger(__name__)
 
 SOFT_HOOK_TIMEOUT_S = 30.0
 HIBERNATED_WITHIN_S = 60.0
+CONSOLE = "/dev/xvc0"
 UPDATE_STATE_KEY = "/updatemgr/update-state"
 
 ENDED = frozenset({State.SHUTDOWN, State.REBOOTED, State.SUSPENDED})
@@ -77,6 +81,16 @@ class Reactor:
         if isinstance(event, PowerChanged):
             vm.guest_acpi = event.acpi
 
+    async def answer_tampering(self, vm: Vm, event: Event) -> None:
+        """What the host does about a measured VM that is not what it was: `measure-fail-action`."""
+        if not isinstance(event, MeasurementFailed):
+            return
+        action = str(await setting(self.world, "measure-fail-action"))
+        line = f"measurement of VM {vm.uuid} failed: {event.in_words()}; action: {action}"
+        log.error("%s", line)
+        _tell_console(self.world.places.at(CONSOLE), line)
+        self.world.background.spawn(f"{action} after a failed measurement", self.power.perform(action))
+
     async def find_domain(self, vm: Vm, event: Event) -> None:
         if not isinstance(event, StateChanged):
             return
@@ -117,7 +131,7 @@ class Reactor:
             vm.enter(event.state)
 
     async def tell(self, vm: Vm, event: Event) -> None:
-        if isinstance(event, ClockChanged) or vm.is_leaving:
+        if isinstance(event, ClockChanged | MeasurementFailed) or vm.is_leaving:
             return
         acpi = event.acpi if isinstance(event, PowerChanged) else await self._acpi(vm)
         self.world.announcer.vm_state_changed(vm.uuid, public(vm.state), acpi)
@@ -219,6 +233,20 @@ class Reactor:
             await run_hooks(hook, (vm.uuid, argument), self.world.bus, SOFT_HOOK_TIMEOUT_S)
 
 
+def _tell_console(console: Path, line: str) -> None:
+    """Write a line to a console that may not be there, or not be read."""
+    try:
+        file = os.open(console, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(file, f"{line}\n".encode())
+    except OSError as error:
+        log.warning("%s: %s", console, error.strerror)
+    finally:
+        os.close(file)
+
+
 def in_words(event: Event) -> str:
     """One event for the log."""
     match event:
@@ -226,6 +254,8 @@ def in_words(event: Event) -> str:
             return f"state {state}"
         case PowerChanged(acpi):
             return f"guest in ACPI state {acpi}"
+        case MeasurementFailed():
+            return f"its measurement failed: {event.in_words()}"
     return f"guest set its clock: offset {event.guest_offset!r:.30}"
 
 
@@ -235,6 +265,7 @@ REACTIONS: tuple[Reaction, ...] = (
     Reactor.note,
     Reactor.set_clock,
     Reactor.remember_reason,
+    Reactor.answer_tampering,
     Reactor.find_domain,
     Reactor.free_clients,
     Reactor.close_firewall,

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from openxt_core.errors import OpenxtError, Unavailable
+from openxt_core.errors import DiskSumDoesNotMatch, OpenxtError, Unavailable
 from openxt_xenmgr.links.nodes import WRITABLE, sentinel_node
 from openxt_xenmgr.links.xenvm import DESTROY_TIMEOUT_S, START_TIMEOUT_S, MonitorGone, XenvmClient
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.checks import situation
-from openxt_xenmgr.vm.events import StateChanged
+from openxt_xenmgr.vm.events import MeasurementFailed, StateChanged
+from openxt_xenmgr.vm.extraction import extract, kernel_file
 from openxt_xenmgr.vm.firewall import Firewall
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.launch import gather_facts
+from openxt_xenmgr.vm.measuring import measure
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.monitor import Monitors
 from openxt_xenmgr.vm.preflight import need_none, reasons
@@ -51,8 +53,10 @@ class Attempt:
     """What this start has made so far."""
 
     had_state_node: bool
+    new_kernel: Path | None  # what was not there before, if it is there then
     spawned_monitor: bool = False
     asked_monitor: bool = False
+    tampered: MeasurementFailed | None = None
 
 
 @dataclass(frozen=True)
@@ -65,18 +69,29 @@ class Starter:
     async def start(self, vm: Vm, config: VmConfig) -> None:
         """Returns when the VM has been unpaused.  After an error nothing of the start is left."""
         need_none(reasons(config, await situation(self.world, vm, config)))
-        attempt = Attempt(await self.world.nodes.has_state(vm.uuid))
+        kernel = kernel_file(self.world.places, vm.uuid)
+        attempt = Attempt(await self.world.nodes.has_state(vm.uuid), None if kernel.exists() else kernel)
         vm.stubdom_uuid = str(uuid4())
         vm.is_hvm = config.is_hvm
         await self.queue.inject(vm, StateChanged(State.PRE_CREATE))
-        revision = await self._revision(vm)
         try:
+            await self._look_into_disks(vm, config, attempt)
+            revision = await self._revision(vm)
             await self._boot(vm, config, attempt)
         except BaseException as error:
             log.warning("VM %s: the start failed: %s", vm.uuid, error)
             await self._undo(vm, attempt)
+            if attempt.tampered is not None:
+                await self.queue.inject(vm, attempt.tampered)
             raise
         await self._note_start(vm, revision)
+
+    async def _look_into_disks(self, vm: Vm, config: VmConfig, attempt: Attempt) -> None:
+        """Measure first: no kernel is taken out of a disk that was tampered with."""
+        attempt.tampered = await measure(self.world, vm, config)
+        if attempt.tampered is not None:
+            raise DiskSumDoesNotMatch(f"a disk of VM {vm.uuid} was changed: {attempt.tampered.in_words()}")
+        await extract(self.world, config)
 
     async def _revision(self, vm: Vm) -> int:
         revision, _ = await self.world.db.snapshot_text(vm.db)
@@ -175,6 +190,8 @@ class Starter:
                     await self.monitors.retire(vm)
         except (OpenxtError, TimeoutError) as error:
             log.error("VM %s: cleaning up after a failed start: %s", vm.uuid, error)
+        if attempt.new_kernel is not None:
+            attempt.new_kernel.unlink(missing_ok=True)
         await self.queue.settled(vm)
         if vm.state is not State.SHUTDOWN:
             await self.queue.inject(vm, StateChanged(State.SHUTDOWN))
