@@ -55,7 +55,7 @@ bench: .venv/run ## every speed promise against its reference: NAME RATIO FLOOR 
 	@$(BIN)/python bench/run.py
 
 bench-xen: .venv/run native ## the start of a PV VM against `xl create`, on the real hypervisor in QEMU
-	@$(BIN)/python scripts/xenbed/bed run --timeout 900 scripts/xenbed/bench.sh
+	@$(BIN)/python scripts/xenbed/bed run --counted --timeout 900 scripts/xenbed/bench.sh
 
 idl: .venv/run ## write src/openxt_api, the clients of the UI, the golden messages, the database schema
 	@$(BIN)/xc-rpcgen -o src/openxt_api idl/*.xml

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In a dom0: how long the start of a PV VM takes with us, against `xl create` of the same guest.
 
-One boot, rounds in turn; what counts is a command from its beginning to its end, when the guest runs.
-`xec-vm start` goes by way of xenmgr, `xenvm-cmd start` asks a monitor that is there already.  Prints the
-medians, and `xen-start RATIO CEILING ok|above` last.
+One boot, rounds in turn; what counts is a command from its beginning to its end, when the domain has been
+unpaused.  `busctl call` asks xenmgr to start the VM: a client in C, as xl is one, so that the ratio is that
+of the toolstacks; the two below add the start of a Python interpreter, `xec-vm` (by way of xenmgr) and
+`xenvm-cmd` (asks the monitor itself).  Prints the medians, and `xen-start RATIO CEILING ok|above` last.
 """
 
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 ROUNDS = 5
 CEILING = 1.2  # of xl's time
 NAME = "bench"
+XENMGR = "com.citrix.xenclient.xenmgr"
 UUID = "be7c4d03-0000-4000-8000-000000000001"
 KERNEL, INITRD, CMDLINE, MEMORY_MIB = "/guest/vmlinux", "/guest/initrd.gz", "console=hvc0 quiet", 128
 
@@ -67,6 +69,10 @@ def write_configs() -> Path:
     return xl
 
 
+def vm_path() -> str:
+    return f"/vm/{run('xec-vm', '-n', NAME, 'get', 'uuid').replace('-', '_')}"
+
+
 def guests() -> list[str]:
     """Memory in MiB of each, as xl sees it."""
     return [line.split()[2] for line in run("xl", "list").splitlines()[2:]]
@@ -88,8 +94,11 @@ def measure(start: Callable[[], object], stop: Callable[[], object]) -> tuple[fl
 def main() -> int:
     house = start_daemons()
     config = str(write_configs())
+    path = vm_path()
+    call = ("busctl", "--system", "--timeout=120", "call", XENMGR, path, f"{XENMGR}.vm")
     ways = {
         "xl create": (lambda: run("xl", "create", "-q", config), lambda: run("xl", "destroy", "bench-xl")),
+        "xenmgr start": (lambda: run(*call, "start"), lambda: run(*call, "destroy")),
         "xec-vm start": (
             lambda: run("xec-vm", "-n", NAME, "start"),
             lambda: run("xec-vm", "-n", NAME, "destroy"),
@@ -109,7 +118,7 @@ def main() -> int:
     house.terminate()
     medians = {way: statistics.median(values) for way, values in times.items()}
     print(", ".join(f"{way} {value:.3f} s" for way, value in medians.items()))
-    ratio = medians["xec-vm start"] / medians["xl create"]
+    ratio = medians["xenmgr start"] / medians["xl create"]
     print(f"xen-start {ratio:.2f} {CEILING} {'ok' if ratio <= CEILING else 'above'}")
     return 0 if ratio <= CEILING else 1
 

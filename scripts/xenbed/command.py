@@ -16,7 +16,7 @@ from xenbed import debian, image
 from xenbed.folders import REPOSITORY, RUNS
 from xenbed.machine import Machine
 from xenbed.payload import Payload
-from xenbed.runs import run_payload, wiring_of, write_disks
+from xenbed.runs import Start, run_payload, wiring_of, write_disks
 from xenbed.tools import BedError, say
 
 RUN_LIMIT_S = 300
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser(
         "test",
         help="run the tests marked `xen` in dom0; other words go to pytest",
-        usage=f"bed test [--cold] [--timeout S] [PYTEST WORDS; default: {' '.join(TEST_FOLDERS)}]",
+        usage=f"bed test [--cold|--counted] [--timeout S] [PYTEST WORDS; default: {' '.join(TEST_FOLDERS)}]",
         allow_abbrev=False,
     )
     _add_run_options(test, TEST_LIMIT_S)
@@ -92,7 +92,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run_options(parser: argparse.ArgumentParser, limit_s: int) -> None:
-    parser.add_argument("--cold", action="store_true", help="boot instead of resuming the frozen machine")
+    how = parser.add_mutually_exclusive_group()
+    keep = {"dest": "start", "action": "store_const"}
+    how.add_argument("--cold", **keep, const=Start.COLD, help="boot instead of resuming the frozen machine")
+    how.add_argument(
+        "--counted", **keep, const=Start.COUNTED, help="boot; clocks go by instructions, whatever our load"
+    )
+    parser.set_defaults(start=Start.RESUMED)
     parser.add_argument("--timeout", type=int, default=limit_s, metavar="S", help=f"default {limit_s}")
 
 
@@ -116,7 +122,7 @@ def _run(options: argparse.Namespace) -> int:
         raise BedError(f"{script}: {error.strerror}") from error
     if options.arguments:
         text = _with_arguments(text, options.arguments)
-    return run_payload(_machine(), Payload(script.stem, text, options.timeout), cold=options.cold)
+    return run_payload(_machine(), Payload(script.stem, text, options.timeout), options.start)
 
 
 def _with_arguments(script: str, arguments: Sequence[str]) -> str:
@@ -133,7 +139,7 @@ def _test(options: argparse.Namespace) -> int:
         wanted += TEST_FOLDERS
     effort = [f"OPENXT_PROOF={value}"] if (value := os.environ.get("OPENXT_PROOF")) else []
     script = TEST_SCRIPT.format(command=shlex.join(["env", *effort, *PYTEST, *wanted]))
-    return run_payload(_machine(), Payload("test", script, options.timeout), cold=options.cold)
+    return run_payload(_machine(), Payload("test", script, options.timeout), options.start)
 
 
 def _shell(_options: argparse.Namespace) -> int:

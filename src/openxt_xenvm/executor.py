@@ -7,6 +7,7 @@ Afterwards it looks at what is really left; what Xen and XenStore say counts, no
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -31,8 +32,9 @@ async def run(plan: Sequence[Step], site: Site, *, domain_stays: bool = False) -
         for number, step in enumerate(plan):
             site.progress(100 * number // len(plan))
             begun.append(step)
-            log.debug("step %s", step.title)
+            began_at_s = time.monotonic()
             await (step.do(site) if step.may_be_cancelled else uninterrupted(step.do(site)))
+            log.debug("step %s: %.1f ms", step.title, 1000 * (time.monotonic() - began_at_s))
     except BaseException:
         await uninterrupted(_undo(begun, site, domain_stays))
         raise

@@ -196,9 +196,11 @@ class Hotplug:
         """Raises InvalidConfig with everything that the change makes wrong."""
         keeper, before = self.life.host.keeper, self._config()
         bridges = await self.life.host.xen(keeper.bridges)
-        has_domain = await self.life.host.domain_asker()
+        domids = {info.domid for info in await self.life.host.xen(self.life.host.hypervisor.domains)}
         taken = await pci_in_use(self.life.site())
-        host = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, has_domain, taken)
+        host = checks.HostDevices(
+            keeper.disk_problem, bridges, keeper.pci.problem, domids.__contains__, taken
+        )
 
         def found() -> list[str]:
             old, new = (

@@ -9,12 +9,12 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from openxt_core.errors import NotSupported, OpenxtError
 from openxt_core.ids import Domid
-from openxt_xen.hypervisor import ShutdownReason
+from openxt_xen.hypervisor import DomainInfo, PhysInfo, ShutdownReason
 from openxt_xenvm import executor, preflight
 from openxt_xenvm.asking import Asking
 from openxt_xenvm.config.model import DomainConfig, StartupMode
@@ -94,7 +94,7 @@ class Lifecycle:
 
     async def _prepare(self, saved: Machine | None) -> None:
         vm = self.vm
-        await self._refuse_second_domain()
+        others = {info.domid for info in await self._refuse_second_domain()}
         vm.activate_pending()
         if saved is not None:
             vm.pending = vm.active  # for the next start: what the saved guest decides, it decides for itself
@@ -103,28 +103,30 @@ class Lifecycle:
         vm.active = config = replace(vm.active, nic=on_bridges(vm.active.nic, bridges))
         if missing := list(build.not_built_yet(config)):
             raise NotSupported(f"{', '.join(missing)}: not built yet")
-        found = await preflight.look(config, self.site(), bridges, is_saved=saved is not None)
+        found = await preflight.look(config, self.site(), others, bridges, is_saved=saved is not None)
         if found.blockers:
             raise InvalidConfig("; ".join(found.blockers))
         self._hardware = found.hardware
-        host = await self.host.xen(self.host.hypervisor.physinfo)
-        if lacking := build.missing_capabilities(config, host):
+        assert found.host is not None
+        if lacking := build.missing_capabilities(config, found.host):
             raise RequiresMoreCapabilities(f"config requires {', '.join(lacking)}")
         for key in (*build.without_effect(config), *qemu.without_effect(config)):
             log.warning("%s has no effect on this host", key)
         if not config.no_mem_check:
-            await self._wait_for_memory(memory.required_to_boot_kib(config))
+            await self._wait_for_memory(memory.required_to_boot_kib(config), found.host)
 
-    async def _refuse_second_domain(self) -> None:
+    async def _refuse_second_domain(self) -> Sequence[DomainInfo]:
+        """Raises VmIsAlreadyCreated; all others are there."""
         domains = await self.host.xen(self.host.hypervisor.domains)
         if any(info.uuid == self.vm.uuid and not info.dying for info in domains):
             raise VmIsAlreadyCreated
         if self.vm.domid is not None or self.vm.attached:
             await self._stop()
+        return domains
 
-    async def _wait_for_memory(self, needed_kib: int) -> None:
+    async def _wait_for_memory(self, needed_kib: int, info: PhysInfo) -> None:
         """While Xen scrubs what others gave back, more may come."""
-        settings, info = self.host.settings, await self.host.xen(self.host.hypervisor.physinfo)
+        settings = self.host.settings
         try:
             async with asyncio.timeout(settings.free_memory_s):
                 while info.free_kib < needed_kib and info.scrub_kib > 0:

@@ -4,12 +4,12 @@
 Makes nothing.  Free memory, and whether the VM has a domain already, are the lifecycle's business.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from openxt_xen.hypervisor import Kind
+from openxt_xen.hypervisor import Kind, PhysInfo
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices import checks
 from openxt_xenvm.dm import qemu
@@ -28,10 +28,11 @@ NO_FIRMWARE = Firmware("", "")
 
 @dataclass
 class Preflight:
-    """`blockers` names each key; `hardware` is of use only without any."""
+    """`blockers` names each key; the rest is of use only without any."""
 
     blockers: list[str] = field(default_factory=list)
     hardware: Hardware | None = None
+    host: PhysInfo | None = None
 
     def ask(self, call: Callable[..., T], *words: str, otherwise: T) -> T:
         """What the host answers; what it lacks is a blocker."""
@@ -42,13 +43,14 @@ class Preflight:
             return otherwise
 
 
-async def look(config: DomainConfig, site: Site, bridges: Sequence[str], *, is_saved: bool) -> Preflight:
-    """`is_saved`: the guest brings its image with it."""
+async def look(
+    config: DomainConfig, site: Site, domids: Container[int], bridges: Sequence[str], *, is_saved: bool
+) -> Preflight:
+    """`domids` are there already.  `is_saved`: the guest brings its image with it."""
     keeper, found = site.host.keeper, Preflight()
     files = build.Files(keeper.kernel_problem, _is_readable)
-    has_domain = await site.host.domain_asker()
     taken = await pci_in_use(site) if config.pci else {}
-    devices = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, has_domain, taken)
+    devices = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, domids.__contains__, taken)
     own = build.size_mistakes(config) if is_saved else build.mistakes(config, files)
     has_agents = config.wants_device_model and (
         config.stubdom is not None or await are_there(site.host.store)
@@ -59,6 +61,7 @@ async def look(config: DomainConfig, site: Site, bridges: Sequence[str], *, is_s
         found.blockers += (*own, *checks.mistakes(config, devices))
         if has_qemu:
             found.blockers += (*qemu.mistakes(config), *socket_mistakes(socket_of(site.host, site.uuid)))
+        found.host = site.host.hypervisor.physinfo()
         found.hardware = _hardware(found, config, site, has_agents=has_agents, has_qemu=has_qemu)
 
     await site.host.xen(ask_the_host)

@@ -17,6 +17,7 @@ from typing import ParamSpec, TypeVar
 
 from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xen.hypervisor import HvmBuilt, Hypervisor, Rings
+from openxt_xen.xenstore.batch import Batch
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm.config.model import PciAddress
 from openxt_xenvm.devices.backing import Attachment
@@ -50,30 +51,19 @@ class Host:
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._worker, partial(call, *args, **kwargs)))
 
-    async def domain_asker(self) -> Callable[[int], bool]:
-        """Whether there was a domain of that number a moment ago."""
-        found = {info.domid for info in await self.xen(self.hypervisor.domains)}
-        return lambda domid: domid in found
-
     async def write(self, nodes: Iterable[Node], *, first_remove: Iterable[str] = ()) -> None:
         """Write nodes in one transaction, in order, after removing whole trees."""
-        wanted, removed = tuple(nodes), tuple(first_remove)
-
-        async def body(tx: int) -> None:
-            for path in removed:
-                await self.store.rm(path, tx)
-            for node in wanted:
-                await self._write_one(node, tx)
-
-        await self.store.transact(body)
-
-    async def _write_one(self, node: Node, tx: int) -> None:
-        if node.value is None:
-            await self.store.mkdir(node.path, tx)
-        else:
-            await self.store.write(node.path, node.value, tx)
-        if node.access:
-            await self.store.set_permissions(node.path, node.access, tx)
+        batch = Batch()
+        for path in first_remove:
+            batch.rm(path)
+        for node in nodes:
+            if node.value is None:
+                batch.mkdir(node.path)
+            else:
+                batch.write(node.path, node.value)
+            if node.access:
+                batch.set_permissions(node.path, node.access)
+        await self.store.apply(batch)
 
     async def remove(self, path: str, *, up_to: str) -> None:
         """Remove a tree, and the directories above it that are empty then, below `up_to`."""

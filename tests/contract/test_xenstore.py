@@ -17,6 +17,7 @@ import pytest
 
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.xenstore import paths, wire
+from openxt_xen.xenstore.batch import Batch
 from openxt_xen.xenstore.channel import DEVICES, default_address
 from openxt_xen.xenstore.client import XenStore, XenStoreError
 from openxt_xen.xenstore.wire import Op, Packet, Permission
@@ -743,6 +744,40 @@ def test_client_aborts_a_transaction_whose_body_fails(way: str, base: str) -> No
         with pytest.raises(KeyError):
             await store.transact(fail)
         assert await store.read(f"{base}/a") is None
+
+    run(way, body)
+
+
+def test_client_carries_out_a_batch_in_order(way: str, base: str) -> None:
+    perms = [Permission(DOM0, "r"), Permission(Domid(ABSENT), "b")]
+
+    async def body(store: XenStore) -> None:
+        await store.write(f"{base}/a/old", "1")
+        batch = Batch()
+        batch.rm(f"{base}/a")
+        batch.rm(f"{base}/never-there")
+        batch.mkdir(f"{base}/a")
+        batch.set_permissions(f"{base}/a", perms)
+        batch.write(f"{base}/a/new", "2")
+        batch.set_permissions(f"{base}/never-there", perms, may_lack=True)
+        await store.apply(batch)
+        await store.apply(Batch())
+        assert await store.list(f"{base}/a") == ["new"]
+        assert await store.get_permissions(f"{base}/a") == perms
+        assert await store.read(f"{base}/a/new") == "2"
+
+    run(way, body)
+
+
+def test_client_carries_out_nothing_of_a_batch_that_is_refused(way: str, base: str) -> None:
+    async def body(store: XenStore) -> None:
+        batch = Batch()
+        batch.write(f"{base}/a", "1")
+        batch.set_permissions(f"{base}/never-there", [Permission(DOM0, "r")])
+        batch.write(f"{base}/b", "1")
+        with pytest.raises(XenStoreError, match="ENOENT"):
+            await store.apply(batch)
+        assert await store.list(base) == []
 
     run(way, body)
 

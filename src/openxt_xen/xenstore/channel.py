@@ -28,8 +28,8 @@ Lost = Callable[[Exception | None], None]
 
 
 class Channel(Protocol):
-    def send(self, request: Packet) -> None:
-        """Send one request, in turn.  A failure is reported through `lost`, later."""
+    def send(self, *requests: Packet) -> None:
+        """Send requests, in turn.  A failure is reported through `lost`, later."""
         ...
 
     def close(self) -> None:
@@ -83,9 +83,9 @@ class SocketChannel(asyncio.Protocol):
             self._transport = None
             self._lost(exc)
 
-    def send(self, request: Packet) -> None:
+    def send(self, *requests: Packet) -> None:
         if self._transport is not None:
-            self._transport.write(request.encode())
+            self._transport.write(b"".join(request.encode() for request in requests))
 
     def close(self) -> None:
         if self._transport is not None:
@@ -104,8 +104,8 @@ class DeviceChannel:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._readable)
 
-    def send(self, request: Packet) -> None:
-        self._waiting.append(request)
+    def send(self, *requests: Packet) -> None:
+        self._waiting.extend(requests)
         self._write_next()
 
     def close(self) -> None:

@@ -12,12 +12,14 @@ import logging
 import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from openxt_core.errors import InvalidArgs, Unavailable
 from openxt_core.ids import Domid
 from openxt_xen.xenstore import wire
+from openxt_xen.xenstore.batch import Batch, Request
 from openxt_xen.xenstore.channel import Channel, default_address, open_channel
 from openxt_xen.xenstore.wire import Op, Packet, Permission
 
@@ -55,13 +57,31 @@ class Watch:
         await self._store._unwatch(self)
 
 
+@dataclass(eq=False, slots=True)
+class _Answers:
+    """To requests that went out together."""
+
+    expected: int
+    whole: asyncio.Future[dict[int, Packet]]
+    found: dict[int, Packet] = field(default_factory=dict)  # by the id of their request
+
+    def take(self, packet: Packet) -> None:
+        self.found[packet.req_id] = packet
+        if len(self.found) == self.expected and not self.whole.done():
+            self.whole.set_result(self.found)
+
+    def fail(self, why: str) -> None:
+        if not self.whole.done():
+            self.whole.set_exception(Unavailable(why))
+
+
 class XenStore:
     """Values are text; what a guest wrote may be anything: check it before use."""
 
     def __init__(self) -> None:
         self.closed: Callable[[], None] = lambda: None
         self._channel: Channel | None = None
-        self._pending: dict[int, asyncio.Future[Packet]] = {}
+        self._pending: dict[int, _Answers] = {}
         self._req_ids = (n % MAX_REQ_ID + 1 for n in itertools.count())
         self._tokens = itertools.count(1)
         self._watches: dict[str, Watch] = {}
@@ -191,6 +211,17 @@ class XenStore:
             await asyncio.sleep(_BACK_OFF_S * 2 ** min(attempt, 6) * random.uniform(0.5, 1.0))  # noqa: S311
         raise XenStoreError("EAGAIN", Op.TRANSACTION_END, f"after {attempts} attempts")
 
+    async def apply(self, batch: Batch) -> None:
+        """Carry out all of it in one transaction, or nothing: three round trips, however much it is."""
+        await self.transact(partial(self._request_all, batch.requests))
+
+    async def _request_all(self, requests: Sequence[Request], tx: int) -> None:
+        for request, reply in zip(requests, await self._call_all(requests, tx), strict=True):
+            if reply.op == Op.ERROR:
+                error = _refusal(reply, request.op, request.path)
+                if not (request.may_lack and error.name == "ENOENT"):
+                    raise error
+
     async def _attempt(self, body: Callable[[int], Awaitable[T]]) -> tuple[T, bool]:
         tx = int(wire.to_text(await self._call(Op.TRANSACTION_START, b"\0", 0, "")).rstrip("\0"))
         try:
@@ -264,30 +295,47 @@ class XenStore:
     # Packets
 
     async def _call(self, op: Op, payload: bytes, tx: int, subject: str) -> bytes:
+        (packet,) = await self._call_all((Request(op, payload, subject),), tx)
+        if packet.op == Op.ERROR:
+            raise _refusal(packet, op, subject)
+        return packet.payload
+
+    async def _call_all(self, requests: Sequence[Request], tx: int) -> Sequence[Packet]:
+        """The answers, refusals too."""
         if self._channel is None:
             raise Unavailable("not connected to XenStore")
-        if len(payload) > wire.PAYLOAD_MAX:
-            raise InvalidArgs(f"XenStore {op.name} {subject[:80]!r}: longer than {wire.PAYLOAD_MAX} bytes")
-        req_id = next(self._req_ids)
-        reply = self._pending[req_id] = asyncio.get_running_loop().create_future()
-        self._channel.send(Packet(op, payload, req_id, tx))
+        packets = [self._packet(request, tx) for request in requests]
+        if not packets:
+            return ()
+        loop = asyncio.get_running_loop()
+        answers = _Answers(len(packets), loop.create_future())
+        self._pending.update((packet.req_id, answers) for packet in packets)
+        timer = loop.call_later(
+            CALL_TIMEOUT_S,
+            answers.fail,
+            f"XenStore did not answer {requests[-1].op.name} within {CALL_TIMEOUT_S:.0f} s",
+        )
+        self._channel.send(*packets)
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                packet: Packet = await reply
-        except TimeoutError:
-            raise Unavailable(f"XenStore did not answer {op.name} within {CALL_TIMEOUT_S:.0f} s") from None
+            found = await answers.whole
+            return [found[packet.req_id] for packet in packets]
         finally:
-            self._pending.pop(req_id, None)
-        if packet.op == Op.ERROR:
-            raise XenStoreError(wire.to_text(packet.payload.rstrip(b"\0")), op, subject)
-        return packet.payload
+            timer.cancel()
+            for packet in packets:
+                self._pending.pop(packet.req_id, None)
+
+    def _packet(self, request: Request, tx: int) -> Packet:
+        if len(request.payload) > wire.PAYLOAD_MAX:
+            what = f"{request.op.name} {request.path[:80]!r}"
+            raise InvalidArgs(f"XenStore {what}: longer than {wire.PAYLOAD_MAX} bytes")
+        return Packet(request.op, request.payload, next(self._req_ids), tx)
 
     def _received(self, packets: Sequence[Packet]) -> None:
         for packet in packets:
             if packet.op == Op.WATCH_EVENT:
                 self._event(packet)
-            elif (reply := self._pending.pop(packet.req_id, None)) is not None and not reply.done():
-                reply.set_result(packet)
+            elif (answers := self._pending.pop(packet.req_id, None)) is not None:
+                answers.take(packet)
 
     def _event(self, packet: Packet) -> None:
         path, _, token = packet.payload.partition(b"\0")
@@ -303,12 +351,15 @@ class XenStore:
         if self._channel is None:
             return
         self._channel = None
-        for reply in self._pending.values():
-            if not reply.done():
-                reply.set_exception(Unavailable(f"the connection to XenStore was lost: {error or 'closed'}"))
+        for answers in self._pending.values():
+            answers.fail(f"the connection to XenStore was lost: {error or 'closed'}")
         for changed in self._waiters:
             changed.set()
         self.closed()
+
+
+def _refusal(packet: Packet, op: Op, subject: str) -> XenStoreError:
+    return XenStoreError(wire.to_text(packet.payload.rstrip(b"\0")), op, subject)
 
 
 def _names(listing: bytes) -> Names:

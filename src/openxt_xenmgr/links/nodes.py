@@ -4,12 +4,12 @@
 Source of paths and permissions: OpenXT xenmgr, 2015.  `name` of a domain is where `xl list` looks.
 """
 
-import asyncio
 from dataclasses import dataclass
 
 from openxt_core.errors import Unavailable
 from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xen.xenstore import paths
+from openxt_xen.xenstore.batch import Batch
 from openxt_xen.xenstore.client import XenStore
 from openxt_xen.xenstore.wire import Permission
 from openxt_xenmgr.vm.model import VmConfig
@@ -56,6 +56,14 @@ def exported(config: VmConfig, domid: Domid) -> dict[str, str]:
         "seamlessid": str(config["seamless-id"]),
         **tag,
     }
+
+
+def _export(batch: Batch, config: VmConfig, domid: Domid) -> None:
+    top = export_node(config.uuid)
+    batch.mkdir(top)
+    batch.set_permissions(top, READABLE)  # new nodes below it take these over
+    for name, value in exported(config, domid).items():
+        batch.write(f"{top}/{name}", value)
 
 
 def _digit(value: bool) -> str:
@@ -124,29 +132,28 @@ class Nodes:
 
     async def export(self, config: VmConfig, domid: Domid) -> None:
         """Tell the switcher of a running VM."""
-        top = export_node(config.uuid)
-        await self.xs.mkdir(top)
-        await self.xs.set_permissions(top, READABLE)  # new nodes below it take these over
-        nodes = exported(config, domid)
-        await asyncio.gather(*(self.xs.write(f"{top}/{name}", value) for name, value in nodes.items()))
+        batch = Batch()
+        _export(batch, config, domid)
+        await self.xs.apply(batch)
 
     async def unexport(self, uuid: Uuid) -> None:
         await self.xs.rm(export_node(uuid))
 
     async def prepare_domain(self, config: VmConfig, domid: Domid) -> None:
-        """What device models, guests and `xl` look for before the domain runs."""
-        await self.xs.write(paths.name(domid), config.name)
+        """What device models, guests, the switcher and `xl` look for before the domain runs."""
+        batch = Batch()
+        batch.write(paths.name(domid), config.name)
         for path in (paths.vm_link(domid), f"{paths.vm(config.uuid)}/uuid"):
-            if await self.xs.read(path) is not None:
-                await self.xs.set_permissions(path, READABLE)
+            batch.set_permissions(path, READABLE, may_lack=True)
+        _export(batch, config, domid)
+        if config["provides-network-backend"]:
+            batch.write(BACKEND_DOMID, str(domid))
+            batch.set_permissions(BACKEND_DOMID, READABLE)
+        await self.xs.apply(batch)
 
     async def allow_device_model(self, domid: Domid) -> None:
         """The v4v rules stand: a stub domain may run."""
         await self.xs.write(f"{paths.domain(domid)}/v4v-firewall-ready", "1")
-
-    async def set_network_backend(self, domid: Domid) -> None:
-        await self.xs.write(BACKEND_DOMID, str(domid))
-        await self.xs.set_permissions(BACKEND_DOMID, READABLE)
 
     async def memory_target_kib(self, domid: Domid) -> int:
         return parse_int(await self.xs.read(paths.memory_target(domid)) or "") or 0

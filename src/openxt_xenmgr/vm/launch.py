@@ -30,9 +30,7 @@ async def gather_facts(world: World, vm: Vm, config: VmConfig) -> LaunchFacts:
     """All of it, with the backends of the nics as domain ids; PCI devices are noted as handed over."""
     places = world.places
     networks = await _networks(world, config)
-    exclusive, oem_types = await asyncio.gather(
-        world.db.read(CD_EXCLUSIVE_KEY), world.db.read(SMBIOS_TYPES_KEY)
-    )
+    drives = cd_drives(places) if config["policy-cd-access"] else []
     return LaunchFacts(
         kernel_path=str(kernel_file(places, vm.uuid)),
         version=host.build_information(places).get("version", ""),
@@ -44,9 +42,9 @@ async def gather_facts(world: World, vm: Vm, config: VmConfig) -> LaunchFacts:
         backends=await backend_domids(world, config.nics),
         vgpu=await _vgpu(world, config),
         pci=_merged(await _gpu_devices(world, config), await hand_over(world, vm, config)),
-        cd_drives=tuple(one.id for one in cd_drives(places)),
-        cd_exclusive=flag({"it": exclusive}, "it", True),
-        smbios_oem_types=await _smbios_types(config, oem_types),
+        cd_drives=tuple(one.id for one in drives),
+        cd_exclusive=not drives or flag({"it": await world.db.read(CD_EXCLUSIVE_KEY)}, "it", True),
+        smbios_oem_types=await _smbios_types(world, config),
         oem_manufacturer=await host.dmi("system-manufacturer") if config["acpi-pt"] else "",
         stubdom_uuid=vm.stubdom_uuid,
     )
@@ -109,9 +107,10 @@ def _device(address: str, msi_translate: bool) -> PciDevice:
     return PciDevice(bdf, parse_int(slot), msi_translate)
 
 
-async def _smbios_types(config: VmConfig, stored: str) -> tuple[int, ...]:
+async def _smbios_types(world: World, config: VmConfig) -> tuple[int, ...]:
     if not config["smbios-pt"]:
         return ()
+    stored = await world.db.read(SMBIOS_TYPES_KEY)
     numbers = [parse_int(word) for word in (stored or DEFAULT_SMBIOS_TYPES).split(",")]
     found = [number for number in numbers if number is not None]
     if not stored and (await host.dmi("system-manufacturer")).lower().startswith("dell"):

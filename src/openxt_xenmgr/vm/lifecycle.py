@@ -66,15 +66,18 @@ class Lifecycle:
         if hook:
             await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
             return
-        await self.start_internal(vm)
+        await self._start_with_needed(vm, config)
 
     async def start_internal(self, vm: Vm) -> None:
-        """Start, whatever hook stands in the way.  Nothing is started when it would fail in the end."""
-        config = await self.world.store.config(vm)
-        needed = await self._needed(config)
-        expected = frozenset(other.uuid for other in needed)
-        need_none(reasons(config, await situation(self.world, vm, config, expected)))
-        await self._start_needed(config, needed)
+        """Start, whatever hook stands in the way."""
+        await self._start_with_needed(vm, await self.world.store.config(vm))
+
+    async def _start_with_needed(self, vm: Vm, config: VmConfig) -> None:
+        """Nothing that it needs is started when its own start would fail in the end."""
+        if needed := await self._needed(config):
+            expected = frozenset(other.uuid for other in needed)
+            need_none(reasons(config, await situation(self.world, vm, config, expected)))
+            await self._start_needed(config, needed)
         await self.surviving(vm, self._start_if_stopped)
 
     async def _needed(self, config: VmConfig) -> list[Vm]:
@@ -122,7 +125,7 @@ class Lifecycle:
             raise BadRequest(f"VM {vm.uuid} is being deleted")
         if not await self.is_running(vm):
             try:
-                await self.starter.start(vm, await self.world.store.config(vm))
+                await self.starter.start(vm, *await self.world.store.config_at_revision(vm))
             except MonitorGone as error:  # it was undone: not to be tried again unasked
                 raise Unavailable(f"the start failed: {error}") from error
 

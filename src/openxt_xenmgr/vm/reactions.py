@@ -30,6 +30,7 @@ from openxt_xenmgr.vm.events import (
 )
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
+from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.relocation import cut_off_clients
 from openxt_xenmgr.vm.states import ACPI_S3, ACPI_S4, AT_REST, State, public
 from openxt_xenmgr.vm.tree import parse_int
@@ -187,8 +188,9 @@ class Reactor:
         if vm.domid is None:
             return
         self.world.background.spawn("USB daemon", self.world.usb.vm_started(vm.domid))
-        await self._update_hosts(vm)
-        if await self._flag(vm, "provides-network-backend"):
+        config = await self.world.store.config(vm)
+        await self._update_hosts(vm, config)
+        if config["provides-network-backend"]:
             await self.world.network.backend_status(vm.uuid, vm.domid)
 
     async def _has_ended(self, vm: Vm) -> None:
@@ -198,15 +200,15 @@ class Reactor:
         await self.world.nodes.unexport(vm.uuid)
         if vm.is_leaving:
             return
-        await self._update_hosts(vm)
-        if await self._flag(vm, "provides-network-backend"):
+        config = await self.world.store.config(vm)
+        await self._update_hosts(vm, config)
+        if config["provides-network-backend"]:
             await self.world.network.backend_status(vm.uuid, None)
         if await self._flag(vm, "keep-alive"):
             self.world.background.spawn(f"keep-alive of VM {vm.uuid}", self.life.keep_alive(vm))
 
-    async def _update_hosts(self, vm: Vm) -> None:
+    async def _update_hosts(self, vm: Vm, config: VmConfig) -> None:
         """A running service VM is found by its name.  A file that cannot be written holds up nothing."""
-        config = await self.world.store.config(vm)
         if config.is_user_vm or not await setting(self.world, "v4v-hosts-file"):
             return
         try:

@@ -31,6 +31,7 @@ from openxt_xenmgr.vm.preflight import need_none, reasons
 from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.relocation import move_clients
 from openxt_xenmgr.vm.states import AT_REST, State, reached
+from openxt_xenmgr.vm.tree import maybe_text
 from openxt_xenmgr.vm.xenvm_config import config_lines
 from openxt_xenmgr.world import World
 
@@ -66,8 +67,11 @@ class Starter:
     monitors: Monitors
     firewall: Firewall
 
-    async def start(self, vm: Vm, config: VmConfig) -> None:
-        """Returns when the VM has been unpaused.  After an error nothing of the start is left."""
+    async def start(self, vm: Vm, config: VmConfig, revision: int) -> None:
+        """Returns when the VM has been unpaused.  After an error nothing of the start is left.
+
+        `revision` is the database's, at which the configuration was read.
+        """
         need_none(reasons(config, await situation(self.world, vm, config)))
         kernel = kernel_file(self.world.places, vm.uuid)
         attempt = Attempt(await self.world.nodes.has_state(vm.uuid), None if kernel.exists() else kernel)
@@ -76,7 +80,8 @@ class Starter:
         await self.queue.inject(vm, StateChanged(State.PRE_CREATE))
         try:
             await self._look_into_disks(vm, config, attempt)
-            revision = await self._revision(vm)
+            if config["measured"]:  # which may have been noted in the database
+                _, revision = await self.world.store.config_at_revision(vm)
             await self._boot(vm, config, attempt)
         except BaseException as error:
             log.warning("VM %s: the start failed: %s", vm.uuid, error)
@@ -84,7 +89,7 @@ class Starter:
             if attempt.tampered is not None:
                 await self.queue.inject(vm, attempt.tampered)
             raise
-        await self._note_start(vm, revision)
+        self.world.background.spawn(f"note of VM {vm.uuid}'s start", self._note_start(vm, revision))
 
     async def _look_into_disks(self, vm: Vm, config: VmConfig, attempt: Attempt) -> None:
         """Measure first: no kernel is taken out of a disk that was tampered with."""
@@ -92,10 +97,6 @@ class Starter:
         if attempt.tampered is not None:
             raise DiskSumDoesNotMatch(f"a disk of VM {vm.uuid} was changed: {attempt.tampered.in_words()}")
         await extract(self.world, config)
-
-    async def _revision(self, vm: Vm) -> int:
-        revision, _ = await self.world.db.snapshot_text(vm.db)
-        return revision
 
     async def _note_start(self, vm: Vm, revision: int) -> None:
         """A VM that runs does not end because this cannot be kept."""
@@ -113,7 +114,8 @@ class Starter:
             needed_kib = await xenvm.required_to_boot_kib()
             if needed_kib is not None:
                 await self.world.memory.need(needed_kib)
-        await self.world.store.change(vm, (Change("hibernated", None),), quiet=True)
+        if maybe_text(config.tree, "hibernated") is not None:
+            await self.world.store.change(vm, (Change("hibernated", None),), quiet=True)
         if config["run-pre-boot"]:
             await run_hooks(config["run-pre-boot"], (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
         attempt.asked_monitor = True
@@ -139,9 +141,6 @@ class Starter:
             raise Unavailable(f"the monitor of VM {vm.uuid} names no domain")
         nodes = self.world.nodes
         await nodes.prepare_domain(config, vm.domid)
-        await nodes.export(config, vm.domid)
-        if config["provides-network-backend"]:
-            await nodes.set_network_backend(vm.domid)
         if config["stubdom"] and config.is_hvm:
             await nodes.export_stubdom(vm.uuid, vm.domid, START_TIMEOUT_S)
         await self.firewall.settle()

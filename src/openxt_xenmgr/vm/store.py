@@ -89,6 +89,11 @@ class VmStore:
         except BadRequest:
             return VmConfig.of(vm.uuid, {})
 
+    async def config_at_revision(self, vm: Vm) -> tuple[VmConfig, int]:
+        """With the revision of the database at which it was that."""
+        revision, text = await self.db.snapshot_text(vm.db)
+        return self._dump(vm, text).config, revision
+
     async def value(self, vm: Vm, row: Stored) -> Value:
         """One property whose leaf alone tells its value."""
         leaf = await self.db.dump(f"{vm.db}/{row.key}")
