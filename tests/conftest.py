@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pictures import PICTURES
 from private_bus import start_bus
+
+settings.register_profile("untimed", deadline=None)  # a busy machine breaks no promise
+settings.load_profile("untimed")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

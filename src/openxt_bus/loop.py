@@ -18,6 +18,7 @@ from typing import Any, TypeVarTuple
 Ts = TypeVarTuple("Ts")
 Ready = list[tuple[selectors.SelectorKey, int]]
 AT_A_TIME = 64  # descriptors
+_INPUT = select.EPOLLIN
 
 
 class _Selector(selectors.EpollSelector):
@@ -33,35 +34,29 @@ class _Selector(selectors.EpollSelector):
         self._epoll = select.epoll.fromfd(os.dup(self.fileno()))
 
     def select(self, timeout: float | None = None) -> Ready:
-        if not self.favoured or (timeout is not None and timeout <= 0):
+        """Written out, as it is run for each message."""
+        favoured = self.favoured
+        if not favoured or (timeout is not None and timeout <= 0):
             return super().select(timeout)
         poll = self._epoll.poll
         deadline = None if timeout is None else monotonic() + timeout
         while ready := poll(timeout, AT_A_TIME):
             self.stirred = False
-            if not self._serve(ready):
-                break
-            if self.stirred:
-                return []
+            for fd, event in ready:
+                callback = favoured.get(fd)
+                if callback is None or event != _INPUT:
+                    return super().select(0)
+                try:
+                    callback()
+                except Exception as error:  # noqa: BLE001  (as the loop does for any other callback)
+                    self.report({"message": "a favoured callback failed", "exception": error})
+                if self.stirred:
+                    return []
             if deadline is not None:
                 timeout = deadline - monotonic()
                 if timeout <= 0:
                     break
         return super().select(0)
-
-    def _serve(self, ready: list[tuple[int, int]]) -> bool:
-        """Run callbacks until something is stirred; False when anything else than a favourite is ready."""
-        for fd, event in ready:
-            callback = self.favoured.get(fd)
-            if callback is None or event != select.EPOLLIN:
-                return False
-            try:
-                callback()
-            except Exception as error:  # noqa: BLE001  (as the loop does for any other callback)
-                self.report({"message": "a favoured callback failed", "exception": error})
-            if self.stirred:
-                break
-        return True
 
     def close(self) -> None:
         self._epoll.close()

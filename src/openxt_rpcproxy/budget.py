@@ -6,6 +6,7 @@ that goes back.  Messages beyond the rate are not refused: the domain is read mo
 """
 
 import time
+from collections.abc import Sized
 from dataclasses import dataclass, fields
 
 from openxt_core.errors import BadRequest, Refused
@@ -90,7 +91,9 @@ class Share:
         budget.check("connections", budget.connections)
         budget.connections += 1
         self.budget = budget
-        self.held_bytes = self.open_calls = self.match_rules = 0
+        self.held_bytes = self.match_rules = 0
+        self.open_calls: Sized = ()
+        """That await answers; kept, and counted for the budget, by `calls`."""
         self._names: set[str] = set()
 
     def hold(self, held_bytes: int) -> bool:
@@ -98,18 +101,6 @@ class Share:
         self.budget.held_bytes += held_bytes - self.held_bytes
         self.held_bytes = held_bytes
         return self.budget.held_bytes <= self.budget.limits.held_bytes
-
-    def open_call(self) -> None:
-        """Raises LimitsExceeded."""
-        budget = self.budget
-        if budget.open_calls >= budget.limits.open_calls:
-            raise LimitsExceeded(budget.text("open_calls"))
-        self.open_calls += 1
-        budget.open_calls += 1
-
-    def close_call(self) -> None:
-        self.open_calls -= 1
-        self.budget.open_calls -= 1
 
     def add_match(self) -> None:
         """Raises LimitsExceeded."""
@@ -139,7 +130,7 @@ class Share:
         budget = self.budget
         budget.connections -= 1
         budget.held_bytes -= self.held_bytes
-        budget.open_calls -= self.open_calls
+        budget.open_calls -= len(self.open_calls)
         budget.match_rules -= self.match_rules
         budget.names -= len(self._names)
 

@@ -31,45 +31,47 @@ class Note:
 
 
 class OpenCalls:
+    """`may_ask` and `may_answer` do for most messages; they take a peer, as their likes for the bus do."""
+
     def __init__(self, share: Share) -> None:
-        self._share = share
+        self._budget = share.budget
+        self._most = share.budget.limits.open_calls
         self._clients: dict[int, Note | None] = {}
         self._buses: dict[tuple[str, int], None] = {}
+        share.open_calls = self._clients
+
+    def may_ask(self, _peer: str, serial: int) -> bool:
+        """Open a call of the client; False where `client_asks` would raise."""
+        clients, budget = self._clients, self._budget
+        if serial in clients or budget.open_calls >= self._most:
+            return False
+        budget.open_calls += 1
+        clients[serial] = None
+        return True
 
     def client_asks(self, serial: int, note: Note | None = None) -> None:
         """`note` comes back with the answer.  Raises LimitsExceeded, and for a serial that is in use."""
-        if serial in self._clients:
-            raise LimitsExceeded(f"a call with serial {serial} is open already")
-        self._share.open_call()
+        if not self.may_ask("", serial):
+            if serial in self._clients:
+                raise LimitsExceeded(f"a call with serial {serial} is open already")
+            raise LimitsExceeded(self._budget.text("open_calls"))
         self._clients[serial] = note
+
+    def may_answer(self, _peer: str, reply_serial: int) -> bool:
+        """Close a call of the client that has no note; False, and nothing is done, for any other."""
+        clients = self._clients
+        if clients.get(reply_serial, self) is not None:
+            return False
+        del clients[reply_serial]
+        self._budget.open_calls -= 1
+        return True
 
     def bus_answers(self, reply_serial: int) -> tuple[bool, Note | None]:
         """Whether the client awaits this answer, and what was noted."""
         if reply_serial not in self._clients:
             return False, None
-        self._share.close_call()
+        self._budget.open_calls -= 1
         return True, self._clients.pop(reply_serial)
-
-    def may_ask(self, _peer: str, serial: int) -> bool:
-        """`client_asks` for a plain call, written out for speed; False where that would raise."""
-        clients, share = self._clients, self._share
-        budget = share.budget
-        if serial in clients or budget.open_calls >= budget.limits.open_calls:
-            return False
-        share.open_calls += 1
-        budget.open_calls += 1
-        clients[serial] = None
-        return True
-
-    def may_answer(self, _peer: str, reply_serial: int) -> bool:
-        """`bus_answers` for a call without a note, written out for speed; False for any other."""
-        clients, share = self._clients, self._share
-        if clients.get(reply_serial, self) is not None:
-            return False
-        del clients[reply_serial]
-        share.open_calls -= 1
-        share.budget.open_calls -= 1
-        return True
 
     def bus_asks(self, sender: str, serial: int) -> bool:
         """Of too many the oldest is given up: a guest that never answers must not bar others from asking."""

@@ -22,6 +22,9 @@ HEADS = {0x6C: Struct("<BBBBIII").unpack_from, 0x42: Struct(">BBBBIII").unpack_f
 
 NUMBERS = {0x6C: Struct("<I").unpack_from, 0x42: Struct(">I").unpack_from}
 
+LITTLE = Struct("<IIII").unpack_from
+"""Of a little-endian message: byte order, type, flags and version; size of body; serial; size of fields."""
+
 
 class Manner(enum.IntEnum):
     """What is left to do for a message that passes."""
@@ -46,13 +49,13 @@ class Express:
         self.plain: dict[bytes, Ticket] = {}
         self.answers: dict[int, dict[bytes, Ticket]] = {}
         """By where the answered serial is."""
-        self._stamp = -1
+        self.epoch = -1
         self._count = 0
 
-    def heed(self, stamp: int) -> None:
-        """Forget everything if the stamp is another one than last time."""
-        if stamp != self._stamp:
-            self._stamp = stamp
+    def heed(self, epoch: int) -> None:
+        """Forget everything if that is another one than last time."""
+        if epoch != self.epoch:
+            self.epoch = epoch
             self.clear()
 
     def clear(self) -> None:

@@ -32,10 +32,7 @@ MAX_KEPT = 2048  # characters of what a verdict is kept by; a longer one is foun
 
 
 class Properties(Protocol):
-    """What rules ask about VMs."""
-
-    changes: int
-    """Grows whenever a known property may have another value."""
+    """What rules ask about VMs.  Whenever a known property may have another value, the epoch ends."""
 
     def known(self, uuid: Uuid | None) -> Mapping[str, PropertyValue]: ...
 
@@ -63,15 +60,10 @@ class Gate:
         self._audit = audit
         self._rules: tuple[Rule, ...] = ()
         self._asked: frozenset[str] = frozenset()  # names of facts that any rule looks at
-        self._revision = -1
-        self._changes = -1
+        self.epoch = sources.epoch
+        self._read_in = -1  # the epoch in which the rules were read
         self._verdicts: dict[tuple[object, ...], Decision] = {}
         self._limit = lines or LogLimit()
-
-    @property
-    def stamp(self) -> int:
-        """Another number whenever a verdict may be another one: both only grow."""
-        return self._sources.revision + self._vms.changes
 
     @property
     def tells_of_allowed(self) -> bool:
@@ -118,7 +110,7 @@ class Gate:
 
     def _decide(self, facts: Facts) -> Decision | Undecided | None:
         """None: the rules must be read."""
-        if self._revision != self._sources.revision or self._changes != self._vms.changes:
+        if self._read_in != self.epoch.number:
             return None
         key = self._key(facts)
         decision = self._verdicts.get(key)
@@ -142,11 +134,11 @@ class Gate:
 
     async def _refresh(self) -> None:
         """What changes while the rules are read is seen when the next message comes."""
-        revision, changes = self._sources.revision, self._vms.changes
+        epoch = self.epoch.number
         self._rules = await self._sources.rules_for(self._source.uuid)
         self._asked = frozenset(name for rule in self._rules for name in rule.wanted)
         self._verdicts.clear()
-        self._revision, self._changes = revision, changes
+        self._read_in = epoch
 
     async def explain(self, facts: Facts) -> Explanation:
         """Why these facts are decided as they are."""

@@ -10,19 +10,21 @@ from dataclasses import dataclass
 
 from openxt_bus.framing import FIXED_HEADER, MAX_FIELDS, FramingError, Header, scan
 from openxt_bus.transport.pipe import Data
-from openxt_rpcproxy.express import HEADS, NUMBERS, Express, Ticket
+from openxt_rpcproxy.epoch import Epoch
+from openxt_rpcproxy.express import HEADS, LITTLE, NUMBERS, Express, Ticket
 from openxt_rpcproxy.passed import Passed
 
 MAX_SIZE = 128 * 1024 * 1024 + MAX_FIELDS  # the protocol's own limit
 _NOT_ANSWERS = frozenset({1, 4})  # calls and signals
+_NUMBER = NUMBERS[0x6C]
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
     """What becomes of the messages of one direction."""
 
-    stamp: Callable[[], int]
-    """Gives another number whenever a verdict may be another one."""
+    epoch: Epoch
+    """When it ends, a verdict may be another one."""
 
     judge: Callable[[bytes], Passed | None]
     """None: it cannot be told yet."""
@@ -70,11 +72,42 @@ class Lane:
 
     def feed(self, data: Data) -> bool:
         """False: a message is held.  Raises FramingError for what is no message: the stream cannot go on."""
-        if self._skip or self.held_bytes or self.is_held:
+        if self.held_bytes or self._skip:
             data = self._together(data)
+        elif data.__class__ is bytes and self._passes_alone(data):
+            return True
         if data:
             self._work(data)
         return not self.is_held
+
+    def _passes_alone(self, data: bytes) -> bool:
+        """Send a message on if it came alone and its like was judged before, which `_work` would do too.
+
+        False, and nothing is done: anything else.
+        """
+        express, judge, size = self._express, self._judge, len(data)
+        if express is None or size < FIXED_HEADER or express.epoch != judge.epoch.number:
+            return False
+        first, body, serial, fields = LITTLE(data)
+        end = FIXED_HEADER + fields
+        if (end + 7 & ~7) + body != size or serial == 0 or size > self._max_size:
+            return False
+        if first >> 8 & 0xFF in _NOT_ANSWERS:
+            ticket = express.plain.get(data[:4] + data[12:end])
+            if ticket is None or (ticket.manner and not judge.asks(ticket.peer, serial)):
+                return False
+        else:
+            for place, known in express.answers.items():
+                ticket = known.get(data[:4] + data[12:place] + data[place + 4 : end])
+                if ticket is not None:
+                    break
+            else:
+                return False
+            if not judge.answers(ticket.peer, _NUMBER(data, place)[0]):
+                return False
+        self.count += 1
+        self._on(data)
+        return True
 
     def _together(self, data: Data) -> Data:
         """The data with what waits for it; empty while that is not enough."""
@@ -97,7 +130,7 @@ class Lane:
         plain: dict[bytes, Ticket] = {}
         answers: dict[int, dict[bytes, Ticket]] = {}
         if express is not None:
-            express.heed(judge.stamp())
+            express.heed(judge.epoch.number)
             plain, answers = express.plain, express.answers
         pieces: list[Data] = []
         at = start = 0
@@ -154,7 +187,7 @@ class Lane:
             if passed.on:
                 pieces.append(passed.on)
             if express is not None and passed.ticket is not None:
-                express.heed(judge.stamp())
+                express.heed(judge.epoch.number)
                 express.keep(message, passed.ticket)
         if start < at:
             pieces.append(data[start:at])

@@ -25,6 +25,7 @@ from openxt_core.errors import AccessDenied, OpenxtError
 from openxt_core.ids import DOM0, RPC_PROXY_NAME, Domid
 from openxt_rpcproxy.budget import UNLIMITED, Budget, LimitsExceeded, Share
 from openxt_rpcproxy.calls import About, Note, OpenCalls
+from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.express import Manner, Ticket
 from openxt_rpcproxy.facts import header_tells_all, subject
 from openxt_rpcproxy.gate import ALLOW, Gate
@@ -81,7 +82,10 @@ class Passage:
         self._limit = self._share.budget.lines
         self._hello_serial = 0
         self._has_name = asyncio.Event()
+        self.greeted: Callable[[], None] = lambda: None
+        """Called when the bus has answered the client's Hello."""
         self._name = ""
+        self._epoch = gate.epoch if gate else Epoch()
 
     @property
     def is_greeted(self) -> bool:
@@ -101,15 +105,12 @@ class Passage:
     def incoming(self) -> Judge:
         calls = self._calls
         return Judge(
-            self._stamp, self.from_client, self._too_large_from_client, calls.may_ask, calls.client_answers
+            self._epoch, self.from_client, self._too_large_from_client, calls.may_ask, calls.client_answers
         )
 
     def outgoing(self) -> Judge:
         calls = self._calls
-        return Judge(self._stamp, self.from_bus, self._too_large_from_bus, calls.bus_asks, calls.may_answer)
-
-    def _stamp(self) -> int:
-        return self._gate.stamp if self._gate else 0
+        return Judge(self._epoch, self.from_bus, self._too_large_from_bus, calls.bus_asks, calls.may_answer)
 
     async def prepare(self, message: bytes, direction: Direction) -> None:
         """Read what must be known before the message, which was taken for one, can be judged."""
@@ -324,8 +325,10 @@ class Passage:
     def _learn_name(self, message: bytes, header: Header) -> None:
         if header.type == MessageType.METHOD_RETURN and header.reply_serial == self._hello_serial:
             self._name = first_string(message, header) or ""
+        if self._name:
             self._named(self._name)
             self._has_name.set()
+            self.greeted()
 
     def _too_large_from_bus(self, header: Header, size: int) -> Passed:
         """The sender of a call is told, or the client whose call this would have answered."""

@@ -16,7 +16,7 @@ from openxt_bus.framing import FramingError
 from openxt_bus.transport.pipe import Data, Pipe
 from openxt_rpcproxy.budget import LimitsExceeded, Share
 from openxt_rpcproxy.dialect import Dialect, RawDialect
-from openxt_rpcproxy.lane import Lane
+from openxt_rpcproxy.lane import Judge, Lane
 from openxt_rpcproxy.passage import Passage
 from openxt_rpcproxy.rules.model import Direction
 
@@ -49,9 +49,16 @@ class Side:
         self.dialect = dialect
         self.direction = direction
         self.lane: Lane
+        self.feed: Callable[[Data], bool]
         self.stops = Stop.NOTHING
         self.is_raw = isinstance(dialect, RawDialect)
         self.send: Callable[[Data], None] = pipe.send if self.is_raw else self._send
+
+    def join(self, other: "Side", judge: Judge, max_size: int, ended: Callable[[str], None]) -> None:
+        """What comes from here goes there, if `judge` lets it."""
+        self._ended = ended
+        self.lane = Lane(judge, other.send, self.send, max_size)
+        self.feed = self.lane.feed if self.is_raw else self._feed
 
     @property
     def unfinished_bytes(self) -> int:
@@ -68,16 +75,16 @@ class Side:
         if data:
             self.pipe.send(data)
 
-    def feed(self, data: Data) -> bool:
+    def _feed(self, data: Data) -> bool:
         """False: something must be waited for.  Raises FramingError."""
-        if self.is_raw:
-            return self.lane.feed(data)
         messages = self.dialect.feed(bytes(data))
         if messages:
             self.lane.feed(messages)
         answers = self.dialect.take()
         if answers:
             self.pipe.send(answers)
+        if self.dialect.is_over:
+            self._ended("its peer said so")
         return not (self.lane.is_held or self.dialect.is_waiting)
 
 
@@ -90,18 +97,20 @@ class Relay:
         self._passage = passage
         self._share = share
         max_size = share.budget.limits.message_bytes
-        self._client.lane = Lane(passage.incoming(), self._bus.send, self._client.send, max_size)
-        self._bus.lane = Lane(passage.outgoing(), self._client.send, self._bus.send, max_size)
+        self._client.join(self._bus, passage.incoming(), max_size, self._ended)
+        self._bus.join(self._client, passage.outgoing(), max_size, self._ended)
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._paid = 0  # messages that the domain's rate has been charged with
+        self._unpaid_from = PAID_AT_ONCE
         self._is_to_settle = True
 
     async def run(self) -> None:
         """Returns when a side ends; raises FramingError, LimitsExceeded or TimeoutError when we end it."""
         self._later("hello", HELLO_TIMEOUT_S, self._hello_is_late)
+        self._passage.greeted = self._greeted
         try:
             self._bus.pipe.start(self._from_bus, self._settle, self._ended)
             self._client.pipe.start(self._from_client, self._settle, self._ended)
@@ -116,26 +125,29 @@ class Relay:
 
     # What comes
 
+    # Both ways are written out, as they are gone for each message; what is wrong with the bytes ends the
+    # conversation.
+
     def _from_client(self, data: Data) -> None:
-        self._feed(self._client, data)
-        if self._client.lane.count - self._paid >= PAID_AT_ONCE:
-            self._spend()
-
-    def _from_bus(self, data: Data) -> None:
-        self._feed(self._bus, data)
-
-    def _feed(self, side: Side, data: Data) -> None:
-        """What is wrong with the bytes ends the conversation."""
+        client = self._client
         try:
-            if not side.feed(data):
-                self._hold(side)
-            if side.dialect.is_over:
-                self._ended("its peer said so")
+            if not client.feed(data):
+                self._hold(client)
         except (FramingError, LimitsExceeded) as error:
             self._fail(error)
-        client, bus = self._client, self._bus
-        unfinished = client.lane.held_bytes or bus.lane.held_bytes
-        if unfinished or client.pipe.queued or bus.pipe.queued or self._is_to_settle:
+        if client.lane.count >= self._unpaid_from:
+            self._spend()
+        if self._is_to_settle or client.lane.held_bytes or client.pipe.queued or self._bus.pipe.queued:
+            self._settle()
+
+    def _from_bus(self, data: Data) -> None:
+        bus = self._bus
+        try:
+            if not bus.feed(data):
+                self._hold(bus)
+        except (FramingError, LimitsExceeded) as error:
+            self._fail(error)
+        if self._is_to_settle or bus.lane.held_bytes or bus.pipe.queued or self._client.pipe.queued:
             self._settle()
 
     def _settle(self) -> None:
@@ -153,8 +165,8 @@ class Relay:
                 side.stop(Stop.FULL, queued > FULL)
             if queued > CHOKED or (queued < LOW and other.stops & Stop.CHOKED):
                 other.stop(Stop.CHOKED, queued > CHOKED)
-        if unfinished and "message" not in self._timers:
-            self._watch_message()
+        if unfinished and not client.stops & Stop.HELD and "message" not in self._timers:
+            self._watch_message()  # what is held is looked at again when it goes on
         return None
 
     # What takes time
@@ -193,7 +205,7 @@ class Relay:
     def _spend(self) -> None:
         count, budget = self._client.lane.count, self._share.budget
         wait_s = budget.spend(count - self._paid, time.monotonic())
-        self._paid = count
+        self._paid, self._unpaid_from = count, count + PAID_AT_ONCE
         if wait_s:
             if budget.may_complain("messages_per_s"):
                 text = budget.text("messages_per_s")
@@ -214,9 +226,13 @@ class Relay:
         elif client.unfinished_bytes:
             self._watch_message()
 
+    def _greeted(self) -> None:
+        """A loop without timers waits for less, so it gets a turn to see that there are none."""
+        self._timers.pop("hello").cancel()
+        self._loop.call_soon(int)
+
     def _hello_is_late(self) -> None:
-        if not self._passage.is_greeted:
-            self._fail(TimeoutError("no Hello, or no answer to it"))
+        self._fail(TimeoutError("no Hello, or no answer to it"))
 
     def _later(self, name: str, after_s: float, work: Callable[[], None]) -> None:
         if name in self._timers:

@@ -38,8 +38,8 @@ class Vms:
         self._bus = bus
         self._db = DbClient(bus, DBD_NAME, "/")
         self._sources = sources
-        self.changes = 0  # of any VM
         self._checking: asyncio.Task[None] | None = None
+        self._epoch = sources.epoch
         self._known: OrderedDict[Uuid, dict[str, PropertyValue]] = OrderedDict()
 
     async def watch(self) -> None:
@@ -67,14 +67,14 @@ class Vms:
             self._sources.forget_vm(uuid)
 
     def _forget(self, uuid: Uuid) -> None:
-        self.changes += 1
+        self._epoch.end()
         self._known.pop(uuid, None)
 
     def _edited(self, signal: Signal) -> None:
         """A path with a slash at the end stands for what is below as well."""
         words = str(signal.body[0]).rstrip("/").split("/")[2:] if signal.body else []
         if not words:
-            self.changes += 1
+            self._epoch.end()
             self._known.clear()
             self._sources.forget_vms()
             return
@@ -90,7 +90,7 @@ class Vms:
 
     def _another_xenmgr(self, _old: str, new: str) -> None:
         """What could not be read while there was none can be read now."""
-        self.changes += 1
+        self._epoch.end()
         self._known.clear()
         if new:
             self._checking = asyncio.get_running_loop().create_task(self._end_rules_of_stopped())
@@ -109,9 +109,9 @@ class Vms:
 
         What was read while the VM changed is not kept: ask again.
         """
-        changes = self.changes
+        epoch = self._epoch.number
         value = await self._read(uuid, name)
-        if changes != self.changes:
+        if epoch != self._epoch.number:
             return
         self._known.setdefault(uuid, {})[name] = value
         self._known.move_to_end(uuid)

@@ -19,6 +19,7 @@ from openxt_bus.framing import FramingError, Header, cut, scan
 from openxt_core.errors import BadRequest, InvalidArgs
 from openxt_core.ids import Domid, Uuid
 from openxt_rpcproxy.auth import MAX_LINE, AuthError, ClientAuth
+from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.express import Manner, Ticket
 from openxt_rpcproxy.gate import Gate
 from openxt_rpcproxy.json_form import message, question, read, write
@@ -81,7 +82,7 @@ def _passed(stream: list[bytes]) -> tuple[bytes, bool]:
     def too_large(header: Header, size: int) -> Passed:
         raise FramingError(f"{size} bytes")
 
-    one = Judge(lambda: 0, judge, too_large, lambda peer, serial: True, lambda peer, serial: False)
+    one = Judge(Epoch(), judge, too_large, lambda peer, serial: True, lambda peer, serial: False)
     lane = Lane(one, out.extend, lambda back: None, MAX_SIZE)
     try:
         for data in stream:
@@ -179,8 +180,6 @@ RULES = [
 
 
 class _NoVms:
-    changes = 0
-
     def known(self, uuid: Uuid | None) -> dict[str, Any]:
         return {}
 
@@ -191,10 +190,9 @@ class _NoVms:
 class _Sources:
     """Rules without a file."""
 
-    revision = 0
-
     def __init__(self, found: tuple[Rule, ...]) -> None:
         self._found = found
+        self.epoch = Epoch()
 
     async def rules_for(self, uuid: Uuid | None) -> tuple[Rule, ...]:
         return self._found

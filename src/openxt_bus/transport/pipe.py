@@ -57,6 +57,7 @@ class SocketPipe:
     def __init__(self, sock: socket.socket, early: bytes = b"") -> None:
         """`early`: what was read from the socket before."""
         self._sock = sock
+        self._take, self._give = sock.recv_into, sock.send
         self._fd = sock.fileno()
         self._loop = asyncio.get_running_loop()
         self._early = early
@@ -80,7 +81,7 @@ class SocketPipe:
         sent = 0
         if not self._out:
             try:
-                sent = self._sock.send(data)
+                sent = self._give(data)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
@@ -121,7 +122,7 @@ class SocketPipe:
 
     def _readable(self) -> None:
         try:
-            size = self._sock.recv_into(self._buffer)
+            size = self._take(self._buffer)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -130,7 +131,7 @@ class SocketPipe:
             return
         if size:
             data = self._buffer[:size]
-            self._receive(data if size > LARGE else bytes(data))
+            self._receive(bytes(data) if size <= LARGE else data)
         else:
             self.pause()
             self._ended("")

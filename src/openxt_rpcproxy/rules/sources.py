@@ -15,6 +15,7 @@ from pathlib import Path
 
 from openxt_core.errors import BadRequest, OpenxtError
 from openxt_core.ids import Uuid
+from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.rules.decide import completed
 from openxt_rpcproxy.rules.grammar import RuleError, parse_rule, parse_rules
 from openxt_rpcproxy.rules.model import Direction, Rule, Verdict
@@ -53,7 +54,7 @@ class RuleSources:
         self._later = later
         self._failures: dict[Uuid, int] = {}  # how often in a row the database did not tell a VM's rules
         self._added: list[Rule] = []
-        self.revision = 0  # grows whenever any rule may have changed
+        self.epoch = Epoch()
 
     async def rules_for(self, uuid: Uuid | None) -> tuple[Rule, ...]:
         """All rules for messages of that VM's domain, in order."""
@@ -73,9 +74,9 @@ class RuleSources:
 
     async def _vm_rules(self, uuid: Uuid) -> tuple[Rule, ...]:
         if uuid not in self._vms:
-            revision = self.revision
+            epoch = self.epoch.number
             rules = await self._read_vm(uuid)
-            if revision != self.revision:
+            if epoch != self.epoch.number:
                 return rules  # forgotten while we read: read again next time
             self._vms[uuid] = rules
         return self._vms[uuid]
@@ -117,7 +118,7 @@ class RuleSources:
         if len(self._added) >= MAX_RUNTIME_RULES:
             raise RuleError(f"more than {MAX_RUNTIME_RULES} rules added at run time")
         self._added.append(parse_rule(text, "added at run time"))
-        self.revision += 1
+        self.epoch.end()
 
     def delete(self, text: str) -> None:
         """Remove the rules added with exactly that text.  Raises BadRequest when there is none."""
@@ -126,7 +127,7 @@ class RuleSources:
         if len(kept) == len(self._added):
             raise BadRequest(f"no rule added at run time reads {wanted!r:.200}")
         self._added = kept
-        self.revision += 1
+        self.epoch.end()
 
     def known(self) -> tuple[Rule, ...]:
         """Every rule in force: those of VMs that do not talk are not known."""
@@ -138,13 +139,13 @@ class RuleSources:
         self._file = None
         self._vms.clear()
         self._failures.clear()
-        self.revision += 1
+        self.epoch.end()
 
     def forget_vms(self) -> None:
         """The rules of any VM may have changed."""
         self._vms.clear()
         self._failures.clear()
-        self.revision += 1
+        self.epoch.end()
 
     def forget_vm(self, uuid: Uuid) -> None:
         """Its rules may have changed."""
@@ -154,7 +155,7 @@ class RuleSources:
     def _forget(self, uuid: Uuid) -> None:
         """Also while they are being read: what is read then is not kept."""
         self._vms.pop(uuid, None)
-        self.revision += 1
+        self.epoch.end()
 
     def vms_with_added_rules(self) -> frozenset[Uuid]:
         """The VMs that rules added at run time are for."""

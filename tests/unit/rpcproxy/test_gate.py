@@ -15,6 +15,7 @@ from rule_worlds import marshalled
 
 from openxt_bus.framing import scan
 from openxt_core.ids import DOM0, Domid, Uuid, parse_uuid
+from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.gate import ALLOW, DENY_DESCRIPTORS, MAX_VERDICTS, Gate
 from openxt_rpcproxy.rules.decide import PropertyValue, completed, decide
 from openxt_rpcproxy.rules.grammar import parse_rule
@@ -29,7 +30,7 @@ class Vm:
     """Properties of one VM; `known` has only what was asked for since the last change."""
 
     def __init__(self) -> None:
-        self.changes = 0
+        self.epoch = Epoch()
         self.properties: dict[str, PropertyValue] = {"flag": False, "type": "svm"}
         self._known: dict[str, PropertyValue] = {}
 
@@ -41,7 +42,7 @@ class Vm:
 
     def set(self, name: str, value: PropertyValue) -> None:
         self.properties[name] = value
-        self.changes += 1
+        self.epoch.end()
         self._known.clear()
 
 
@@ -103,6 +104,7 @@ async def _compare(some: list[object]) -> None:
     with tempfile.NamedTemporaryFile() as file:
         sources = RuleSources(Path(file.name), vm_rules)
         gate = Gate(SOURCE, sources, vm, verbose=False)
+        vm.epoch = sources.epoch
         for step in some:
             match step:
                 case Facts():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from openxt_bus.codec import Message, encode
 from openxt_bus.framing import FramingError, Header, MessageType, scan
+from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.express import MAX_KEPT, Express, Manner, Ticket
 from openxt_rpcproxy.lane import Judge, Lane
 from openxt_rpcproxy.passed import Passed
@@ -24,7 +25,7 @@ class Rules:
     """A stand-in for the policy: allows by destination and path, and can change its mind."""
 
     allowed: set[str] = field(default_factory=lambda: {"a.A", ":1.1"})
-    stamp: int = 0
+    epoch: Epoch = field(default_factory=Epoch)
     asked: list[tuple[str, int]] = field(default_factory=list)
     awaited: set[int] = field(default_factory=lambda: set(range(1, 50)))
     judged: int = 0
@@ -72,7 +73,7 @@ class World:
 
     def __post_init__(self) -> None:
         rules = self.rules
-        judge = Judge(lambda: rules.stamp, rules.judge, rules.too_large, rules.asks, rules.answers)
+        judge = Judge(rules.epoch, rules.judge, rules.too_large, rules.asks, rules.answers)
         self.lane = Lane(judge, self._go_on, self.back.append, MAX)
 
     def _go_on(self, data: Any) -> None:
@@ -130,7 +131,7 @@ def test_what_passes_is_what_would_pass_if_nothing_were_kept(some: list[bytes | 
         for world in (quick, slow):
             if isinstance(step, str):
                 world.rules.allowed ^= {step}
-                world.rules.stamp += 1
+                world.rules.epoch.end()
                 continue
             try:
                 world.lane.feed(step)

@@ -71,9 +71,9 @@ async def test_a_vm_is_silent_while_its_rules_cannot_be_read_and_speaks_when_the
 ) -> None:
     world.error = error
     assert await world.texts() == [*FILE, *(rule.text for rule in NOTHING)]
-    revision, world.error = world.sources.revision, None
+    revision, world.error = world.sources.epoch.number, None
     assert world.turn() == 1
-    assert world.sources.revision > revision
+    assert world.sources.epoch.number > revision
     assert await world.texts() == [*FILE, "allow destination A"]
     assert world.due == []
 
@@ -93,9 +93,9 @@ async def test_a_database_that_comes_back_is_asked_at_once_and_by_nobody_twice(w
     world.error = None
     world.sources.database_is_back()
     assert await world.texts() == [*FILE, "allow destination A"]
-    revision = world.sources.revision
+    revision = world.sources.epoch.number
     world.turn()
-    assert world.sources.revision == revision
+    assert world.sources.epoch.number == revision
 
 
 async def test_a_malformed_rule_silences_its_vm_until_it_is_mended(world: World) -> None:

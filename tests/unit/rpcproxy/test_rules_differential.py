@@ -49,8 +49,6 @@ def quiet() -> Iterator[None]:
 
 
 class Vm:
-    changes = 0
-
     def __init__(self, domain: Domain) -> None:
         self._domain = domain
         self._known: dict[str, PropertyValue] = {}
