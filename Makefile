@@ -12,9 +12,11 @@ TESTS ?= tests
 UI_CLIENTS := dbus ctxusb_daemon network_daemon updatemgr vm_disk vm_nic xenmgr xenmgr_host xenmgr_vm xenmgr_vm_devices \
 	xenmgr_vm_why
 
-RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps qemu-utils
+RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps qemu-utils e2fsprogs xorriso \
+	libarchive-tools openssl
 NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
-# qemu-utils: create_vhd makes images with qemu-img
+# qemu-utils: create_vhd and apptool make images with qemu-img; apptool makes file systems with mke2fs, unpacks with
+# bsdtar (libarchive-tools), verifies with openssl, and writes CD images with xorriso: it is kept, unlike genisoimage
 # e2fsprogs and squashfs-tools make the disks that tests measure; qemu-system-common has qemu-storage-daemon, which reads vhd
 # gcc, node and tsc compile and run what xc-rpcgen makes; libsystemd-dev is what its C builds on; zsh and fish
 # complete xec; chromium shows the UI; python3-dbusmock stands in for daemons that others own

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Take appliances off the host: those installed, and what an installation left that failed or was killed.
+
+All of it works from the inventory alone and can be repeated, so a failed installation is undone by the same
+steps as one whose program was killed.
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from openxt_core.errors import BadRequest, Refused
+from openxt_core.places import Places
+from openxt_ovf import inventory
+from openxt_ovf.host import Host, inject
+from openxt_ovf.inventory import Appliance, Stage, State, owned_alone
+from openxt_ovf.plan import DOMSTORE
+from openxt_ovf.progress import Progress
+from openxt_ovf.staging import Staging
+
+
+@dataclass(frozen=True)
+class Remover:
+    host: Host
+    places: Places
+    progress: Progress
+
+    def appliances(self) -> dict[str, Appliance]:
+        """The inventory by key, those under way too."""
+        return inventory.read(self.host.tree(inventory.ROOT))
+
+    def remove(self, id: str) -> None:
+        """An installed appliance with its VMs and files.  Raises Refused while a VM of it is not stopped."""
+        one = self.appliances().get(id)
+        if one is None or one.is_temporary:
+            raise BadRequest(f"there is no appliance {id[:80]!r}")
+        self.need_stopped(one)
+        self.host.write(f"{one.path}/state", State.UNINSTALLING)
+        self.finish(one)
+
+    def need_stopped(self, one: Appliance) -> None:
+        for uuid in one.vms:
+            if not self.host.is_stopped(uuid):
+                raise Refused(f"VM {uuid} ({one.vms[uuid]}) of appliance {one.id!r} is not stopped")
+
+    def finish(self, one: Appliance) -> None:
+        """Remove what is left of an appliance that is being uninstalled."""
+        self._delete_vms(one.vms)
+        for path in owned_alone(one, self.appliances()):
+            Path(path).unlink(missing_ok=True)
+        Staging(self.places, one.id).discard()
+        self.host.remove(one.path)
+
+    def undo(self, one: Appliance) -> None:
+        """Take back an installation that was not completed: everything is as it was before."""
+        self._delete_vms(one.vms)
+        staging = Staging(self.places, one.id)
+        installed = self.appliances().get(one.id)
+        old = () if installed is None else installed.files
+        if one.stage is not Stage.NONE:
+            staging.take_back(one.files if one.stage is Stage.PLACED else (), old)
+        self._restore(one)
+        staging.discard()
+        self.host.remove(one.path)
+
+    def _restore(self, one: Appliance) -> None:
+        for uuid, trees in one.replaced.items():
+            if not self.host.has_vm(uuid):
+                self.host.restore_vm(dict(trees.get("vm", {})))
+            if trees.get("dom-store"):
+                self.host.commit([inject(f"/dom-store/{uuid}", dict(trees["dom-store"]))])
+
+    def _delete_vms(self, uuids: Iterable[str]) -> None:
+        for uuid in uuids:
+            if self.host.has_vm(uuid):
+                if not self.host.is_stopped(uuid):
+                    self.host.destroy(uuid)
+                self.host.delete_vm(uuid)
+            shutil.rmtree(self.places.at(f"{DOMSTORE}/{uuid}"), ignore_errors=True)
+
+    def clean_up(self) -> None:
+        """What interrupted installations left in the database and on the disk."""
+        for one in self.appliances().values():
+            if one.is_temporary:
+                self.progress.tell(f"removing what is left of an installation of {one.id}")
+                self.clear(one)
+        shutil.rmtree(self.places.storage / "_apptemp_", ignore_errors=True)
+
+    def clear(self, one: Appliance) -> None:
+        """A temporary entry: the old appliance that a new one replaced, or a new one half installed."""
+        if one.state == State.UNINSTALLING:
+            self.finish(one)
+        else:
+            self.undo(one)
