@@ -5,11 +5,16 @@
 from __future__ import annotations
 
 from openxt_core.client import Client, Signals
-from openxt_core.spec import Arg, IdlFile, Interface, Service, Signal
+from openxt_core.errors import NotSupported
+from openxt_core.spec import Arg, IdlFile, Interface, MaybeAwaitable, Method, Service, Signal
 
 DB_WATCH = Interface(
     "com.citrix.xenclient.db.watch",
-    signals=(Signal("changed", (Arg("path", "s"), Arg("revision", "t"), Arg("writer", "s"))),),
+    methods=(Method("lease", (Arg("path", "s"),), (Arg("revision", "t"), Arg("value", "s"))),),
+    signals=(
+        Signal("lapsed", (Arg("path", "s"),)),
+        Signal("changed", (Arg("path", "s"), Arg("revision", "t"), Arg("writer", "s"))),
+    ),
 )
 
 
@@ -18,17 +23,30 @@ class DbWatch(Service):
 
     SPEC = DB_WATCH
 
+    def lease(self, path: str) -> MaybeAwaitable[tuple[int, str]]:
+        """What is at a path, and the promise of a signal `lapsed` before the next change there, below or above is answered."""
+        raise NotSupported("com.citrix.xenclient.db.watch.lease is not built yet")
+
 
 class DbWatchClient(Client):
     """Calls com.citrix.xenclient.db.watch of another program."""
 
     SPEC = DB_WATCH
 
+    async def lease(self, path: str) -> tuple[int, str]:
+        """What is at a path, and the promise of a signal `lapsed` before the next change there, below or above is answered."""
+        reply: tuple[int, str] = await self._invoke("lease", path)
+        return reply
+
 
 class DbWatchSignals(Signals):
     """Sends the signals of com.citrix.xenclient.db.watch."""
 
     SPEC = DB_WATCH
+
+    def lapsed(self, path: str) -> None:
+        """What was leased may have changed."""
+        self._emit("lapsed", path)
 
     def changed(self, path: str, revision: int, writer: str) -> None:
         """Something at the path was changed, or below it if the path ends with a slash."""

@@ -4,7 +4,7 @@
 from openxt_bus.connection import Bus
 from openxt_bus.identity import Caller, Identity
 from openxt_bus.matching import BUS_NAME, Match, Signal
-from openxt_dbd import admin, history_objects, transaction_objects
+from openxt_dbd import admin, history_objects, lease_objects, transaction_objects
 from openxt_dbd.flusher import Flusher
 from openxt_dbd.guests import GuestUuids
 from openxt_dbd.names import Names
@@ -24,6 +24,7 @@ async def serve_all(bus: Bus, database: Database, flusher: Flusher, guests: Gues
     database.is_limited = lambda writer: not _is_dom0(identity.cached(writer))
     desk = Desk(database, identity, names.learn)
     tree = desk.objects(
+        lease_objects.face(desk, bus),
         transaction_objects.face(desk, transactions),
         admin.face(desk, flusher),
         *([history_objects.face(desk, database.history, flusher)] if database.history else []),

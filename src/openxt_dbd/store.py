@@ -14,8 +14,9 @@ from openxt_dbd.draft import Draft, decide
 from openxt_dbd.files import NO_FILE, Files, Loaded
 from openxt_dbd.history import History
 from openxt_dbd.journal import Author, Journal, Replay
+from openxt_dbd.leases import Leases
 from openxt_dbd.past import Event
-from openxt_dbd.path import Path
+from openxt_dbd.path import ROOT, Path
 from openxt_dbd.path import text as text_of
 from openxt_dbd.placement import Unit
 from openxt_dbd.quota import TOP, Quotas
@@ -54,6 +55,7 @@ class Database:
         """Names the owner of a unique bus name, for the history."""
         self.is_limited: Callable[[str], bool] = lambda _: False
         """Whether quotas hold for the owner of a unique bus name."""
+        self.leases = Leases()
         self._quotas = Quotas()
         self._fresh: list[Event] = []
         self._has_news = False
@@ -104,6 +106,12 @@ class Database:
     def dump(self, path: Path) -> str:
         node = tree.find(self._root, path)
         return json_text.dumps(None if node is ABSENT else node).decode()
+
+    def lease(self, path: Path) -> str:
+        """As `dump`; the next change there, below or above is told to `leases` while it is made."""
+        self.freeze()  # so it cannot be made by the short way, which asks for no leases
+        self.leases.grant(path)
+        return self.dump(path)
 
     def write(self, path: Path, value: str, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
@@ -158,6 +166,8 @@ class Database:
             unit = placement.unit_of(change.path)
             parts = ((unit, change),) if unit is not None else tuple(placement.split(self._root, change))
             for part, one in parts:
+                if self.leases:
+                    self.leases.lapse(one.path)
                 if part is not None:
                     self._note(*tree.step(self._root, one, len(part.path)), writer, now_s)
                 self._apply(part, one)
@@ -254,6 +264,7 @@ class Database:
         self._fresh = []
         self.recent = Recent(self.revision)
         self._quotas.forget()
+        self.leases.lapse(ROOT)
         self._has_news = True
         self.on_news()
 
