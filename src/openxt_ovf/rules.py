@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Whether the firewall rules of a package can be read: rpc-proxy's own program says so of its rules."""
+"""Whether the firewall rules of a package can be read; of those for rpc-proxy its own program says so."""
 
 import sys
 from pathlib import Path
 
-from openxt_core.errors import BadRequest, Unavailable
+from openxt_core.errors import BadRequest, RuleParseError, Unavailable
+from openxt_core.v4v_rules import parse_rule
 from openxt_ovf import programs
 from openxt_ovf.plan import Plan, Vm
 
@@ -14,8 +15,17 @@ CHECKER = "rpc-proxy-rules"
 def check_rules(plan: Plan, temp: Path) -> None:
     """Raises BadRequest naming the VM and what cannot be read."""
     for vm in plan.vms:
+        for rule in vm.v4v_rules:
+            _check_v4v_rule(vm, rule)
         if vm.rpc_rules:
             _check_rpc_rules(vm, temp / "rpc.rules")
+
+
+def _check_v4v_rule(vm: Vm, rule: str) -> None:
+    try:
+        parse_rule(rule)
+    except RuleParseError as error:
+        raise BadRequest(f"{vm.system!r:.80}: {error}") from None
 
 
 def _check_rpc_rules(vm: Vm, file: Path) -> None:

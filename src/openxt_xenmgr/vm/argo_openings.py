@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from openxt_core.ids import DOM0, DOM0_UUID, Uuid
-from openxt_xenmgr.vm.argo_firewall import Endpoint, Rule
+from openxt_core.v4v_rules import Endpoint, Rule
 
 _OLD_USER_TYPE = "pvm"
 _USER_TYPE = "svm"

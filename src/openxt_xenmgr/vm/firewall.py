@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from openxt_core.errors import BadRequest, OpenxtError, RuleParseError
 from openxt_core.ids import Domid
+from openxt_core.v4v_rules import Rule, parse_rule
 from openxt_xenmgr.host import programs
 from openxt_xenmgr.properties.config import setting
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import argo_openings as words
-from openxt_xenmgr.vm.argo_firewall import Rule, parse_rule
 from openxt_xenmgr.vm.argo_openings import Opening, Openings, Reason, Speaker, openings_of
 from openxt_xenmgr.vm.launch import seamless_traffic
 from openxt_xenmgr.vm.model import VmConfig

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from openxt_core.errors import BadRequest, RuleParseError
+from openxt_core.v4v_rules import Rule, parse_rule
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
-from openxt_xenmgr.vm.argo_firewall import Rule, parse_rule
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.passthrough import PciRule, next_rule_id, rules_of, without_equal
 from openxt_xenmgr.vm.policy import need_edit

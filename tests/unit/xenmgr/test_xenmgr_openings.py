@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openxt_core.ids import Uuid
-from openxt_xenmgr.vm.argo_firewall import parse_rule
+from openxt_core.v4v_rules import parse_rule
 from openxt_xenmgr.vm.argo_openings import (
     SELF,
     Opening,

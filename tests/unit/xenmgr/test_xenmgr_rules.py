@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from openxt_core.errors import BadRequest, CannotEditByPolicy, RuleParseError
 from openxt_core.ids import Uuid
+from openxt_core.v4v_rules import parse_rule
 from openxt_xenmgr.vm import passthrough, policy, product
-from openxt_xenmgr.vm.argo_firewall import parse_rule
 from openxt_xenmgr.vm.hooks import Program, Rpc, parse_hooks
 
 VM = Uuid("11111111-2222-3333-4444-555555555555")
