@@ -22,6 +22,7 @@ from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import devices, rules
 from openxt_xenmgr.vm.creation import icon_path
 from openxt_xenmgr.vm.launch import passed_devices
+from openxt_xenmgr.vm.ovf import environment_xml
 from openxt_xenmgr.vm.passthrough import parse_address_rule, parse_match_rule
 from openxt_xenmgr.vm.policy import need_edit
 from openxt_xenmgr.vm.product import check_value, listing
@@ -231,6 +232,9 @@ class VmProductObject(XenmgrVmProduct):
             raise BadRequest(f"VM {self._vm.uuid} has no product property {property_id[:60]!r}")
         check_value(text(tree, f"{key}/type", "String"), value)
         await self._work.world.db.write(f"{self._vm.db}/{key}/value", value)
+
+    async def get_ovf_env_xml(self) -> str:
+        return await environment_xml(self._work.world, self._vm)
 
 
 def _one_element(property_id: str) -> str:

@@ -17,6 +17,7 @@ from openxt_xenmgr.vm.firewall import SETTING as FIREWALL
 from openxt_xenmgr.vm.firewall import unreadable_rules
 from openxt_xenmgr.vm.measuring import FIRST_DISK, measuring_obstacles
 from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.ovf import transport_obstacles
 from openxt_xenmgr.vm.pci_guard import obstacles
 from openxt_xenmgr.vm.preflight import IDLE, Situation
 from openxt_xenmgr.vm.tree import items
@@ -38,7 +39,7 @@ async def situation(world: World, vm: Vm, config: VmConfig, expected: Collection
         has_vtd=not is_hdx or VTD_ENABLED in await programs.output_of("hvm-info"),
         devices=await obstacles(world, vm, config),
         broken_v4v_rules=unreadable_rules(config) if await setting(world, FIREWALL) else (),
-        disks=_disk_obstacles(world, config),
+        disks=_disk_obstacles(world, config) + transport_obstacles(config),
     )
 
 

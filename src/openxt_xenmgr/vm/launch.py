@@ -15,6 +15,8 @@ from openxt_xenmgr.vm.backends import backend_domids
 from openxt_xenmgr.vm.extraction import kernel_file
 from openxt_xenmgr.vm.key_folders import key_folders
 from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.ovf import SETTING as OVF_TRANSPORT
+from openxt_xenmgr.vm.ovf import iso_file
 from openxt_xenmgr.vm.pci_guard import hand_over, standing
 from openxt_xenmgr.vm.tree import flag, parse_int
 from openxt_xenmgr.vm.xenvm_config import LaunchFacts, Network, PciDevice, Vgpu
@@ -33,6 +35,7 @@ async def gather_facts(world: World, vm: Vm, config: VmConfig) -> LaunchFacts:
     drives = cd_drives(places) if config["policy-cd-access"] else []
     return LaunchFacts(
         kernel_path=str(kernel_file(places, vm.uuid)),
+        ovf_iso=str(iso_file(places, vm.uuid)) if config[OVF_TRANSPORT] else "",
         version=host.build_information(places).get("version", ""),
         has_xengfx=places.at("/config/xengfx").exists(),
         seamless_traffic=seamless_traffic(places, config),

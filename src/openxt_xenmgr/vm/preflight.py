@@ -36,7 +36,9 @@ class Situation:
     has_suspend_image: bool = False
     devices: Sequence[OpenxtError] = ()  # what its PCI devices have against it
     broken_v4v_rules: Sequence[str] = ()  # that cannot be read, while the v4v firewall is on
-    disks: Sequence[OpenxtError] = ()  # what is known of disks that are to be measured, or hold the kernel
+    disks: Sequence[
+        OpenxtError
+    ] = ()  # what is known against those that are measured, hold the kernel, or are made
 
 
 def reasons(config: VmConfig, now: Situation) -> list[OpenxtError]:
@@ -76,10 +78,7 @@ def _rivals(config: VmConfig, now: Situation) -> list[OpenxtError]:
 
 def _not_built(config: VmConfig) -> list[OpenxtError]:
     """What the configuration asks for that this toolstack cannot do yet, by its key."""
-    asked = (
-        ("gpu (GPU passthrough)", config["gpu"] not in ("", HDX)),
-        ("ovf-transport-iso", config["ovf-transport-iso"]),
-    )
+    asked = (("gpu (GPU passthrough)", config["gpu"] not in ("", HDX)),)
     return [NotSupported(f"{what} is not built yet") for what, wanted in asked if wanted]
 
 

@@ -31,6 +31,7 @@ from openxt_xenmgr.vm.events import (
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.ovf import remove_iso
 from openxt_xenmgr.vm.relocation import cut_off_clients
 from openxt_xenmgr.vm.states import ACPI_S3, ACPI_S4, AT_REST, State, public
 from openxt_xenmgr.vm.tree import parse_int
@@ -197,6 +198,7 @@ class Reactor:
         old = await self.world.nodes.exported_domid(vm.uuid)
         if old is not None:
             self.world.background.spawn("USB daemon", self.world.usb.vm_stopped(old))
+        remove_iso(self.world.places, vm.uuid)
         await self.world.nodes.unexport(vm.uuid)
         if vm.is_leaving:
             return

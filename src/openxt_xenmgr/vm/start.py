@@ -27,6 +27,7 @@ from openxt_xenmgr.vm.launch import gather_facts
 from openxt_xenmgr.vm.measuring import measure
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.monitor import Monitors
+from openxt_xenmgr.vm.ovf import make_iso, remove_iso
 from openxt_xenmgr.vm.preflight import need_none, reasons
 from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.relocation import move_clients
@@ -97,6 +98,7 @@ class Starter:
         if attempt.tampered is not None:
             raise DiskSumDoesNotMatch(f"a disk of VM {vm.uuid} was changed: {attempt.tampered.in_words()}")
         await extract(self.world, config)
+        await make_iso(self.world, config)
 
     async def _note_start(self, vm: Vm, revision: int) -> None:
         """A VM that runs does not end because this cannot be kept."""
@@ -191,6 +193,7 @@ class Starter:
             log.error("VM %s: cleaning up after a failed start: %s", vm.uuid, error)
         if attempt.new_kernel is not None:
             attempt.new_kernel.unlink(missing_ok=True)
+        remove_iso(self.world.places, vm.uuid)
         await self.queue.settled(vm)
         if vm.state is not State.SHUTDOWN:
             await self.queue.inject(vm, StateChanged(State.SHUTDOWN))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from openxt_core.errors import BadRequest
 from openxt_xenmgr.properties.vm import HDX
-from openxt_xenmgr.vm.model import Disk, Nic, VmConfig, time_offset_of
+from openxt_xenmgr.vm.model import CDROM, Disk, Nic, VmConfig, free_device, time_offset_of
 from openxt_xenmgr.vm.tree import items, maybe_number, maybe_text
 
 PRELUDE = ("power-management=2", "startup=poweroff", "extra-local-watch=power-state", "on_restart=preserve")
@@ -78,6 +78,7 @@ class LaunchFacts:
     """What the lines need besides the VM's own configuration."""
 
     kernel_path: str  # of a PV or PVH guest that names none
+    ovf_iso: str = ""  # of the appliance's settings; empty: none
     version: str = ""
     vendor_manufacturer: str = "Citrix"
     vendor_product: str = "XenClient"
@@ -133,6 +134,9 @@ def _identity(vm: VmConfig, facts: LaunchFacts) -> Iterator[str]:
 
 
 def _disks(vm: VmConfig, facts: LaunchFacts) -> Iterator[str]:
+    if facts.ovf_iso:
+        settings = Disk(-1, facts.ovf_iso, "file", "r", free_device(vm.disks), CDROM)
+        yield _disk_line(settings, facts.key_dirs)
     for disk in vm.disks:
         if disk.enabled and disk.id not in facts.absent_disks:
             yield _disk_line(disk, facts.key_dirs)

@@ -134,7 +134,7 @@ def test_nothing_speaks_against_a_plain_vm() -> None:
 
 
 def test_every_reason_is_told_at_once() -> None:
-    found = reasons(VmConfig.of(A, {"ovf-transport-iso": "true"}), Situation(missing_backends=["ndvm"]))
+    found = reasons(VmConfig.of(A, {"gpu": "0000:00:02.0"}), Situation(missing_backends=["ndvm"]))
     assert [type(reason) for reason in found] == [
         BadRequest,
         BadRequest,
