@@ -196,7 +196,7 @@ class Bus:
     def _answer_again(self, known: Known, data: bytes) -> None:
         """As `_answer`, for a call whose like came before."""
         try:
-            result = known.handler.run(known.call, known.body(data))
+            result = known.run(data)
             if hasattr(result, "__await__"):
                 self._start(codec.parse_message(data), answer_later(known.handler, result))
             else:

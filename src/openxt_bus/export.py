@@ -6,9 +6,8 @@ each call, so a thousand VMs cost no objects.  Introspectable and Peer are on ev
 every object, ObjectManager on `/` when asked for.  Talks to no bus: `connection` brings the calls.
 """
 
-import keyword
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -17,7 +16,7 @@ from openxt_bus import introspect, properties
 from openxt_bus.routes import Exists, Key, Node, Place, locate
 from openxt_core.errors import InvalidArgs, UnknownInterface, UnknownMethod, UnknownObject
 from openxt_core.signature import Variant
-from openxt_core.spec import Call, Emitter, Interface, Method, Service, Value
+from openxt_core.spec import Call, Emitter, Interface, Method, Service, Value, attribute
 
 Answer: TypeAlias = tuple[str, Sequence[Value]]
 """Signature and body of a reply."""
@@ -44,6 +43,9 @@ class Face:
 
     spec: Interface
     make: Callable[[Call], Service]
+    is_reusable: bool = False
+    """What was made for a call may carry out later ones that differ in nothing but their arguments: it keeps
+    nothing of a call, and whether it can be made depends on the call alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Handler:
     out_signature: str
     outs: int
     run: Callable[[Call, Sequence[Value]], Any]
+    bind: Callable[[Call], Callable[..., Any]] | None = None
+    """Where the face is reusable: the method itself, for calls like this one."""
 
     def answer(self, result: Any) -> Answer:
         """What the method returned, as a reply: nothing, one value or a tuple."""
@@ -173,7 +177,7 @@ class ObjectTree:
         handlers: dict[tuple[str, str], Handler] = {}
         for face in faces:
             for method in face.spec.methods:
-                handlers[face.spec.name, method.name] = _handler(method, _run_face(face, method))
+                handlers[face.spec.name, method.name] = _face_handler(face, method)
         for spec, runs in standard.items():
             for name, run in runs.items():
                 handlers[spec.name, name] = _handler(spec.method[name], run)
@@ -246,10 +250,11 @@ def _handler(method: Method, run: Callable[[Call, Sequence[Value]], Any]) -> Han
     return Handler(method.in_signature, method.out_signature, len(method.outs), run)
 
 
-def _run_face(face: Face, method: Method) -> Callable[[Call, Sequence[Value]], Any]:
-    make = face.make
-    name = method.name + "_" if keyword.iskeyword(method.name) else method.name
-    return lambda call, body: getattr(make(call), name)(*body)
+def _face_handler(face: Face, method: Method) -> Handler:
+    make, name = face.make, attribute(method.name)
+    bind = (lambda call: getattr(make(call), name)) if face.is_reusable else None
+    handler = _handler(method, lambda call, body: getattr(make(call), name)(*body))
+    return replace(handler, bind=bind)
 
 
 async def answer_later(handler: Handler, result: Awaitable[Any]) -> Answer:

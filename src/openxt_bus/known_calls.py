@@ -32,19 +32,37 @@ _pack = Struct("<I").pack
 class Known:
     """One call, ready to be carried out again."""
 
-    __slots__ = ("arguments", "body_at", "call", "fields", "fields_size", "handler", "place", "returns_text")
+    __slots__ = (
+        "_call",
+        "_run",
+        "arguments",
+        "body_at",
+        "fields",
+        "fields_size",
+        "handler",
+        "place",
+        "returns_text",
+    )
 
     def __init__(self, place: Place[Any], handler: Handler, message: Request, key_size: int) -> None:
         self.body_at = _FIELDS_AT + key_size + 7 & ~7
         self.place = place
         self.handler = handler
         path, interface, member = message.path or "", message.interface or "", message.member or ""
-        self.call = Call(message.sender or "", path, interface, member, place.key)
+        self._call = Call(message.sender or "", path, interface, member, place.key)
+        self._run = handler.bind(self._call) if handler.bind is not None else None
         self.arguments = len(message.signature)
         self.returns_text = handler.out_signature == "s"
         self.fields_size, self.fields = codec.return_fields(message.sender, handler.out_signature)
 
-    def body(self, data: bytes) -> Sequence[str]:
+    def run(self, data: bytes) -> Any:
+        """Carry out the call in `data`.  Raises what the caller shall be told."""
+        run = self._run
+        if run is not None:
+            return run(*self._body(data))
+        return self.handler.run(self._call, self._body(data))
+
+    def _body(self, data: bytes) -> Sequence[str]:
         """The arguments of the call in `data`."""
         values, at = [], self.body_at
         for _ in range(self.arguments):

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from openxt_dbd.disk import Disk
-from openxt_dbd.past import Counter, Event, Past, decode, encode, last_of_each, past_of
+from openxt_dbd.past import Counter, Past, decode, encode, last_of_each, past_of
 from openxt_dbd.path import Path
-from openxt_dbd.recent import overlap
+from openxt_dbd.recent import Event, overlap
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ KEPT: Final = 64
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of all files; the oldest revisions go first."""
 MAX_FILES: Final = 8
-MAX_PENDING: Final = 4096
+MAX_PENDING: Final = 16384
 MAX_LARGE_BYTES: Final = 16 * 1024 * 1024
 
 
@@ -68,9 +68,12 @@ class History:
 
     def take(self) -> Sequence[Event]:
         """What `append` shall write."""
-        self._saving, self._pending = last_of_each(self._saving + self._pending, KEPT, _at), []
+        if self._saving:
+            self._pending = self._saving + self._pending
+            self._trim()
+        self._saving, self._pending = self._pending, []
         self._large_bytes = 0
-        return tuple(self._saving)
+        return self._saving
 
     def taken(self) -> None:
         """What was taken is on disk."""
@@ -78,8 +81,8 @@ class History:
 
     def unsaved(self, path: Path) -> list[Past]:
         """What concerns a path, oldest first."""
-        events = (*self._saving, *self._pending)
-        return [past_of(event, self.who) for event in events if overlap(event[1], path)]
+        events = [event for event in (*self._saving, *self._pending) if overlap(event[1], path)]
+        return [past_of(event, self.who) for event in last_of_each(events, KEPT, _at)]
 
     # Files
 
@@ -94,9 +97,9 @@ class History:
             found = max(found, past.revision if past else 0)
         return found
 
-    def append(self, events: Iterable[Event]) -> None:
+    def append(self, events: Sequence[Event]) -> None:
         """Make them durable.  Raises OSError; they may be appended again."""
-        content = b"".join(encode(past_of(event, self.who)) for event in events)
+        content = b"".join([encode(past_of(event, self.who)) for event in last_of_each(events, KEPT, _at)])
         if not content:
             return
         try:

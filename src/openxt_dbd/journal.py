@@ -162,12 +162,13 @@ class Journal:
         self._append(encode(records[0] if len(records) == 1 else ("m", number, records)))
         self.number = number
 
-    def append_string(self, path: Path, value: str) -> None:
-        """`append` of the usual change: a string leaf."""
+    def append_string(self, path: Path, value: str) -> int:
+        """`append` of the usual change: a string leaf.  Its number."""
         number = self.number + 1
         text = orjson.dumps(("s", number, path, value))
         self._append(b"%08x %b\n" % (zlib.crc32(text), text))
         self.number = number
+        return number
 
     def note_saved(self, unit: Unit, digest: bytes, number: int) -> None:
         """To be called before the unit's file gets the content with this digest."""

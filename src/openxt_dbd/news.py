@@ -6,15 +6,20 @@ of the tree are told as one at the path above them all: whoever writes without e
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
 from openxt_api.db_watch import DbWatchSignals
 from openxt_core.spec import Emitter
 from openxt_dbd.path import Path
-from openxt_dbd.recent import Made
+from openxt_dbd.recent import Event
 from openxt_dbd.store import Database
+
+_revision: Callable[[Event], int] = operator.itemgetter(0)
+_path: Callable[[Event], Path] = operator.itemgetter(1)
+_writer: Callable[[Event], str] = operator.itemgetter(3)
 
 PAUSE_S: Final = 0.02
 MAX_SIGNALS: Final = 16
@@ -39,10 +44,10 @@ class Told:
     """Changes that may be told together."""
 
     def __init__(self) -> None:
-        self.made: dict[tuple[Path, bool], list[Made]] = {}
+        self.made: dict[tuple[Path, bool], list[Event]] = {}
 
-    def add(self, made: Made) -> None:
-        self.made.setdefault((made.path, made.is_tree), []).append(made)
+    def add(self, made: Event) -> None:
+        self.made.setdefault((made[1], made[2]), []).append(made)
 
     def items(self) -> Iterable[Item]:
         """One a path, or one for all if there are many."""
@@ -51,39 +56,41 @@ class Told:
         return [_as_one(list(chain(*self.made.values())))]
 
 
-def item(path: Path, is_tree: bool, made: Sequence[Made]) -> Item:
-    writers = {one.writer for one in made}
+def item(path: Path, is_tree: bool, made: Sequence[Event]) -> Item:
+    writers = set(map(_writer, made))
     text = "".join(f"/{name}" for name in path) + ("/" if is_tree or not path else "")
-    return Item(text, max(one.revision for one in made), writers.pop() if len(writers) == 1 else "")
+    return Item(text, max(map(_revision, made)), writers.pop() if len(writers) == 1 else "")
 
 
-def common(paths: Iterable[Path]) -> Path:
+def common(made: Sequence[Event]) -> Path:
     """The path above all of them."""
-    least, most = min(found := list(paths)), max(found)
+    least, most = min(paths := list(map(_path, made))), max(paths)
     return least[: next((at for at, name in enumerate(least) if most[at : at + 1] != (name,)), len(least))]
 
 
-def summary(made: Sequence[Made]) -> list[Item]:
+def summary(made: Sequence[Event]) -> list[Item]:
     """What to tell of these changes: a storm in one top-level node leaves the others their words."""
-    tops: dict[Path, list[Made]] = {}
+    if len(made) > MAX_DETAILED and common(made):
+        return [_as_one(made)]  # as below, without a look at each: a storm must not cost the writers' time
+    tops: dict[Path, list[Event]] = {}
     for one in made:
-        tops.setdefault(one.path[:1], []).append(one)
+        tops.setdefault(one[1][:1], []).append(one)
     items = [item for part in tops.values() for item in _in_detail(part)]
     return items if len(items) <= MAX_SIGNALS else [_as_one(made)]
 
 
-def _in_detail(made: Sequence[Made]) -> Iterable[Item]:
+def _in_detail(made: Sequence[Event]) -> Iterable[Item]:
     if len(made) > MAX_DETAILED:
         return [_as_one(made)]
     groups: dict[Path, Told] = {}
     for one in made:
-        groups.setdefault(one.path[:2], Told()).add(one)
+        groups.setdefault(one[1][:2], Told()).add(one)
     items = [item for told in groups.values() for item in told.items()]
     return items if len(items) <= MAX_SIGNALS // 2 else [_as_one(made)]
 
 
-def _as_one(made: Sequence[Made]) -> Item:
-    return item(common(one.path for one in made), True, made)
+def _as_one(made: Sequence[Event]) -> Item:
+    return item(common(made), True, made)
 
 
 class News:

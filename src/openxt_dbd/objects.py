@@ -54,7 +54,7 @@ class Desk:
         """The database at `/`, and other faces beside it."""
         tree = ObjectTree()
         face = LoggedDbObject if log.isEnabledFor(logging.DEBUG) else DbObject
-        tree.route("/", Face(DB, partial(face, self)), *beside)
+        tree.route("/", Face(DB, partial(face, self), is_reusable=True), *beside)
         return tree
 
     def run(
@@ -92,20 +92,29 @@ class Desk:
 
 
 class DbObject(Db):
-    """One call."""
+    """One call, or one after the other of one sender."""
 
     def __init__(self, desk: Desk, call: Call) -> None:
         self.call = call
         self._desk = desk
         self._store: Database | Draft = desk.database
+        self._place: Path | None = None
+        """Where the sender's root is, once that is known: it stays so for as long as there is that sender."""
+        self._waiting = desk.waiting
+
+    # The two operations of every day are carried out without a detour once the sender is known.
 
     def read(self, path: str) -> MaybeAwaitable[str]:
+        if self._place is not None and not self._waiting:
+            return self._store.read(self._place + paths.parse(path))
         return self._run(self._store.read, path)
 
     def read_binary(self, path: str) -> MaybeAwaitable[bytes]:
         return self._run(self._read_binary, path)
 
     def write(self, path: str, value: str) -> MaybeAwaitable[None]:
+        if self._place is not None and not self._waiting:
+            return self._store.write(self._place + paths.parse(path), value, self.call.sender)
         return self._run(self._store.write, path, value, self.call.sender)
 
     def dump(self, path: str) -> MaybeAwaitable[str]:
@@ -124,13 +133,12 @@ class DbObject(Db):
         return self._run(self._store.exists, path)
 
     def _run(self, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: str) -> MaybeAwaitable[T]:
-        # As `Desk.run`: a call less, in the place where it counts.
         desk, sender = self._desk, self.call.sender
         caller = desk.cached(sender)
-        steps = paths.parse(path)
         if caller is None or sender in desk.waiting:
-            return desk.in_turn(sender, operation, steps, values)
-        return operation(place_of(caller) + steps, *values)
+            return desk.in_turn(sender, operation, paths.parse(path), values)
+        self._place = place_of(caller)
+        return operation(self._place + paths.parse(path), *values)
 
     async def _read_binary(self, path: Path) -> bytes:
         return await asyncio.to_thread(read_binary, self._store.binary(path))
@@ -142,4 +150,6 @@ class LoggedDbObject(DbObject):
     def _run(self, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: str) -> MaybeAwaitable[T]:
         size = sum(map(len, values[:1]))
         log.debug("%s %r by %s, %d characters", self.call.member, path, self.call.sender, size)
-        return super()._run(operation, path, *values)
+        result = super()._run(operation, path, *values)
+        self._place = None  # the next one, too, shall come this way
+        return result

@@ -15,17 +15,11 @@ from openxt_core.errors import BadRequest, Conflict
 from openxt_dbd import json_text, placement, tree
 from openxt_dbd.path import ROOT, Path
 from openxt_dbd.path import text as text_of
+from openxt_dbd.recent import Event
 from openxt_dbd.tree import ABSENT, Absent, Change, Node
 
 MAX_VALUE_BYTES: Final = 256 * 1024
 """A longer value is not kept: that revision is listed, but cannot be undone."""
-
-
-Event: TypeAlias = tuple[int, Path, Node | Absent, Node | Absent, str, float]
-"""Revision, path, old and new node, writer (unique bus name), seconds since 1970: an entry became another.
-
-Those of one revision were one operation.  Plain tuples: one is made for each write.
-"""
 
 
 class Past(NamedTuple):
@@ -45,7 +39,7 @@ Difference: TypeAlias = tuple[str, str, str]
 
 
 def past_of(event: Event, who: Callable[[str], str]) -> Past:
-    revision, path, old, new, writer, time_s = event
+    revision, path, _, writer, time_s, old, new = event
     return Past(revision, int(time_s * 1000), who(writer), path, _kept(old), _kept(new))
 
 

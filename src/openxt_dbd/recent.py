@@ -1,28 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The latest changes, in memory: for who asks whether something has changed since, and for who tells of it.
 
-No values, only what changed and who did it.  How many are kept is enough for seconds of hard work.  Pure.
+How many are kept is enough for seconds of hard work.  Pure.
 """
 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from openxt_core.errors import Conflict
 from openxt_dbd.path import Path
 from openxt_dbd.path import text as text_of
+from openxt_dbd.tree import ABSENT, Absent, Node
 
 MAX_RECENT: Final = 4096
 
+Event: TypeAlias = tuple[int, Path, bool, str, float, Node | Absent, Node | Absent]
+"""Revision, path, whether it has entries below or had, writer (unique bus name; empty: dbd itself), seconds
+since 1970, old and new node: an entry became another.
 
-class Made(NamedTuple):
-    """One entry that became another; those of one revision were one operation."""
+Those of one revision were one operation.  Plain tuples: one is made for each write.
+"""
 
-    revision: int
-    path: Path
-    is_tree: bool  # it has entries below, or had
-    writer: str  # unique bus name; empty: dbd itself
+
+def without_values(event: Event) -> Event:
+    """For who wants to know of a change, but must not keep what may be large."""
+    return (*event[:5], ABSENT, ABSENT)
 
 
 class Seen(NamedTuple):
@@ -37,18 +41,22 @@ class Recent:
 
     def __init__(self, floor: int = 0) -> None:
         self._floor = floor
-        self._made: deque[Made] = deque()
+        self._made: deque[Event] = deque(maxlen=MAX_RECENT)
 
-    def extend(self, made: Iterable[Made]) -> None:
+    def extend(self, made: Sequence[Event]) -> None:
+        """Values are kept for as long as their events: large ones should not be among them."""
+        dropped = len(self._made) + len(made) - MAX_RECENT
+        if dropped > 0:
+            self._floor = (self._made[dropped - 1] if dropped <= len(self._made) else made[-MAX_RECENT - 1])[
+                0
+            ]
         self._made.extend(made)
-        while len(self._made) > MAX_RECENT:
-            self._floor = self._made.popleft().revision
 
-    def since(self, revision: int) -> Sequence[Made] | None:
+    def since(self, revision: int) -> Sequence[Event] | None:
         """What was made after a revision, oldest first; None if that is not known any more."""
         if revision < self._floor:
             return None
-        found = list(takewhile(lambda made: made.revision > revision, reversed(self._made)))
+        found = list(takewhile(lambda made: made[0] > revision, reversed(self._made)))
         return found[::-1]
 
     def need_unchanged(self, unchanged: Iterable[Seen]) -> None:
@@ -56,8 +64,8 @@ class Recent:
         for path, revision in unchanged:
             if revision < self._floor:
                 raise Conflict(f"what was changed since revision {revision} is not known any more")
-            for made in takewhile(lambda made: made.revision > revision, reversed(self._made)):  # noqa: B023
-                if overlap(made.path, path):
+            for made in takewhile(lambda made: made[0] > revision, reversed(self._made)):  # noqa: B023
+                if overlap(made[1], path):
                     raise Conflict(f"{text_of(path)} was changed after revision {revision}")
 
 

@@ -9,8 +9,8 @@ from openxt_dbd import json_text, placement
 from openxt_dbd.files import NO_FILE, Files, digest
 from openxt_dbd.history import History
 from openxt_dbd.journal import Journal
-from openxt_dbd.past import Event
 from openxt_dbd.placement import Unit
+from openxt_dbd.recent import Event
 from openxt_dbd.tree import ABSENT, Node
 
 log = logging.getLogger(__name__)

@@ -15,12 +15,11 @@ from openxt_dbd.files import NO_FILE, Files, Loaded
 from openxt_dbd.history import History
 from openxt_dbd.journal import Author, Journal, Replay
 from openxt_dbd.leases import Leases
-from openxt_dbd.past import Event
 from openxt_dbd.path import ROOT, Path
 from openxt_dbd.path import text as text_of
 from openxt_dbd.placement import Unit
 from openxt_dbd.quota import TOP, Quotas
-from openxt_dbd.recent import Made, Recent, Seen
+from openxt_dbd.recent import Event, Recent, Seen, without_values
 from openxt_dbd.save import Save
 from openxt_dbd.tree import ABSENT, Absent, Change, FilePtr, Node, Nodes, Repeated
 
@@ -29,13 +28,14 @@ log = logging.getLogger(__name__)
 SIGN_AGAIN_S: Final = 1.0
 """So exact is the time of a change that only the journal knows."""
 MAX_FRESH: Final = 1024
-LARGE_BYTES: Final = 4096
+LARGE: Final = 1024
+"""Characters of values that are not kept longer than the history needs them."""
 BRANCHES: Final = (Nodes, Repeated)
 
 
-def _made(event: Event) -> Made:
-    revision, path, old, new, writer, _ = event
-    return Made(revision, path, type(old) in BRANCHES or type(new) in BRANCHES, writer)
+def _length(leaf: Node | Absent) -> int:
+    """About what a leaf takes."""
+    return len(leaf) if type(leaf) is str or type(leaf) is tuple else 0
 
 
 class Database:
@@ -117,18 +117,24 @@ class Database:
         """Raises BadRequest, Unavailable; the tree is then as before."""
         holder = tree.find(self._root, path[:-1]) if len(path) > 2 and path[0] != TOP else None
         # A node of our own was made since the last save, by a change of the same part: that is dirty already.
-        if type(holder) is Nodes and holder.owner is self._owner and type(old := holder.get(path[-1])) is str:
-            if old != value:
-                now_s = time()
-                if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
-                    self._sign(writer, now_s)
-                self._journal.append_string(path, value)
-                holder[path[-1]] = value
-                self._fresh.append((self._journal.number, path, old, value, writer, now_s))
-                if not self._has_news or len(self._fresh) > MAX_FRESH:
-                    self._wake()
-        else:
-            self._write_anywhere(path, value, writer)
+        if type(holder) is Nodes and holder.owner is self._owner:
+            old = holder.get(path[-1])
+            if type(old) is str and len(old) <= LARGE and len(value) <= LARGE:
+                if old != value:
+                    self._replace(holder, path, old, value, writer)
+                return
+        self._write_anywhere(path, value, writer)
+
+    def _replace(self, holder: Nodes, path: Path, old: str, value: str, writer: str) -> None:
+        """The usual change: one short text for another, in a part that is dirty already."""
+        now_s = time()
+        if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
+            self._sign(writer, now_s)
+        number = self._journal.append_string(path, value)
+        holder[path[-1]] = value
+        self._fresh.append((number, path, False, writer, now_s, old, value))
+        if not self._has_news or len(self._fresh) > MAX_FRESH:
+            self._wake()
 
     def _write_anywhere(self, path: Path, value: str, writer: str) -> None:
         changes = decide(self._root, "write", path, value)
@@ -179,16 +185,17 @@ class Database:
             self._signer, self._signed_s = writer, now_s
 
     def _note(self, path: Path, old: Node | Absent, new: Node | Absent, writer: str, now_s: float) -> None:
-        event = (self._journal.number, path, old, new, writer, now_s)
-        if path[0] == TOP:
-            before, after = self._quotas.note(path, old, new)
-            if before + after > LARGE_BYTES:
-                self.settle()
-                self._settle_large(event, before + after)
-                return self._wake()
-        self._fresh.append(event)
+        is_tree = type(old) in BRANCHES or type(new) in BRANCHES
+        event = (self._journal.number, path, is_tree, writer, now_s, old, new)
+        size = sum(self._quotas.note(path, old, new)) if path[0] == TOP else _length(old) + _length(new)
+        if is_tree or size > LARGE:
+            self.settle()
+            self.recent.extend((without_values(event),))
+            if self.history is not None:
+                self.history.add_large(event, size)
+        else:
+            self._fresh.append(event)
         self._wake()
-        return None
 
     def _wake(self) -> None:
         if len(self._fresh) > MAX_FRESH:
@@ -200,20 +207,15 @@ class Database:
     def settle(self) -> None:
         """What was made goes to where it is asked for."""
         fresh, self._fresh = self._fresh, []
-        self.recent.extend(map(_made, fresh))
+        self.recent.extend(fresh)
         if self.history is not None:
             self.history.extend(fresh)
-
-    def _settle_large(self, event: Event, size: int) -> None:
-        self.recent.extend((_made(event),))
-        if self.history is not None:
-            self.history.add_large(event, size)
 
     def bad_files(self) -> list[tuple[str, str]]:
         """Files that were set aside, and why if this process did it."""
         return self._files.bad_files()
 
-    def news(self) -> Sequence[Made] | None:
+    def news(self) -> Sequence[Event] | None:
         """What was made since the last question; None if that is not known in detail."""
         self.settle()
         self._has_news = False
@@ -294,7 +296,8 @@ class Database:
             return
         path, old, new = tree.step(self._root, change, len(part.path))
         if not tree.same(old, new):
-            self.history.extend([(number, path, old, new, author.who, author.time_ms / 1000)])
+            is_tree = type(old) in BRANCHES or type(new) in BRANCHES
+            self.history.extend([(number, path, is_tree, author.who, author.time_ms / 1000, old, new)])
 
     def close(self) -> None:
         """Nothing is done with the database after this; a journal that nobody needs goes."""

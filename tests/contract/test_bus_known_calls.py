@@ -134,6 +134,35 @@ async def test_another_face_at_the_path_answers_from_then_on(pair: Pair) -> None
     assert await pair.ask("who") == [pair.client.unique_name]
 
 
+async def test_one_object_serves_the_calls_of_each_caller_where_a_face_is_reusable(
+    pair: Pair, bus_address: str
+) -> None:
+    made: list[Call] = []
+
+    def make(call: Call) -> Lamp:
+        made.append(call)
+        return Lamp(call)
+
+    pair.tree.route(
+        "/lamp/{lamp}", Face(LAMP, make, is_reusable=True), exists=lambda key: key[0] in pair.there
+    )
+    other = await Bus.connect(bus_address)
+    for text in ("one", "two", "three"):
+        assert await pair.ask("pair", text) == [text, len(text)]
+        assert await pair.ask("later", text) == [text]
+        with pytest.raises(RemoteError, match=f"102:{text}"):
+            await pair.ask("fail", text)
+        for bus in (pair.client, other):
+            assert await bus.call(pair.server.unique_name, "/lamp/1", NAME, "who") == [bus.unique_name]
+    of_each = {(call.sender, call.member): made.count(call) for call in made}
+    assert len(of_each) == 5
+    assert max(of_each.values()) == 2  # the first call, and what is kept for all later ones
+    pair.there.clear()
+    with pytest.raises(RemoteError, match="/lamp/1"):
+        await pair.ask("pair", "one")
+    other.close()
+
+
 async def test_each_caller_is_itself(pair: Pair, bus_address: str) -> None:
     other = await Bus.connect(bus_address)
     for bus in (pair.client, other, pair.client, other):

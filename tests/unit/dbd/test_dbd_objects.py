@@ -14,10 +14,11 @@ from openxt_bus.export import ObjectTree
 from openxt_bus.identity import Caller
 from openxt_core.errors import AccessDenied, BadRequest, UnknownObject
 from openxt_core.ids import DOM0, DOM0_UUID, Domid, Uuid
+from openxt_core.spec import Call
 from openxt_dbd.disk import Disk
 from openxt_dbd.files import Files
 from openxt_dbd.journal import Journal
-from openxt_dbd.objects import Desk
+from openxt_dbd.objects import DbObject, Desk
 from openxt_dbd.store import Database
 
 UUID = Uuid("00000000-0000-0000-0000-000000000007")
@@ -110,6 +111,23 @@ async def test_calls_of_a_sender_take_effect_in_their_order_while_it_is_being_fo
     writes += [asyncio.ensure_future(_as_awaitable(house.call(":guest", "write", "/k", "last")))]
     await asyncio.gather(*writes)
     assert house.database.read(("dom-store", UUID, "k")) == "last"
+
+
+async def test_an_object_that_is_used_again_keeps_to_its_senders_place_and_turn(house: House) -> None:
+    desk = Desk(house.database, house.callers)
+    guest = DbObject(desk, Call(":guest", "/", DB.name, "write"))
+    house.callers.answer.set()
+    await _as_awaitable(guest.write("/k", "1"))
+    await _as_awaitable(guest.write("/k", "2"))
+    del house.callers.known[":guest"]  # among too many others
+    turns = [asyncio.ensure_future(_as_awaitable(DbObject(desk, guest.call).write("/k", "3")))]
+    await asyncio.sleep(0)
+    turns.append(asyncio.ensure_future(_as_awaitable(guest.write("/k", "4"))))
+    await asyncio.gather(*turns)
+    assert (
+        house.database.dump(())
+        == f'{{\n  "dom-store": {{\n    "{UUID}": {{\n      "k": "4"\n    }}\n  }}\n}}\n'
+    )
 
 
 async def _as_awaitable(answer: Any) -> Any:

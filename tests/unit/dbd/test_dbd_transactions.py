@@ -13,7 +13,7 @@ from openxt_dbd.draft import Draft, drafted
 from openxt_dbd.files import Files
 from openxt_dbd.journal import Journal
 from openxt_dbd.path import parse
-from openxt_dbd.recent import Made, Recent, Seen
+from openxt_dbd.recent import Event, Recent, Seen
 from openxt_dbd.store import Database
 from openxt_dbd.transactions import MAX_OPEN, Transactions
 
@@ -25,6 +25,10 @@ def database(tmp_path: Path) -> Database:
     return database
 
 
+def event(revision: int, path: str, writer: str = "") -> Event:
+    return revision, parse(path), path.endswith("/"), writer, 0.0, "", "v"
+
+
 # Revisions
 
 
@@ -33,7 +37,7 @@ def database(tmp_path: Path) -> Database:
 )
 def test_a_change_at_above_or_below_a_path_counts_as_its_own(path: str, is_changed: bool) -> None:
     known = Recent()
-    known.extend([Made(5, parse("/a/b"), False, "")])
+    known.extend([event(5, "/a/b")])
     known.need_unchanged([Seen(parse(path), 5)])
     if is_changed:
         with pytest.raises(Conflict, match=f"{path} was changed after revision 4"):
@@ -44,11 +48,21 @@ def test_a_change_at_above_or_below_a_path_counts_as_its_own(path: str, is_chang
 
 def test_what_is_not_known_any_more_counts_as_changed() -> None:
     known = Recent()
-    known.extend(Made(n, ("k",), False, "") for n in range(1, recent.MAX_RECENT + 11))
+    known.extend([event(n, "/k") for n in range(1, recent.MAX_RECENT + 11)])
     assert known.since(9) is None
     with pytest.raises(Conflict, match="not known any more"):
         known.need_unchanged([Seen(("other",), 9)])
     known.need_unchanged([Seen(("other",), 10)])
+
+
+@pytest.mark.parametrize("at_once", [1, 7, recent.MAX_RECENT, recent.MAX_RECENT + 10])
+def test_what_is_forgotten_does_not_depend_on_how_many_are_made_known_at_once(at_once: int) -> None:
+    known = Recent()
+    last = recent.MAX_RECENT + 10
+    for first in range(1, last + 1, at_once):
+        known.extend([event(n, "/k") for n in range(first, min(first + at_once, last + 1))])
+    assert known.since(9) is None
+    assert [one[0] for one in known.since(10) or ()] == list(range(11, last + 1))
 
 
 def test_one_operation_is_one_revision_and_one_without_effect_none(database: Database) -> None:
@@ -135,8 +149,8 @@ def test_looking_after_the_host_is_dom0_s() -> None:
 # Words of a watch
 
 
-def made(*paths: str, writer: str = ":1") -> list[Made]:
-    return [Made(n, parse(path), path.endswith("/"), writer) for n, path in enumerate(paths, 1)]
+def made(*paths: str, writer: str = ":1") -> list[Event]:
+    return [event(n, path, writer) for n, path in enumerate(paths, 1)]
 
 
 def test_few_changes_are_told_one_by_one_and_a_repeated_one_once() -> None:
@@ -151,7 +165,7 @@ def test_many_changes_of_a_part_are_told_by_the_path_above_them() -> None:
 
 def test_a_storm_in_one_place_leaves_another_its_words() -> None:
     storm = made(*(f"/dom-store/{n}/k" for n in range(500)))
-    told = news.summary([*storm, Made(501, parse("/vm/x/name"), False, ":2")])
+    told = news.summary([*storm, event(501, "/vm/x/name", ":2")])
     assert told == [("/dom-store/", 500, ":1"), ("/vm/x/name", 501, ":2")]
 
 
