@@ -46,7 +46,8 @@ xen: .venv/test native ## the tests that need the real hypervisor, in QEMU
 	@$(BIN)/python scripts/xenbed/bed test -m 'xen and not fresh'
 	@$(BIN)/python scripts/xenbed/bed test -m 'xen and fresh'
 
-check: .venv/check ## lint, types, layers, generated files
+check: .venv/check ## lint, types, layers, generated files, manual pages
+	@scripts/need groff-base
 	@$(BIN)/ruff format --check -q .
 	@$(BIN)/ruff check -q .
 	@$(BIN)/mypy src
@@ -65,6 +66,9 @@ idl: .venv/run ## write src/openxt_api, the clients of the UI, the golden messag
 	@scripts/need python3-gi
 	@/usr/bin/python3 tests/golden/messages/make.py idl tests/golden/messages
 	@$(BIN)/python -m openxt_xenmgr.properties.schema src/openxt_dbd/schema/vm.json
+
+man: .venv/run ## write docs/man, which `man -M docs/man` reads, from the programs' own option tables
+	@$(BIN)/python scripts/manual/make.py docs/man
 
 native: .venv/run ## the bindings to Xen's libraries
 	@scripts/need $(NATIVE_PACKAGES)
@@ -98,4 +102,4 @@ clean: ## remove what the other words made, but no caches outside this folder
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[check]'
 	@touch $@
 
-.PHONY: help run run-xen test proof xen check bench bench-xen idl native guest clean
+.PHONY: help run run-xen test proof xen check bench bench-xen idl man native guest clean

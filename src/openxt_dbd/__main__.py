@@ -30,19 +30,19 @@ DEFAULT_DATABASE = "/usr/share/xenclient/db.default"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _options(argv)
+    options = parser().parse_args(argv)
     background = leave_foreground() if options.daemonize else None
     return run("dbd", lambda lifetime: serve(lifetime, options, background))
 
 
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("dbd", description="The configuration database daemon.")
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser("dbd", description="The configuration database daemon.")
     pid_file = Places.of(os.environ).run / "dbd.pid"
-    parser.add_argument("--pidfile", type=Path, default=pid_file, help="default: %(default)s")
-    parser.add_argument("--debug", action="store_true", help="log every change (never its value)")
-    parser.add_argument("--foreground", action="store_true", help="stay in the foreground (the default)")
-    parser.add_argument("--daemonize", action="store_true", help="return once calls are answered")
-    return parser.parse_args(argv)
+    made.add_argument("--pidfile", type=Path, default=pid_file, help="default: %(default)s")
+    made.add_argument("--debug", action="store_true", help="log every change (never its value)")
+    made.add_argument("--foreground", action="store_true", help="stay in the foreground (the default)")
+    made.add_argument("--daemonize", action="store_true", help="return once calls are answered")
+    return made
 
 
 async def serve(lifetime: Lifetime, options: argparse.Namespace, background: Background | None) -> None:

@@ -70,9 +70,8 @@ def _told(top: str, error: Any) -> Iterator[Problem]:
         yield Problem(path, error.instance, error.schema["description"])
 
 
-def run(words: Sequence[str], bus: BlockingBus) -> int:
+def run(options: argparse.Namespace, bus: BlockingBus) -> int:
     """Check, print what was found, and give the exit status.  Raises OpenxtError."""
-    options = _options(words)
     found = list(check(bus, options.uuids))
     if options.json:
         print(json.dumps([asdict(problem) for problem in found], indent=2))
@@ -99,20 +98,21 @@ def _ask(bus: BlockingBus, member: str, path: str) -> Any:
     return bus.call(DATABASE, "/", DATABASE, member, "s", (path,))[0]
 
 
-def _options(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("db-check", description="Does what is stored of the VMs make sense?")
-    parser.add_argument("--json", action="store_true", help="a list of objects instead of lines")
-    parser.add_argument("uuids", nargs="*", metavar="UUID", help="none: all VMs, and files set aside")
-    return parser.parse_args(words)
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser("db-check", description="Does what is stored of the VMs make sense?")
+    made.add_argument("--json", action="store_true", help="a list of objects instead of lines")
+    made.add_argument("uuids", nargs="*", metavar="UUID", help="none: all VMs, and files set aside")
+    return made
 
 
 def main() -> int:
     from openxt_bus.blocking import BlockingBus
 
+    options = parser().parse_args()
     try:
         bus = BlockingBus()
         try:
-            return run(sys.argv[1:], bus)
+            return run(options, bus)
         finally:
             bus.close()
     except OpenxtError as error:

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 
 
 USAGE = "Usage: db-cmd <cmd> <parameters>"
+HELP = """\
+Usage: db-cmd COMMAND WORD…, or a command by its own name, such as db-read WORD…
+
+  read PATH              print a value
+  write PATH VALUE       store a value
+  rm PATH                remove an entry, with all below it
+  exists [--status] PATH print true or false; --status: exit with 1 for false
+  nodes PATH             print the names of the entries below, on one line
+  cat PATH               print a binary value as it is
+  ls [-f] [PATH]         print what is below, indented; -f: with whole paths
+
+Exit status: 0 done, 1 refused or wrong words, 2 no answer or an error."""
 DATABASE = "com.citrix.xenclient.db"
 CALL_TIMEOUT_S = 3600.0
 OK, REFUSED, FAILED = 0, 1, 2
@@ -131,6 +143,9 @@ def with_database(use: Callable[[Ask], int]) -> int:
 def run(argv: Sequence[str], lend: Callable[[Callable[[Ask], int]], int] = with_database) -> int:
     """Run the command that the words say, and give its exit status."""
     program, words = argv[0].rpartition("/")[2], list(argv[1:])
+    if words[:1] in (["-h"], ["--help"]):
+        _print(HELP)
+        return OK
     name = program.removeprefix("db-")
     if name not in COMMANDS:
         name = words.pop(0) if words else ""

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 USAGE = """\
-Usage: db-log [--json] [-n COUNT] [PATH]              the last revisions that changed something there
-       db-log [--json] PATH REVISION                  what that revision changed there
-       db-undo [--json] PATH [REVISION]               take a revision back, else the last one
-       db-watch [--json] [-n COUNT] [PATH]            tell of changes as they are made"""
+Usage: db-log [--json] [-n COUNT] [PATH]    the last revisions that changed it
+       db-log [--json] PATH REVISION        what that revision changed there
+       db-undo [--json] PATH [REVISION]     take a revision back, else the last
+       db-watch [--json] [-n COUNT] [PATH]  tell of changes as they are made"""
 DATABASE = "com.citrix.xenclient.db"
 HISTORY = f"{DATABASE}.history"
 WATCH = f"{DATABASE}.watch"
@@ -184,6 +184,9 @@ def run(argv: Sequence[str]) -> int:
     name, words = argv[0].rpartition("/")[2].removeprefix("db-"), list(argv[1:])
     if name not in COMMANDS:
         name = words.pop(0) if words else ""
+    if words[:1] in (["-h"], ["--help"]) or name in ("-h", "--help"):
+        _line(USAGE)
+        return OK
     try:
         if name not in COMMANDS:
             raise UsageError

@@ -15,7 +15,6 @@ import socket
 import sys
 import tempfile
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from openxt_house.layout import MAX_ROOT_LENGTH, Layout, lay_out
@@ -26,17 +25,21 @@ from openxt_house.supervisor import StartFailed, Supervisor
 UI_PORT = 8800  # the pages; the proxy they talk to is on the next one
 
 
-def _arguments(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="openxt-house", description=__doc__)
-    parser.add_argument("--dir", type=Path, default=Path("run"), help="folder of the host; made anew")
-    parser.add_argument("--share", type=Path, default=Path(), help="project folder: templates/ rules/ etc/")
-    parser.add_argument("--keep", action="store_true", help="stay up until Ctrl-C or SIGTERM; show no life")
-    parser.add_argument("--xen", action="store_true", help="real Xen: use the system's bus and xenstored")
-    parser.add_argument("--kinds", default="pvh", help="kinds of guests to show, comma separated (pv,pvh)")
-    parser.add_argument("--kernel", type=Path, help="guest kernel (simulated hosts make a stand-in)")
-    parser.add_argument("--initrd", type=Path)
-    parser.add_argument("--start-timeout", type=float, default=30.0, metavar="S")
-    return parser.parse_args(argv)
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        "openxt-house", description="A whole host in one folder, with all daemons."
+    )
+    made.add_argument("--dir", type=Path, default=Path("run"), help="folder of the host; made anew")
+    made.add_argument("--share", type=Path, default=Path(), help="project folder: templates/ rules/ etc/")
+    made.add_argument("--keep", action="store_true", help="stay up until Ctrl-C or SIGTERM; show no life")
+    made.add_argument("--xen", action="store_true", help="real Xen: use the system's bus and xenstored")
+    made.add_argument("--kinds", default="pvh", help="kinds of guests to show, comma separated (pv,pvh)")
+    made.add_argument("--kernel", type=Path, help="guest kernel (simulated hosts make a stand-in)")
+    made.add_argument("--initrd", type=Path, help="guest's initial RAM disk")
+    made.add_argument(
+        "--start-timeout", type=float, default=30.0, metavar="S", help="seconds a daemon has to start (30)"
+    )
+    return made
 
 
 def _root(wanted: Path) -> Path:
@@ -118,7 +121,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    return asyncio.run(_run(_arguments(sys.argv[1:])))
+    return asyncio.run(_run(parser().parse_args(sys.argv[1:])))
 
 
 if __name__ == "__main__":

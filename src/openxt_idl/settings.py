@@ -41,7 +41,7 @@ class Settings:
 
 def parse(argv: Sequence[str] | None) -> Settings:
     """The settings.  Raises UsageError; SystemExit(2), after a message, for unknown options."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     target = _target(arguments)
     names = [arguments.name or path.stem.lower().replace("-", "_") for path in arguments.files]
     for name in names:
@@ -68,10 +68,15 @@ def _target(arguments: argparse.Namespace) -> str:
     return target
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="xc-rpcgen", description="Bindings from D-Bus interface files.")
-    add = parser.add_argument
-    add("files", nargs="+", type=Path, metavar="FILE.xml")
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        "xc-rpcgen",
+        usage="%(prog)s [option…] FILE.xml…",
+        description="Bindings from D-Bus interface files.",
+        epilog=f"Refused, with the reason: {', '.join(f'--{target}' for target in NOT_MADE)}.",
+    )
+    add = made.add_argument
+    add("files", nargs="+", type=Path, metavar="FILE.xml", help="interface files")
     add("-o", "--output", type=Path, default=Path(), metavar="DIR", help="where to write; default: here")
     add("-c", "--client", action="store_true", help="client side only")
     add("-s", "--server", action="store_true", help="server side only; wins over -c")
@@ -80,6 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--templates-dir", default="", metavar="DIR", help="accepted; there are no templates")
     for target, meaning in TARGETS.items():
         add(f"--{target}", action="store_true", help=meaning)
-    for target, why in NOT_MADE.items():
-        add(f"--{target}", action="store_true", help=f"refused: {why}")
-    return parser
+    for target in NOT_MADE:
+        add(f"--{target}", action="store_true", help=argparse.SUPPRESS)
+    return made

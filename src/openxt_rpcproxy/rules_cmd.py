@@ -198,10 +198,14 @@ def _uuid(text: str) -> Uuid:
         raise argparse.ArgumentTypeError(error.text) from None
 
 
-def _parser(rules: Path) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("rpc-proxy-rules", description="Questions about the rules of rpc-proxy.")
-    parser.add_argument("--json", action="store_true", help="answer in JSON")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+_RULES_HELP = "rules file"
+_RECORDING_HELP = "lines of an audit log"
+
+
+def parser(rules: Path) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser("rpc-proxy-rules", description="Questions about the rules of rpc-proxy.")
+    made.add_argument("--json", action="store_true", help="answer in JSON")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Callable[[argparse.Namespace], Answer], text: str) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=text, description=text)
@@ -209,11 +213,13 @@ def _parser(rules: Path) -> argparse.ArgumentParser:
         return one
 
     def with_rules(one: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        one.add_argument("-r", "--rules", type=lambda text: [Path(text)], default=[rules], metavar="FILE")
+        one.add_argument(
+            "-r", "--rules", type=lambda text: [Path(text)], default=[rules], metavar="FILE", help=_RULES_HELP
+        )
         return one
 
     def with_files(one: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        one.add_argument("rules", type=Path, nargs="*", default=[rules], metavar="FILE")
+        one.add_argument("rules", type=Path, nargs="*", default=[rules], metavar="FILE", help=_RULES_HELP)
         return one
 
     with_files(command("check", check, "whether rules can be read"))
@@ -222,34 +228,36 @@ def _parser(rules: Path) -> argparse.ArgumentParser:
     _add_message(with_rules(command("explain", explain_one, "why a message may pass, or not")))
     one = with_rules(command("replay", replay, "what becomes of recorded messages"))
     one.add_argument("--against", type=Path, metavar="FILE", help="compare with these, not with the record")
-    one.add_argument("recording", type=Path)
+    one.add_argument("recording", type=Path, help=_RECORDING_HELP)
     one = with_rules(command("learn", learn, "the narrowest rules that let recorded messages pass"))
     one.add_argument("--per-vm", action="store_true", help="for the VM that said it")
     one.add_argument("--paths", action="store_true", help="for the object that was called")
     one.add_argument("--arguments", action="store_true", help="for the first argument, where recorded")
-    one.add_argument("recording", type=Path)
+    one.add_argument("recording", type=Path, help=_RECORDING_HELP)
     one = command("verify", verify, "whether a chained audit log is whole")
     one.add_argument("--last", metavar="HASH", help="how it must end")
     one.add_argument("logs", type=Path, nargs="+", metavar="FILE", help="from old to new")
-    return parser
+    return made
 
 
 def _add_message(one: argparse.ArgumentParser) -> None:
     one.add_argument("--live", action="store_true", help="by the rules in force, for a running domain")
     one.add_argument("--vm-rules", type=Path, metavar="FILE", help="rules of the VM, after the others")
-    one.add_argument("--domid", type=int, default=1)
+    one.add_argument("--domid", type=int, default=1, help="who says it (1)")
     one.add_argument("--uuid", type=_uuid, help="of the VM")
     one.add_argument("--stubdom", action="store_true", help="said by a stub domain")
-    one.add_argument("--vm", type=_property, action="append", default=[], metavar="NAME=VALUE")
-    one.add_argument("--direction", choices=("inc", "out"))
-    one.add_argument("--type", choices=("method-call", "method-return", "error", "signal"))
+    one.add_argument(
+        "--vm", type=_property, action="append", default=[], metavar="NAME=VALUE", help="a property of the VM"
+    )
+    one.add_argument("--direction", choices=("inc", "out"), help="from the guest, or to it")
+    one.add_argument("--type", choices=("method-call", "method-return", "error", "signal"), help="of message")
     one.add_argument("--about", metavar="INTERFACE", help="what a property call is about")
     for name in FACTS:
-        one.add_argument(f"--{name}")
+        one.add_argument(f"--{name}", metavar="TEXT", help="of the message")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = _parser(Places.of(os.environ).rpc_rules).parse_args(argv)
+    args = parser(Places.of(os.environ).rpc_rules).parse_args(argv)
     try:
         answer: Answer = args.run(args)
         print(json.dumps(answer.data, indent=2) if args.json else "\n".join(answer.lines), flush=True)

@@ -105,8 +105,10 @@ def parse_channel(text: str, schemes: Mapping[str, tuple[_Shape, ...]]) -> Chann
     raise ValueError(f"channel {text!r} is not of the form {known}")
 
 
-_ORIGIN_HELP = "pages that may open a WebSocket, `*` for any; default: those of the host they connect to"
-_HOST_HELP = "host names (without port) that a WebSocket may be opened to; default: any"
+_IN_HELP = f"where clients come from ({DEFAULT_LISTEN})"
+_OUT_HELP = f"the bus that they are let to ({DEFAULT_FORWARD})"
+_ORIGIN_HELP = "whose pages may open a WebSocket; `*`: any (their host's)"
+_HOST_HELP = "host name that a WebSocket may be opened to (any)"
 
 
 _LINES_HELP = "lines of one domain in 10 s (100); 0: no limit"
@@ -140,43 +142,72 @@ def _check_name(template: str) -> None:
         raise ValueError(f"--request-name {template!r} is no bus name")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class _Short(argparse.HelpFormatter):
+    """The name of a value once for all spellings of its option."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        value = f" {action.metavar}" if action.metavar and action.option_strings else ""
+        return ", ".join(action.option_strings) + value
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         prog="rpc-proxy",
+        usage="%(prog)s [option…]",
+        formatter_class=_Short,
         allow_abbrev=False,
         description="Lets guests talk to the bus, message by message, by rule.",
     )
-    add = parser.add_argument
-    add("-i", "-l", "--incoming-channel", "--listen-channel", default=DEFAULT_LISTEN, metavar="CHANNEL")
-    add("-o", "-f", "--outgoing-channel", "--forward-channel", default=DEFAULT_FORWARD, metavar="CHANNEL")
+    add = made.add_argument
+    add(
+        "-i",
+        "-l",
+        "--incoming-channel",
+        "--listen-channel",
+        default=DEFAULT_LISTEN,
+        metavar="CHANNEL",
+        help=_IN_HELP,
+    )
+    add(
+        "-o",
+        "-f",
+        "--outgoing-channel",
+        "--forward-channel",
+        default=DEFAULT_FORWARD,
+        metavar="CHANNEL",
+        help=_OUT_HELP,
+    )
     add("-d", "--incoming-domid", type=int, metavar="DOMID", help="treat every client as this domain")
     add("-v", "--verbose", action="store_true", help="log allowed messages as well")
     add("-r", "--rules", type=Path, metavar="PATH", help="rules file (/etc/rpc-proxy.rules)")
-    add("-s", "--server", action="store_true", help="own com.citrix.xenclient.rpc_proxy, answer questions")
+    add("-s", "--server", action="store_true", help="own the name …rpc_proxy, answer questions")
     add("-w", "--no-firewall", action="store_true", help="check nothing")
-    add("-u", "--uuid", action="store_true", help="tell the client its uuid when it authenticates")
-    add("--pidfile", type=Path, metavar="FILE")
+    add("-u", "--uuid", action="store_true", help="tell the client its uuid at authentication")
+    add("--pidfile", type=Path, metavar="FILE", help="write the process id there")
     add("-n", "--request-name", default="", metavar="NAME", help="own NAME, with $UUID, for any name asked")
-    add("--owner-name", action="store_true", help="answer GetNameOwner with the name that was asked for")
+    add("--owner-name", action="store_true", help="answer GetNameOwner with the name asked for")
     add("--translate-anonymous-dests", action="store_true", help="replace :N.M destinations by names")
-    add("--auto-auth", action="store_true", help="the client sends messages without authentication")
+    add("--auto-auth", action="store_true", help="the client authenticates not at all")
     add("--json-in", action="store_true", help="the client speaks JSON; needs --auto-auth")
     add("--websockets-in", action="store_true", help="… in a WebSocket; needs --auto-auth")
     add("--allow-origin", action="append", default=[], metavar="ORIGIN", help=_ORIGIN_HELP)
     add("--allow-host", action="append", default=[], metavar="HOST", help=_HOST_HELP)
-    add("--json-out", action="store_true", help="the bus's side speaks JSON, and asks for no authentication")
+    add("--json-out", action="store_true", help="the bus speaks JSON, without authentication")
     add("--limit", action="append", default=[], metavar="NAME=NUMBER", help=_LIMIT_HELP)
     add("--audit", type=Path, metavar="FILE", help="write denied messages to FILE, one a line")
     add("--audit-all", action="store_true", help="… and allowed ones")
     add("--audit-chain", action="store_true", help="each line names the hash of the one before")
     add("--audit-limit", type=int, default=100, metavar="N", help=_LINES_HELP)
-    return parser
+    return made
 
 
 def parse(argv: Sequence[str], places: Places) -> Settings:
     """Wrong options end the process with status 2 and a message."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    words = parser()
+    args = words.parse_args(argv)
     try:
         _check_combination(args)
         _check_name(args.request_name)
@@ -185,7 +216,7 @@ def parse(argv: Sequence[str], places: Places) -> Settings:
         forward = parse_channel(args.outgoing_channel, _FORWARD_SCHEMES)
         limits = Limits().with_words(tuple(args.limit))
     except (ValueError, BadRequest) as error:
-        parser.error(str(error))
+        words.error(str(error))
     return Settings(
         listen=listen,
         forward=forward,

@@ -16,15 +16,15 @@ from openxt_sim.machine import Machine
 from openxt_sim.server import Server
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         "openxt-sim", description="A simulated Xen host, for tests and demonstrations."
     )
-    parser.add_argument("--dir", type=Path, required=True, help="folder for the sockets")
-    parser.add_argument("--memory-mib", type=int, default=4096)
-    parser.add_argument("--cpus", type=int, default=4)
-    parser.add_argument("--iommu", action="store_true", help="PCI devices can be given to full machines")
-    return parser.parse_args(argv)
+    made.add_argument("--dir", type=Path, required=True, help="folder for the sockets")
+    made.add_argument("--memory-mib", type=int, default=4096, help="of the machine (4096)")
+    made.add_argument("--cpus", type=int, default=4, help="of the machine (4)")
+    made.add_argument("--iommu", action="store_true", help="PCI devices can be given to full machines")
+    return made
 
 
 def _ready(environ: Mapping[str, str]) -> None:
@@ -56,7 +56,7 @@ async def _run(arguments: argparse.Namespace, places: Places) -> None:
 def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="openxt-sim: %(message)s")
     try:
-        asyncio.run(_run(_arguments(argv), Places.of(os.environ)))
+        asyncio.run(_run(parser().parse_args(argv), Places.of(os.environ)))
     except OSError as error:
         print(f"openxt-sim: {error}", file=sys.stderr)
         return 1

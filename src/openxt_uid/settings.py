@@ -28,7 +28,7 @@ class Settings:
 
 def parse(argv: Sequence[str], conf: str) -> Settings:
     """Raises BadRequest naming the line of the file; wrong options end the process with status 2."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     keys = _keys(conf)
     port = args.http_port or _number(keys, "http-port", 80)
     return Settings(
@@ -42,23 +42,23 @@ def parse(argv: Sequence[str], conf: str) -> Settings:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         prog="openxt-uid", description="Serves the pages of the browser UI.", allow_abbrev=False
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("--http-port", type=int, metavar="PORT", help="port, of v4v unless --address is given (80)")
     add("--address", default="", help="listen on this TCP address instead of v4v, such as 127.0.0.1")
     add("--files-dir", type=Path, metavar="DIR", help="folder of the pages (/usr/lib/xui)")
     add("--websocket-port", type=int, default=0, metavar="PORT", help="where the page finds rpc-proxy (8080)")
     add("--config", type=Path, metavar="FILE", help="settings file (/etc/uid.conf)")
     add("--no-daemonize", action="store_true", help="accepted; it never does")
-    return parser
+    return made
 
 
 def config_file(argv: Sequence[str]) -> Path | None:
     """The settings file that the command line names."""
-    found: Path | None = _parser().parse_args(argv).config
+    found: Path | None = parser().parse_args(argv).config
     return found
 
 

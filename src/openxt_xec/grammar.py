@@ -58,7 +58,7 @@ class Option:
 OPTIONS = (
     #      words              key              values         help
     Option("-h --help",       HELP,            "",            "print this text"),
-    Option("-s --service",    "service",       "NAME",        f"bus name to talk to ({XENMGR})"),
+    Option("-s --service",    "service",       "NAME",        "bus name to talk to; default: that of xenmgr"),
     Option("-o --object",     "object",        "PATH",        "object to talk to (/)"),
     Option("-i --interface",  "interface",     "NAME",        "interface (the first that has the member)"),
     Option("-g --get",        GET,             "PROP",        "get a property; all of them without PROP"),
@@ -185,5 +185,5 @@ def _host(word: str) -> str:
 def usage(title: str, table: Sequence[Option]) -> str:
     """The help text: title line(s), then one line per option."""
     rows = ((", ".join(option.words), " ".join(option.values), option.doc) for option in table)
-    lines = (f"  {f'{words} {values}'.rstrip():<32} {doc}" for words, values, doc in rows)
+    lines = (f"  {f'{words} {values}'.rstrip():<27} {doc}" for words, values, doc in rows)
     return "\n".join((title, "", "Options, before any other word:", *lines, ""))

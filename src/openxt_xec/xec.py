@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 COMPLETE, COMPLETE_LINE = "--complete", "--complete-line"  # what the completion scripts ask
 OK, FAILED, MISUSED, INTERRUPTED = 0, 1, 2, 130
-TITLE = """Usage: xec [option...] [METHOD ARGUMENT... | get PROP | set PROP VALUE | getall | watch [SIGNAL]]
+TITLE = """\
+Usage: xec [option...] [METHOD ARGUMENT... | get PROP | set PROP VALUE | getall
+                        | watch [SIGNAL]]
 
-Calls a method of a D-Bus object, gets or sets its properties, or prints its signals as they come;
-without any of these prints what the object offers.  Dashes in METHOD stand for underscores."""
+Calls a method of a D-Bus object, gets or sets its properties, or prints its
+signals as they come; without any of these prints what the object offers.
+Dashes in METHOD stand for underscores."""
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"

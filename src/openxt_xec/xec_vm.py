@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from openxt_xec.grammar import Request
 
 VM_INTERFACE = "com.citrix.xenclient.xenmgr.vm"
-TITLE = """Usage: xec-vm [-n NAME | -u UUID | -d DOMID | -o PATH] [option...] [words as for xec]
+TITLE = """\
+Usage: xec-vm [-n NAME | -u UUID | -d DOMID | -o PATH] [option...] [as for xec]
 
-Like xec, for one VM, disk or network card.  Without a selector prints a table of all VMs."""
+Like xec, for one VM, disk or network card; without a selector prints a table of
+all VMs."""
 
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
@@ -29,7 +31,7 @@ HANDED_ON = frozenset(option.key for option in OPTIONS) - {
 }  # fmt: skip
 
 # fmt: off
-VM_OPTIONS = (
+OWN_OPTIONS = (
     Option("-h --help",           grammar.HELP, "",      "print this text"),
     Option("-o --object --path",  "object",     "PATH",  "the VM at this object path"),
     Option("-n --name",           "name",       "NAME",  "the VM of this name"),
@@ -41,9 +43,12 @@ VM_OPTIONS = (
     Option("--list-nics",         "list-nics",  "",      "print the object paths of the VM's network cards"),
     Option("--wait",              "wait",       "",      "return when the VM is where start, shutdown… lead"),
     Option("--timeout",           "timeout",    "SECONDS", "how long --wait waits (300)"),
-    *(option for option in OPTIONS if option.key in {*HANDED_ON, "host", grammar.COMPLETION}),
 )
 # fmt: on
+VM_OPTIONS = (
+    *OWN_OPTIONS,
+    *(option for option in OPTIONS if option.key in {*HANDED_ON, "host", grammar.COMPLETION}),
+)
 
 SELECTORS = ("name", "uuid", "domid")
 LISTINGS = ("list-disks", "list-nics")
@@ -115,11 +120,17 @@ def _value(answer: Sequence[Any] | RemoteError) -> Any:
     return answer[0].value
 
 
+def _of_xec() -> str:
+    """The line of the help text about options that are told in xec's."""
+    words = [option.words[0] for option in VM_OPTIONS if option not in OWN_OPTIONS]
+    return f"Also, as for xec: {' '.join(words[:7])}\n  {' '.join(words[7:])}\n"
+
+
 def run(argv: Sequence[str], connect: Callable[[Words], BlockingBus] | None = None) -> str:
     """Do what an xec-vm command line asks for, and give what to print.  Raises OpenxtError."""
     words = grammar.take_apart(argv, VM_OPTIONS, "xec-vm")
     if words.first(grammar.HELP) is not None:
-        return grammar.usage(TITLE, VM_OPTIONS)
+        return grammar.usage(TITLE, OWN_OPTIONS) + _of_xec()
     shell = words.first(grammar.COMPLETION)
     if shell is not None:
         return xec.completion_script("xec-vm", shell[0])

@@ -13,18 +13,18 @@ from pathlib import Path
 from openxt_bus.daemon import Lifetime, run
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="xenmgr", description="Manage the VMs of this host over D-Bus.")
-    parser.add_argument("--no-daemonize", action="store_true", help="stay in the foreground (the default)")
-    parser.add_argument("--daemonize", action="store_true", help="go to the background")
-    parser.add_argument("--no-autostart", action="store_true", help="start no VM at the beginning")
-    parser.add_argument("--writepid", metavar="FILE", type=Path, help="write the process id there")
-    parser.add_argument("--debug", action="store_true", help="log the conversation too")
-    return parser.parse_args(arguments)
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="xenmgr", description="Manage the VMs of this host over D-Bus.")
+    made.add_argument("--no-daemonize", action="store_true", help="stay in the foreground (the default)")
+    made.add_argument("--daemonize", action="store_true", help="go to the background")
+    made.add_argument("--no-autostart", action="store_true", help="start no VM at the beginning")
+    made.add_argument("--writepid", metavar="FILE", type=Path, help="write the process id there")
+    made.add_argument("--debug", action="store_true", help="log the conversation too")
+    return made
 
 
 def main() -> int:
-    options = parse_arguments(sys.argv[1:])
+    options = parser().parse_args(sys.argv[1:])
     if options.daemonize and not options.no_daemonize and os.fork():
         os._exit(0)
     if options.daemonize:

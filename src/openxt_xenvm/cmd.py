@@ -66,14 +66,16 @@ def _over_socket(uuid: Uuid, task: str, given: Mapping[str, str], timeout_s: flo
     return None if answer["result"] is None else str(answer["result"])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("xenvm-cmd", description="Send a task to the monitor of a VM.")
-    parser.add_argument("--use-socket", action="store_true", help="UNIX socket instead of D-Bus")
-    parser.add_argument("--reply-timeout", type=float, default=60.0, metavar="SECS")
-    parser.add_argument("uuid")
-    parser.add_argument("command", help="`help` lists the commands")
-    parser.add_argument("arguments", nargs="*", metavar="KEY=VALUE")
-    return parser
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser("xenvm-cmd", description="Send a task to the monitor of a VM.")
+    made.add_argument("--use-socket", action="store_true", help="UNIX socket instead of D-Bus")
+    made.add_argument(
+        "--reply-timeout", type=float, default=60.0, metavar="SECS", help="how long to wait (60)"
+    )
+    made.add_argument("uuid", help="of the VM")
+    made.add_argument("command", help="`help` lists the commands")
+    made.add_argument("arguments", nargs="*", metavar="KEY=VALUE", help="as the command takes them")
+    return made
 
 
 def _ask(found: argparse.Namespace) -> str | None:
@@ -85,10 +87,10 @@ def _ask(found: argparse.Namespace) -> str | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = _parser()
-    parser.exit_on_error = False
+    words = parser()
+    words.exit_on_error = False
     try:
-        text = _ask(parser.parse_args(argv))
+        text = _ask(words.parse_args(argv))
     except (argparse.ArgumentError, SystemExit) as error:
         return 0 if isinstance(error, SystemExit) and not error.code else 1
     except OpenxtError as error:

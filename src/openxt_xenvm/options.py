@@ -58,21 +58,26 @@ def _uuid(text: str) -> Uuid:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def parser() -> argparse.ArgumentParser:
+    made = _Parser("xenvm", description="Monitor of one virtual machine.")
+    made.add_argument("positional", metavar="CONFIG", nargs="*", help="deprecated: use --config")
+    made.add_argument("--config", default="", help="config file")
+    made.add_argument("--uuid", type=_uuid, help="overrides the config file's")
+    made.add_argument("--strict-config", action="store_true", help="every config error is fatal")
+    made.add_argument("--no-daemonize", action="store_true", help="stay in the foreground")
+    made.add_argument("--monitor-dbus", type=_boolean, default=True, metavar="BOOL", help="D-Bus service")
+    made.add_argument("--monitor-json", type=_boolean, default=False, metavar="BOOL", help="UNIX socket")
+    made.add_argument("--monitor-dbus-session", action="store_true", help="service on the session bus")
+    return made
+
+
 def read_options(argv: Sequence[str] | None = None) -> Options:
     """Ends the program with status 3 when the command line is wrong."""
-    parser = _Parser("xenvm", description="Monitor of one virtual machine.")
-    parser.add_argument("positional", metavar="CONFIG", nargs="*", help="deprecated: use --config")
-    parser.add_argument("--config", default="", help="config file")
-    parser.add_argument("--uuid", type=_uuid, help="overrides the config file's")
-    parser.add_argument("--strict-config", action="store_true", help="every config error is fatal")
-    parser.add_argument("--no-daemonize", action="store_true", help="stay in the foreground")
-    parser.add_argument("--monitor-dbus", type=_boolean, default=True, metavar="BOOL", help="D-Bus service")
-    parser.add_argument("--monitor-json", type=_boolean, default=False, metavar="BOOL", help="UNIX socket")
-    parser.add_argument("--monitor-dbus-session", action="store_true", help="service on the session bus")
-    found = parser.parse_args(argv)
+    words = parser()
+    found = words.parse_args(argv)
     config = found.config or (found.positional[-1] if found.positional else "")
     if not config and found.uuid is None:
-        parser.error("a config file or a uuid is needed")
+        words.error("a config file or a uuid is needed")
     return Options(
         config,
         found.uuid,

@@ -242,7 +242,17 @@ def _reap() -> None:
         pass
 
 
+HELP = """\
+Usage: xenvm-zygote
+
+Loads once what every monitor of a VM needs, and forks the monitors that xenmgr
+asks for on /var/run/xenvm/zygote.  Takes no options."""
+
+
 def main() -> int:
+    if sys.argv[1:]:
+        print(HELP)
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
     try:
         preload()
         Zygote(Places.of(os.environ).zygote_socket).run()

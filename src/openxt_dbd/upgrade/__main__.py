@@ -25,7 +25,18 @@ SUSPEND_IMAGE = "/storage/uivm/uivm-suspend-image"
 BUILD_NOTE = "xenclient.conf"
 
 
+HELP = """\
+Usage: upgrade-db
+
+Run before dbd starts, on every boot: makes the database one of this version, a
+copy of what it was in /config/backups, and what a new build asks for.  Takes no
+options.  Exit status: 1 if dbd must not start, else 0."""
+
+
 def main() -> int:
+    if sys.argv[1:]:
+        print(HELP)
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     places = Places.of(os.environ)
     disk = Disk(places.config)

@@ -8,6 +8,7 @@ commands' own names, as `dmesg` would: then the first word is the first option.
 import asyncio
 import logging
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,9 @@ def main() -> int:
 def run(argv: Sequence[str]) -> int:
     program = Path(argv[0]).name
     words = [program, *argv[1:]] if program in BY_NAME and len(argv) > 1 else list(argv[1:])
+    if words[:1] in (["-h"], ["--help"]):
+        print(_overview())
+        return 0
     if not words or words[0] == "help":
         return _help(words[1:])
     command = BY_NAME.get(words[0])
@@ -67,6 +71,12 @@ def _help(names: Sequence[str]) -> int:
     for command in chosen:
         _say(f"  {command.usage}\n      {command.why_not or command.summary}")
     return 1
+
+
+def _overview() -> str:
+    names = textwrap.fill(" ".join(command.name for command in COMMANDS), 78, break_on_hyphens=False)
+    head = "usage: xenops COMMAND [options]; -debug logs to stderr"
+    return f"{head}\n\n{names}\n\n`xenops help COMMAND` tells its options; `xenops help` all."
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`--help` of every program, as a user calls it: told on standard output, and on one screen."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAMS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+WIDTH, LINES = 80, 24
+LONGER = {"rpc-proxy": 40}  # it has 24 options
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help_fits_a_screen(program: str) -> None:
+    told = subprocess.run(
+        [Path(sys.executable).parent / program, "--help"],
+        env={"PATH": "/usr/bin:/bin", "COLUMNS": str(WIDTH)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    lines = told.stdout.splitlines()
+    assert lines
+    assert len(lines) <= LONGER.get(program, LINES)
+    assert max(map(len, lines)) <= WIDTH
