@@ -10,6 +10,7 @@ from openxt_dbd import __main__ as dbd
 from openxt_dbd import db_check
 from openxt_house import __main__ as house
 from openxt_idl import settings as rpcgen
+from openxt_ovf import options as ovf
 from openxt_rpcproxy import rules_cmd
 from openxt_rpcproxy import settings as rpcproxy
 from openxt_rpcproxy.budget import Limits
@@ -295,6 +296,25 @@ PAGES = (
         environment=(BUS,),
         status=TOOL_STATUS,
         see=("xec(1)", "xenmgr(8)"),
+    ),
+    Page(
+        "apptool", 1, "import, replace and remove OVF appliances",
+        ("`apptool` OPTION…",),
+        """
+        Imports an OVF package (a descriptor with its files, or an OVA): its virtual machines, disks, networks and
+        product properties. What the manifest says is checked first; whatever fails, nothing is left behind.
+
+            apptool --verify appliance.ova
+            apptool --import appliance.ova --network "VM Network=/wired/0/bridged"
+            apptool --list
+        """,
+        [
+            (", ".join(f"--{name}" for name in names.split()) + f" {value}".rstrip(), meaning)
+            for names, value, meaning in ovf.OPTIONS
+        ],
+        environment=(BUS, ROOT),
+        status=(("0", "Done."), ("1", "It did not work, or wrong words.")),
+        see=("xec-vm(1)", "xenmgr(8)"),
     ),
     Page(
         "openxt-uid", 8, "web server of the browser UI",

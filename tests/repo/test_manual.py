@@ -54,7 +54,11 @@ def test_groff_has_nothing_to_say_about_any_page() -> None:
     pages = sorted(str(file.relative_to(MANUAL)) for file in MANUAL.glob("man*/*"))
     for page in pages:
         shown = subprocess.run(
-            ["groff", "-ww", "-man", "-Tutf8", "-P-cbou", page], cwd=MANUAL, capture_output=True, text=True, check=True
+            ["groff", "-ww", "-man", "-Tutf8", "-P-cbou", page],
+            cwd=MANUAL,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert shown.stderr == "", page
         assert "NAME" in shown.stdout, page
