@@ -41,6 +41,7 @@ from openxt_xenmgr.vm.diagnostics import Diagnostics
 from openxt_xenmgr.vm.edits import Editor
 from openxt_xenmgr.vm.firewall import Firewall
 from openxt_xenmgr.vm.focus import Focus
+from openxt_xenmgr.vm.guest import Agents, GuestWatches
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.memory import HostMemory
 from openxt_xenmgr.vm.monitor import Monitors
@@ -123,8 +124,9 @@ def assemble(world: World, tree: ObjectTree) -> tuple[Work, Recovery]:
     life = Lifecycle(world, queue, monitors, Starter(world, queue, monitors, firewall))
     focus, sleeper = Focus(world), Sleeper(world, life)
     power = HostPower(world, life, sleeper, focus)
-    queue.react = Reactor(world, life, power).react
-    recovery = Recovery(world, life)
+    watches = GuestWatches(world, queue)
+    queue.react = Reactor(world, life, power, watches).react
+    recovery = Recovery(world, life, watches)
     monitors.on_lost, monitors.on_found = recovery.monitor_lost, recovery.monitor_found
     publisher = Publisher(world.registry, world.bus, tree)
 
@@ -168,6 +170,7 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     world.bus.serve(tree)
     await PowerEvents(world, work.power).follow()
     world.background.spawn("watches of the host", Watches(world, work.power).keep())
+    await Agents(world, work.identity, set()).follow()
     _stop_vms_when_asked(world, work.power)
     starter = Autostart(world, work.life, work.power.focus)
     await (starter.prepare() if autostart else starter.forget())

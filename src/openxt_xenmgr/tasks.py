@@ -53,6 +53,11 @@ class Debounce:
         loop = asyncio.get_running_loop()
         self._timers[key] = loop.call_later(self._delay_s, self._due, key)
 
+    def request_once(self, key: str) -> None:
+        """Like `request`, but the first of a series sets the time: whoever never stops asking is served."""
+        if key not in self._timers:
+            self.request(key)
+
     def forget(self, key: str) -> None:
         """What was asked for `key` shall not happen any more."""
         timer = self._timers.pop(key, None)

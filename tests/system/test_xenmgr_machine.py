@@ -118,7 +118,7 @@ async def test_a_cd_drive_is_kept_for_a_vm_and_ejected(it: Desk, tmp_path: Path)
     reply = await it.house.bus.call(XENMGR, "/host", HOST, "get_cd_device_assignment", "s", ("1:0:2:0",))
     assert list(reply) == [True, uuid]
     await host(it, "assign_cd_device", "sbs", "1:0:2:0", True, "")
-    assert await it.db("exists", "/xenmgr/cdassign/1:0:2:0") is False
+    assert await it.db("exists", "/xenmgr/cdassign/1_0_2_0") is False
     await host(it, "eject_cd_device", "s", "1:0:2:0")
     assert (tmp_path / "log").read_text().splitlines()[-1] == "eject /dev/sr0"
     assert (await it.fails(host(it, "eject_cd_device", "s", "0:0:0:0"))).startswith(refused(203))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from openxt_core.errors import BadRequest, NoSuchDevice
+from openxt_core.errors import BadRequest, NoSuchDevice, OpenxtError
 from openxt_core.places import Places
 from openxt_xenmgr.host import programs
 from openxt_xenmgr.host.facts import read_text
@@ -17,6 +17,8 @@ from openxt_xenmgr.host.facts import read_text
 _ID = re.compile(r"\d+:\d+:\d+:\d+\Z")
 _HOST = re.compile(r"Host:\s*scsi(\d+)\s+Channel:\s*(\d+)\s+Id:\s*(\d+)\s+Lun:\s*(\d+)")
 _MODEL = re.compile(r"Vendor:\s*(?P<vendor>.*?)\s+Model:\s*(?P<model>.*?)\s+Rev:")
+CDROM_ID = "/lib/udev/cdrom_id"
+HAS_DISC = "ID_CDROM_MEDIA=1"
 EJECT_TIMEOUT_S = 30.0
 DEVICES_ON_A_BUS = 256
 
@@ -78,6 +80,17 @@ def usb_id(places: Places, drive: Drive) -> str:
         if bus.isdigit() and device.isdigit():
             return str(int(bus) * DEVICES_ON_A_BUS + int(device))
     return ""
+
+
+async def has_disc(places: Places, drive: Drive) -> bool:
+    """What udev's own program says; False on a host without it."""
+    program, name = places.at(CDROM_ID), block_device(places, drive)
+    if not name or not program.exists():
+        return False
+    try:
+        return HAS_DISC in (await programs.run(str(program), f"/dev/{name}")).splitlines()
+    except OpenxtError:
+        return False
 
 
 async def eject(places: Places, drive: Drive) -> None:

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which VM has which CD drive of the host: asked for in XenStore, granted by the CD backend.
 
-A drive that is *sticky* to a VM is given to it at each start.  **Source:** OpenXT xenmgr, 2015.
+A drive that is *sticky* to a VM is given to it at each start.  Others are taken and given back by guests
+themselves, by way of the backend, unless autolock is off.  **Source:** OpenXT xenmgr, 2015.
 """
 
+from collections.abc import Sequence
+
 from openxt_core.errors import BadRequest, Unavailable
-from openxt_core.ids import Domid, Uuid, parse_uuid
+from openxt_core.ids import DOM0, Domid, Uuid, parse_uuid
 from openxt_xen.xenstore import paths
-from openxt_xenmgr.host.drives import Drive, cd_drives, drive, usb_id
+from openxt_xen.xenstore.wire import Permission
+from openxt_xenmgr.host.drives import Drive, cd_drives, drive, has_disc, usb_id
+from openxt_xenmgr.links.nodes import BSG_DEVICES
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.tree import parse_bool
 from openxt_xenmgr.world import World
@@ -31,7 +36,7 @@ def running(world: World) -> list[tuple[Vm, Domid]]:
 
 async def sticky_to(world: World, drive: Drive) -> Uuid | None:
     """The VM that the drive belongs to; None for all."""
-    text = await world.db.read(f"{STICKY}/{drive.id}")
+    text = await world.db.read(f"{STICKY}/{drive.node}")
     try:
         return parse_uuid(text) if text else None
     except BadRequest:
@@ -75,9 +80,9 @@ async def assign(world: World, id: str, vm: Vm | None, *, sticky: bool) -> None:
     one = drive(world.places, id)
     for _, domid in await _holding(world, one):
         await _request(world, domid, one, "req-eject")
-    await world.db.rm(f"{STICKY}/{one.id}")
+    await world.db.rm(f"{STICKY}/{one.node}")
     if vm is not None and sticky:
-        await world.db.write(f"{STICKY}/{one.id}", vm.uuid)
+        await world.db.write(f"{STICKY}/{one.node}", vm.uuid)
     if vm is not None and vm.domid is not None:
         await _request(world, vm.domid, one, "req-assign")
     await write_autolock(world)
@@ -103,8 +108,49 @@ async def _request(world: World, domid: Domid, drive: Drive, request: str) -> No
 
 async def write_autolock(world: World) -> None:
     """Tell every running VM's backend which drives lock when they are used."""
+    await _write_autolock(world, [domid for _, domid in running(world)])
+
+
+async def _write_autolock(world: World, domids: Sequence[Domid]) -> None:
     allowed = parse_bool(await world.db.read(AUTOLOCK) or "true")
     for one in cd_drives(world.places):
         value = "1" if allowed and await sticky_to(world, one) is None else "0"
-        for _, domid in running(world):
+        for domid in domids:
             await world.nodes.xs.write(request_node(domid, one, "autolock"), value)
+
+
+# At a start, and when a guest does it
+
+
+async def prepare(world: World, domid: Domid) -> None:
+    """The folders in which the guest's CD backend and we speak; what is in the drives."""
+    xs, own = world.nodes.xs, (Permission(DOM0, "n"), Permission(domid, "b"))
+    for name in ("bsgdev", "bsgdev-req"):
+        await xs.mkdir(f"{paths.domain(domid)}/{name}")
+        await xs.set_permissions(f"{paths.domain(domid)}/{name}", own)
+    await _write_autolock(world, [domid])
+    await note_media(world)
+
+
+async def give_sticky(world: World, vm: Vm, domid: Domid) -> None:
+    """The drives that belong to a VM, before it runs.  Raises Unavailable when nobody gives one."""
+    for one in cd_drives(world.places):
+        is_given = await world.nodes.xs.read(lock_node(domid, one)) == "1"
+        if await sticky_to(world, one) == vm.uuid and not is_given:
+            await _request(world, domid, one, "req-assign")
+
+
+async def note_media(world: World) -> None:
+    """Which drives have a disc in them, for those who look into XenStore; written only if it changed."""
+    for one in cd_drives(world.places):
+        node, value = f"{BSG_DEVICES}/{one.node}/media", "1" if await has_disc(world.places, one) else "0"
+        if await world.nodes.xs.read(node) != value:
+            await world.nodes.xs.write(node, value)
+
+
+async def tell_holders(world: World) -> None:
+    """A guest may have taken a drive or let it go: say who has which."""
+    for one in cd_drives(world.places):
+        _, uuid = next(iter(await holders(world, one)), (False, None))
+        world.announcer.cd_assignment_changed(one.id, uuid)
+    await note_media(world)

@@ -44,7 +44,22 @@ class MeasurementFailed:
         return f"{self.path} has the {self.kind} {self.actual}, expected is {self.expected}"
 
 
-Event = StateChanged | PowerChanged | ClockChanged | MeasurementFailed
+class Written(enum.StrEnum):
+    """What a guest may have written in XenStore."""
+
+    ADDONS = "PV drivers"
+    UNINSTALLED = "PV drivers uninstalled"
+    DISCS = "CD drives"
+
+
+@dataclass(frozen=True, slots=True)
+class GuestWrote:
+    """The guest, or who speaks for it, wrote something: it is to be looked at."""
+
+    subject: Written
+
+
+Event = StateChanged | PowerChanged | ClockChanged | MeasurementFailed | GuestWrote
 
 
 class ShutdownReason(enum.Enum):

@@ -2,7 +2,7 @@
 """Event of a VM → what follows from it, in a fixed order.
 
 The state node and our own view change after the clean-up of an ended run; clients hear of it last.  One
-failing reaction is logged and does not stop the next.  Not built yet: CD drives.
+failing reaction is logged and does not stop the next.
 """
 
 import logging
@@ -19,15 +19,19 @@ from openxt_xenmgr.properties.config import setting
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.properties.vm_live import current_acpi_state
 from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm import discs
 from openxt_xenmgr.vm.events import (
     ClockChanged,
     Event,
+    GuestWrote,
     MeasurementFailed,
     PowerChanged,
     ShutdownReason,
     StateChanged,
+    Written,
     reason_after,
 )
+from openxt_xenmgr.vm.guest import GuestWatches, note_addons, note_no_addons
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.model import VmConfig
@@ -54,6 +58,7 @@ class Reactor:
     world: World
     life: Lifecycle
     power: HostPower
+    watches: GuestWatches
 
     async def react(self, vm: Vm, event: Event) -> None:
         """Everything that follows from one event.  A state that the VM has already is no event."""
@@ -70,7 +75,24 @@ class Reactor:
     # In this order
 
     async def note(self, vm: Vm, event: Event) -> None:
-        log.info("VM %s: %s", vm.uuid, in_words(event))
+        level = logging.DEBUG if isinstance(event, GuestWrote) else logging.INFO
+        log.log(level, "VM %s: %s", vm.uuid, in_words(event))
+
+    async def watch_guest(self, vm: Vm, event: Event) -> None:
+        match event:
+            case StateChanged(State.CREATED | State.RUNNING | State.PAUSED):
+                await self.watches.begin(vm)
+            case StateChanged(state) if state in ENDED:
+                await self.watches.end(vm)
+
+    async def heed_guest(self, vm: Vm, event: Event) -> None:
+        match event:
+            case GuestWrote(Written.ADDONS):
+                await note_addons(self.world, vm)
+            case GuestWrote(Written.UNINSTALLED):
+                await note_no_addons(self.world, vm)
+            case GuestWrote(Written.DISCS):
+                await discs.tell_holders(self.world)
 
     async def set_clock(self, vm: Vm, event: Event) -> None:
         if isinstance(event, ClockChanged):
@@ -133,7 +155,7 @@ class Reactor:
             vm.enter(event.state)
 
     async def tell(self, vm: Vm, event: Event) -> None:
-        if isinstance(event, ClockChanged | MeasurementFailed) or vm.is_leaving:
+        if isinstance(event, ClockChanged | MeasurementFailed | GuestWrote) or vm.is_leaving:
             return
         acpi = event.acpi if isinstance(event, PowerChanged) else await self._acpi(vm)
         self.world.announcer.vm_state_changed(vm.uuid, public(vm.state), acpi)
@@ -202,6 +224,7 @@ class Reactor:
         await self.world.nodes.unexport(vm.uuid)
         if vm.is_leaving:
             return
+        await discs.tell_holders(self.world)
         config = await self.world.store.config(vm)
         await self._update_hosts(vm, config)
         if config["provides-network-backend"]:
@@ -260,6 +283,8 @@ def in_words(event: Event) -> str:
             return f"guest in ACPI state {acpi}"
         case MeasurementFailed():
             return f"its measurement failed: {event.in_words()}"
+        case GuestWrote(subject):
+            return f"guest wrote: {subject}"
     return f"guest set its clock: offset {event.guest_offset!r:.30}"
 
 
@@ -267,10 +292,12 @@ Reaction = Callable[[Reactor, Vm, Event], Awaitable[None]]
 
 REACTIONS: tuple[Reaction, ...] = (
     Reactor.note,
+    Reactor.heed_guest,
     Reactor.set_clock,
     Reactor.remember_reason,
     Reactor.answer_tampering,
     Reactor.find_domain,
+    Reactor.watch_guest,
     Reactor.free_clients,
     Reactor.close_firewall,
     Reactor.follow_life,

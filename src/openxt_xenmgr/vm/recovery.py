@@ -14,6 +14,7 @@ from openxt_xen.domains import domid_of
 from openxt_xenmgr.links.xenvm import START_TIMEOUT_S
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.events import ShutdownReason, StateChanged
+from openxt_xenmgr.vm.guest import GuestWatches
 from openxt_xenmgr.vm.launch import gather_facts
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.monitor import write_config
@@ -31,6 +32,7 @@ BACK_OFF_S = (0.0, 0.5, 2.0, 5.0, 15.0)
 class Recovery:
     world: World
     life: Lifecycle
+    watches: GuestWatches
 
     def monitor_lost(self, vm: Vm) -> None:
         """A monitor left the bus.  What it watched over must not stay alone."""
@@ -115,6 +117,7 @@ class Recovery:
         if status in STARTING:
             self.world.background.spawn(f"start of VM {vm.uuid}", self._finish_start(vm))
         elif vm.domid is not None:
+            await self.watches.begin(vm)
             await self.world.nodes.export(await self.world.store.config(vm), vm.domid)
 
     async def _finish_start(self, vm: Vm) -> None:

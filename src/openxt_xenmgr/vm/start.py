@@ -18,6 +18,7 @@ from openxt_xenmgr.links.nodes import WRITABLE, sentinel_node
 from openxt_xenmgr.links.xenvm import DESTROY_TIMEOUT_S, START_TIMEOUT_S, MonitorGone, XenvmClient
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
+from openxt_xenmgr.vm import discs
 from openxt_xenmgr.vm.checks import situation
 from openxt_xenmgr.vm.events import MeasurementFailed, StateChanged
 from openxt_xenmgr.vm.extraction import extract, kernel_file
@@ -143,6 +144,7 @@ class Starter:
             raise Unavailable(f"the monitor of VM {vm.uuid} names no domain")
         nodes = self.world.nodes
         await nodes.prepare_domain(config, vm.domid)
+        await discs.prepare(self.world, vm.domid)
         if config["stubdom"] and config.is_hvm:
             await nodes.export_stubdom(vm.uuid, vm.domid, START_TIMEOUT_S)
         await self.firewall.settle()
@@ -155,6 +157,8 @@ class Starter:
         if node:
             await self.world.nodes.xs.write(node, "")
             await self.world.nodes.xs.set_permissions(node, WRITABLE)
+        if vm.domid is not None:
+            await discs.give_sticky(self.world, vm, vm.domid)
         await xenvm.unpause()
         await vm.until(lambda state: _ran(state), CREATED_TIMEOUT_S, "running")
         if node:
