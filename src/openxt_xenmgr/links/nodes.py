@@ -158,6 +158,11 @@ class Nodes:
     async def memory_target_kib(self, domid: Domid) -> int:
         return parse_int(await self.xs.read(paths.memory_target(domid)) or "") or 0
 
+    async def set_memory_target(self, domid: Domid, kib: int) -> None:
+        """Ask a guest to hold so much; nothing happens if it is gone."""
+        if await self.xs.read(paths.memory_target(domid)) is not None:
+            await self.xs.write(paths.memory_target(domid), str(kib))
+
     async def nic_backend(self, domid: Domid, nic: int) -> Domid | None:
         """The domain that a guest's card is connected to, as its own nodes say; None without such a card."""
         for kind in ("vif", "vwif"):

@@ -9,6 +9,7 @@ from openxt_xenmgr.host import facts, programs
 from openxt_xenmgr.links.nodes import HOST_STATE, UI_READY
 from openxt_xenmgr.properties import forms
 from openxt_xenmgr.properties.table import Live, Row, Stored, check_allowed
+from openxt_xenmgr.vm.balloon import ballooned
 from openxt_xenmgr.world import World
 
 KIB_PER_MIB = 1024
@@ -40,13 +41,8 @@ async def _free_mem(world: World) -> int:
 
 async def _available_mem(world: World) -> int:
     """Free memory, and what running VMs have above their minimum."""
-    total = (await world.memory.physinfo()).free_kib
-    for vm in world.registry:
-        if vm.domid is not None:
-            target = await world.nodes.memory_target_kib(vm.domid)
-            minimum = (await world.store.config_or_none_set(vm))["memory-min"] * KIB_PER_MIB
-            total += max(0, target - (minimum or target))
-    return total // KIB_PER_MIB
+    spare_kib = sum(one.spare_kib for one in await ballooned(world))
+    return ((await world.memory.physinfo()).free_kib + spare_kib) // KIB_PER_MIB
 
 
 async def _cpu_count(world: World) -> int:

@@ -1,21 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The host's memory and processors as Xen counts them, and whether a VM fits.
-
-Taking memory from running VMs to make room is not built yet: what is not free is not there.
-"""
+"""The host's memory and processors as Xen counts them."""
 
 import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from openxt_core.errors import NotEnoughMemory
 from openxt_xen.hypervisor import Hypervisor, PhysInfo, XenError
 
 log = logging.getLogger(__name__)
-
-SCRUB_ROUNDS = 5
-SCRUB_PAUSE_S = 1.0
 
 
 class HostMemory:
@@ -41,17 +34,6 @@ class HostMemory:
             self._hypervisor.close()
             self._hypervisor = None  # connect again the next time
             raise
-
-    async def need(self, kib: int) -> None:
-        """Raises NotEnoughMemory (101) unless so much is free; waits while freed memory is scrubbed."""
-        for _ in range(SCRUB_ROUNDS):
-            info = await self.physinfo()
-            if info.free_kib >= kib:
-                return
-            if not info.scrub_kib:
-                break
-            await asyncio.sleep(SCRUB_PAUSE_S)
-        raise NotEnoughMemory(f"{kib} KiB of memory are needed to start, {info.free_kib} KiB are free")
 
     def close(self) -> None:
         self._worker.submit(self._close)

@@ -8,17 +8,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from openxt_core.errors import DiskSumDoesNotMatch, OpenxtError, Unavailable
+from openxt_core.errors import DiskSumDoesNotMatch, NotEnoughMemory, OpenxtError, Unavailable
 from openxt_xenmgr.links.nodes import WRITABLE, sentinel_node
 from openxt_xenmgr.links.xenvm import DESTROY_TIMEOUT_S, START_TIMEOUT_S, MonitorGone, XenvmClient
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import discs
+from openxt_xenmgr.vm.balloon import make_room
 from openxt_xenmgr.vm.checks import situation
 from openxt_xenmgr.vm.events import MeasurementFailed, StateChanged
 from openxt_xenmgr.vm.extraction import extract, kernel_file
@@ -34,7 +35,7 @@ from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.relocation import move_clients
 from openxt_xenmgr.vm.states import AT_REST, State, reached
 from openxt_xenmgr.vm.tree import maybe_text
-from openxt_xenmgr.vm.xenvm_config import config_lines
+from openxt_xenmgr.vm.xenvm_config import LaunchFacts, config_lines
 from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
@@ -110,13 +111,10 @@ class Starter:
 
     async def _boot(self, vm: Vm, config: VmConfig, attempt: Attempt) -> None:
         xenvm = self.monitors.client(vm)
-        lines = config_lines(config, await gather_facts(self.world, vm, config))
+        facts = await gather_facts(self.world, vm, config)
         attempt.spawned_monitor = not await self.monitors.attach(vm)
-        await self.monitors.bring_up(vm, lines)
         async with self.world.registry.memory:
-            needed_kib = await xenvm.required_to_boot_kib()
-            if needed_kib is not None:
-                await self.world.memory.need(needed_kib)
+            await self._make_room(vm, config, facts)
         if maybe_text(config.tree, "hibernated") is not None:
             await self.world.store.change(vm, (Change("hibernated", None),), quiet=True)
         if config["run-pre-boot"]:
@@ -124,6 +122,26 @@ class Starter:
         attempt.asked_monitor = True
         await _both(self._bootstrap(xenvm, config), self._follow_creation(vm, config))
         await self._release(vm, config, xenvm)
+
+    async def _make_room(self, vm: Vm, config: VmConfig, facts: LaunchFacts) -> None:
+        """With a monitor that knows the configuration; in the least memory if there is not enough.
+
+        Raises NotEnoughMemory (101).
+        """
+        await self.monitors.bring_up(vm, config_lines(config, facts))
+        try:
+            await self._free_what_is_needed(vm)
+        except NotEnoughMemory:
+            if not 0 < config["memory-min"] < config["memory"]:
+                raise
+            log.info("VM %s starts in its least memory, %d MiB", vm.uuid, config["memory-min"])
+            await self.monitors.bring_up(vm, config_lines(in_least_memory(config), facts))
+            await self._free_what_is_needed(vm)
+
+    async def _free_what_is_needed(self, vm: Vm) -> None:
+        needed_kib = await self.monitors.client(vm).required_to_boot_kib()
+        if needed_kib is not None:
+            await make_room(self.world, needed_kib)
 
     async def _bootstrap(self, xenvm: XenvmClient, config: VmConfig) -> None:
         """Have the domain built, and left paused."""
@@ -214,6 +232,14 @@ class Starter:
                 if await xenvm.status() not in AT_REST:
                     await xenvm.destroy()
                 return
+
+
+def in_least_memory(config: VmConfig) -> VmConfig:
+    """With memory-min as its memory; a PVH domain, which cannot grow, also as its maximum."""
+    least = {"memory": config["memory-min"]}
+    if config.virt_type == "pvh":
+        least["memory-static-max"] = config["memory-min"]
+    return replace(config, values={**config.values, **least})
 
 
 def _ran(state: State) -> bool:
