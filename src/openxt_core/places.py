@@ -9,9 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from openxt_core.errors import BadRequest
 from openxt_core.ids import Uuid
 
 DEFAULT_SYSTEM_BUS = "unix:path=/var/run/dbus/system_bus_socket"
+
+
+def v4v_keeper(environ: Mapping[str, str]) -> str:
+    """What carries v4v here, `vchan` or `unix`: OPENXT_V4V, else as the hypervisor is (OPENXT_HYPERVISOR).
+
+    Raises BadRequest for another word.
+    """
+    simulated = environ.get("OPENXT_HYPERVISOR", "").startswith("simulated:")
+    wanted = environ.get("OPENXT_V4V") or ("unix" if simulated else "vchan")
+    if wanted not in ("unix", "vchan"):
+        raise BadRequest(f"OPENXT_V4V is {wanted!r}: neither `vchan` nor `unix`")
+    return wanted
 
 
 @dataclass(frozen=True)

@@ -8,26 +8,16 @@ from typing import TYPE_CHECKING, Protocol
 from openxt_bus.transport.base import Listener, OnStream, Peer, Stream, Transport
 from openxt_bus.transport.sockets import SocketListener
 from openxt_bus.transport.unix import UnixTransport
-from openxt_core.errors import BadRequest
 from openxt_core.ids import DOM0, Domid
-from openxt_core.places import Places
+from openxt_core.places import Places, v4v_keeper
 
 if TYPE_CHECKING:
     from openxt_xen.vchan.ring import Ring
 
 
 def v4v_transport(environ: Mapping[str, str], places: Places) -> Transport:
-    """OPENXT_V4V: `vchan` or `unix`; when it is not set the hypervisor decides (OPENXT_HYPERVISOR).
-
-    Raises BadRequest for another word, Unavailable where vchans cannot work.
-    """
-    simulated = environ.get("OPENXT_HYPERVISOR", "").startswith("simulated:")
-    wanted = environ.get("OPENXT_V4V") or ("unix" if simulated else "vchan")
-    if wanted == "unix":
-        return UnixTransport(places.v4v, DOM0)
-    if wanted != "vchan":
-        raise BadRequest(f"OPENXT_V4V is {wanted!r}: neither `vchan` nor `unix`")
-    return VchanTransport()
+    """The one that `v4v_keeper` names.  Raises BadRequest, and Unavailable where vchans cannot work."""
+    return UnixTransport(places.v4v, DOM0) if v4v_keeper(environ) == "unix" else VchanTransport()
 
 
 class Rings(Protocol):

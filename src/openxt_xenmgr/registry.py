@@ -131,5 +131,10 @@ class Registry:
     def remove(self, uuid: Uuid) -> None:
         self._vms.pop(uuid, None)
 
+    def domid_of(self, uuid: str) -> Domid | None:
+        """None for a VM that is unknown or has no domain."""
+        found = self.find(uuid)
+        return None if found is None else found.domid
+
     def of_domid(self, domid: int) -> Vm | None:
         return next((vm for vm in self._vms.values() if vm.domid == domid), None)

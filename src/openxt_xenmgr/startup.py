@@ -27,6 +27,7 @@ from openxt_xenmgr.host.power_events import PowerEvents
 from openxt_xenmgr.host.watches import Watches
 from openxt_xenmgr.links import input, network, surfman, usb
 from openxt_xenmgr.links.dbd import DbClient
+from openxt_xenmgr.links.guest_bus import GuestBuses
 from openxt_xenmgr.links.nodes import BACKEND_DOMID, READABLE, Nodes
 from openxt_xenmgr.links.presence import Peers
 from openxt_xenmgr.objects import devices, entries, host, root, v4v, vm, why
@@ -94,7 +95,7 @@ async def _until_end(lifetime: Lifetime, store_lost: asyncio.Event) -> None:
 
 def make_world(bus: Bus, xs: XenStore) -> World:
     places = Places.of(os.environ)
-    announcer, db, peers = Announcer(bus), DbClient(bus), Peers(bus)
+    announcer, db, peers, registry = Announcer(bus), DbClient(bus), Peers(bus), Registry()
     return World(
         places=places,
         environ=os.environ,
@@ -103,7 +104,7 @@ def make_world(bus: Bus, xs: XenStore) -> World:
         nodes=Nodes(xs),
         announcer=announcer,
         store=VmStore(db, announcer),
-        registry=Registry(),
+        registry=registry,
         templates=Templates(folder_of(places, os.environ)),
         memory=HostMemory(os.environ),
         background=Background(),
@@ -112,6 +113,7 @@ def make_world(bus: Bus, xs: XenStore) -> World:
         network=network.NetworkDaemon(peers),
         surfman=surfman.Surfman(peers),
         usb=usb.UsbDaemon(peers),
+        guest_buses=GuestBuses(os.environ, places, registry.domid_of),
     )
 
 

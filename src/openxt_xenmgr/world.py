@@ -8,6 +8,7 @@ from openxt_bus.connection import Bus
 from openxt_core.places import Places
 from openxt_xenmgr.announce import Announcer
 from openxt_xenmgr.links.dbd import DbClient
+from openxt_xenmgr.links.guest_bus import GuestBuses
 from openxt_xenmgr.links.input import InputDaemon
 from openxt_xenmgr.links.network import NetworkDaemon
 from openxt_xenmgr.links.nodes import Nodes
@@ -39,3 +40,4 @@ class World:
     network: NetworkDaemon
     surfman: Surfman
     usb: UsbDaemon
+    guest_buses: GuestBuses

@@ -106,7 +106,7 @@ class Creator:
     async def _run_hook(self, vm: Vm) -> None:
         hook = await self.world.db.read(f"{vm.db}/run-post-create")
         if hook:
-            await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
+            await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S, self.world.guest_buses.call)
 
 
 def changes_in(override: Tree, words: Mapping[str, str], above: str = "") -> tuple[Change, ...]:

@@ -41,7 +41,13 @@ class Remover:
             if await self.life.is_running(vm):
                 raise CannotRemoveRunning
             if config["run-pre-delete"]:
-                await run_hooks(config["run-pre-delete"], (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
+                await run_hooks(
+                    config["run-pre-delete"],
+                    (vm.uuid,),
+                    self.world.bus,
+                    HOOK_TIMEOUT_S,
+                    self.world.guest_buses.call,
+                )
             vm.is_leaving = True
             try:
                 await self._remove_stored(vm, config)

@@ -64,7 +64,7 @@ class Lifecycle:
             return
         hook = config["run-insteadof-start"]
         if hook:
-            await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
+            await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S, self.world.guest_buses.call)
             return
         await self._start_with_needed(vm, config)
 

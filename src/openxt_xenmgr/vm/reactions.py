@@ -257,7 +257,9 @@ class Reactor:
     async def _run_in_turn(self, vm: Vm, hook: str, argument: str) -> None:
         """After the hooks of earlier events, but not in the way of events: a hook may call us back."""
         async with vm.hooking:
-            await run_hooks(hook, (vm.uuid, argument), self.world.bus, SOFT_HOOK_TIMEOUT_S)
+            await run_hooks(
+                hook, (vm.uuid, argument), self.world.bus, SOFT_HOOK_TIMEOUT_S, self.world.guest_buses.call
+            )
 
 
 def _tell_console(console: Path, line: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from openxt_core.errors import OpenxtError
 from openxt_core.ids import xenvm_name
 from openxt_xen.domains import domid_of
-from openxt_xenmgr.links.xenvm import START_TIMEOUT_S
+from openxt_xenmgr.links.xenvm import START_TIMEOUT_S, XenvmClient
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.events import ShutdownReason, StateChanged
 from openxt_xenmgr.vm.guest import GuestWatches
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 # Pauses before a dead monitor is started again.
 BACK_OFF_S = (0.0, 0.5, 2.0, 5.0, 15.0)
+QUESTIONS = 5
 
 
 @dataclass(frozen=True)
@@ -109,16 +110,24 @@ class Recovery:
 
     async def _reconcile_locked(self, vm: Vm) -> None:
         xenvm = self.life.monitors.client(vm)
-        status = await xenvm.status()
         vm.domid = await xenvm.domid()
-        if status is not vm.state:
-            log.info("VM %s is %s, not %s", vm.uuid, status, vm.state)
-            await self.life.queue.inject(vm, StateChanged(status))
+        status = await self._agree(vm, xenvm)
         if status in STARTING:
             self.world.background.spawn(f"start of VM {vm.uuid}", self._finish_start(vm))
         elif vm.domid is not None:
             await self.watches.begin(vm)
             await self.world.nodes.export(await self.world.store.config(vm), vm.domid)
+
+    async def _agree(self, vm: Vm, xenvm: XenvmClient) -> State:
+        """What the monitor says is so for us too; asked again, for it may have changed while we noted it."""
+        status = await xenvm.status()
+        for _ in range(QUESTIONS):
+            if status is vm.state:
+                break
+            log.info("VM %s is %s, not %s", vm.uuid, status, vm.state)
+            await self.life.queue.inject(vm, StateChanged(status))
+            status = await xenvm.status()
+        return status
 
     async def _finish_start(self, vm: Vm) -> None:
         """Wait until the domain is built, then let it run; what cannot be finished is ended."""

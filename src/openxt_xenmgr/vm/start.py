@@ -118,7 +118,13 @@ class Starter:
         if maybe_text(config.tree, "hibernated") is not None:
             await self.world.store.change(vm, (Change("hibernated", None),), quiet=True)
         if config["run-pre-boot"]:
-            await run_hooks(config["run-pre-boot"], (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S)
+            await run_hooks(
+                config["run-pre-boot"],
+                (vm.uuid,),
+                self.world.bus,
+                HOOK_TIMEOUT_S,
+                self.world.guest_buses.call,
+            )
         attempt.asked_monitor = True
         await _both(self._bootstrap(xenvm, config), self._follow_creation(vm, config))
         await self._release(vm, config, xenvm)
