@@ -30,6 +30,10 @@ READABLE = (Permission(DOM0, "r"),)
 WRITABLE = (Permission(DOM0, "b"),)
 
 
+def _shared_with(domid: Domid) -> tuple[Permission, ...]:
+    return (Permission(DOM0, "n"), Permission(domid, "b"))
+
+
 def state_node(uuid: Uuid) -> str:
     return f"{paths.vm(uuid)}/state"
 
@@ -146,6 +150,9 @@ class Nodes:
         for path in (paths.vm_link(domid), f"{paths.vm(config.uuid)}/uuid"):
             batch.set_permissions(path, READABLE, may_lack=True)
         _export(batch, config, domid)
+        for name in ("bsgdev", "bsgdev-req"):  # in which its CD backend and we speak
+            batch.write(f"{paths.domain(domid)}/{name}", "")
+            batch.set_permissions(f"{paths.domain(domid)}/{name}", _shared_with(domid))
         if config["provides-network-backend"]:
             batch.write(BACKEND_DOMID, str(domid))
             batch.set_permissions(BACKEND_DOMID, READABLE)

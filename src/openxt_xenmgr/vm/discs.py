@@ -8,9 +8,8 @@ themselves, by way of the backend, unless autolock is off.  **Source:** OpenXT x
 from collections.abc import Sequence
 
 from openxt_core.errors import BadRequest, Unavailable
-from openxt_core.ids import DOM0, Domid, Uuid, parse_uuid
+from openxt_core.ids import Domid, Uuid, parse_uuid
 from openxt_xen.xenstore import paths
-from openxt_xen.xenstore.wire import Permission
 from openxt_xenmgr.host.drives import Drive, cd_drives, drive, has_disc, usb_id
 from openxt_xenmgr.links.nodes import BSG_DEVICES
 from openxt_xenmgr.registry import Vm
@@ -123,13 +122,10 @@ async def _write_autolock(world: World, domids: Sequence[Domid]) -> None:
 
 
 async def prepare(world: World, domid: Domid) -> None:
-    """The folders in which the guest's CD backend and we speak; what is in the drives."""
-    xs, own = world.nodes.xs, (Permission(DOM0, "n"), Permission(domid, "b"))
-    for name in ("bsgdev", "bsgdev-req"):
-        await xs.mkdir(f"{paths.domain(domid)}/{name}")
-        await xs.set_permissions(f"{paths.domain(domid)}/{name}", own)
-    await _write_autolock(world, [domid])
-    await note_media(world)
+    """Which drives lock when they are used, and what is in them."""
+    if cd_drives(world.places):
+        await _write_autolock(world, [domid])
+        await note_media(world)
 
 
 async def give_sticky(world: World, vm: Vm, domid: Domid) -> None:
