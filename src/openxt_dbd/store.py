@@ -108,9 +108,12 @@ class Database:
         return json_text.dumps(None if node is ABSENT else node).decode()
 
     def lease(self, path: Path) -> str:
-        """As `dump`; the next change there, below or above is told to `leases` while it is made."""
-        self.freeze()  # so it cannot be made by the short way, which asks for no leases
+        """As `dump`; the next change there, below or above is told to `leases` while it is made.
+
+        Raises BadRequest for a path of more than two names.
+        """
         self.leases.grant(path)
+        self.freeze()  # so it cannot be made by the short way, which asks for no leases
         return self.dump(path)
 
     def write(self, path: Path, value: str, writer: str = "") -> None:

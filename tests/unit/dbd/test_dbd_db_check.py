@@ -57,7 +57,7 @@ def test_what_makes_sense_is_not_told(key: str, value: Any) -> None:
         ("config/memory", True, "true", "a number of 0 or more (MiB)"),
         ("config/vcpus", "0", '"0"', "a number of 1 or more"),
         ("config/vcpus", "0x0", '"0x0"', "a number of 1 or more"),
-        ("slot", "", '""', "a number"),
+        ("slot", "", '""', "a number of -1 or more"),
         ("config/hvm", "maybe", '"maybe"', "true or false"),
         ("config/hvm", 2, "2", "true or false"),
         ("os", "beos", '"beos"', "one of 'linux', 'windows', 'windows8', 'unknown'"),

@@ -5,6 +5,7 @@ import contextlib
 import tempfile
 from pathlib import Path as File
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,18 +17,24 @@ from openxt_dbd.leases import MAX_LEASES, Leases
 from openxt_dbd.path import Path
 from openxt_dbd.store import Database
 
-NAMES = ("vm", "a", "b", "config", "dom-store")
-PATHS = st.lists(st.sampled_from(NAMES), max_size=4).map(tuple)
+LEAVES = st.sampled_from([("vm", one, leaf) for one in "ab" for leaf in "xy"])
+WHOLE = st.sampled_from(((), ("vm",), ("vm", "a"), ("vm", "b"), ("x",)))
+PATHS = st.one_of(LEAVES, WHOLE)
+"""Few, so that what is leased is what is changed; mostly in place, which is the short way."""
+WRITE = st.tuples(st.just("write"), LEAVES, st.sampled_from("12"))
+LEASE = st.tuples(st.just("lease"), WHOLE, st.just(""))
 STEPS = st.one_of(
-    st.tuples(st.just("lease"), PATHS, st.just("")),
-    st.tuples(st.just("write"), PATHS, st.sampled_from(("1", "2"))),
-    st.tuples(st.just("inject"), PATHS, st.sampled_from(('"1"', '{"a": "1"}', '{"a": {"b": "2"}}'))),
+    WRITE,
+    LEASE,
+    WRITE,
+    LEASE,
+    st.tuples(st.just("inject"), PATHS, st.sampled_from(('"1"', '{"x": "1"}', '{"a": {"x": "2"}}'))),
     st.tuples(st.just("rm"), PATHS, st.just("")),
     st.tuples(st.just("save"), st.just(()), st.just("")),
 )
 
 
-@given(st.lists(STEPS, max_size=40))
+@given(st.lists(STEPS, min_size=8, max_size=40))
 @settings(max_examples=150, deadline=None)
 def test_what_is_leased_stays_the_same_until_the_lease_lapses(steps: list[tuple[str, Path, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -59,11 +66,18 @@ def take(database: Database, copies: dict[Path, str], word: str, path: Path, val
 def test_a_change_ends_the_leases_at_it_above_it_and_below_it_alone() -> None:
     leases, lapsed = Leases(), list[Path]()
     leases.on_lapse = lapsed.append
-    for path in ((), ("vm",), ("vm", "a"), ("vm", "a", "config"), ("vm", "b"), ("x",)):
+    for path in ((), ("vm",), ("vm", "a"), ("vm", "b"), ("x",)):
         leases.grant(path)
-    leases.lapse(("vm", "a"))
-    assert lapsed == [(), ("vm",), ("vm", "a"), ("vm", "a", "config")]
-    assert len(leases) == 2
+    leases.lapse(("vm", "a", "config", "memory"))
+    assert lapsed == [(), ("vm",), ("vm", "a")]
+    leases.lapse(("vm",))
+    assert lapsed[3:] == [("vm", "b")]
+    assert len(leases) == 1
+
+
+def test_a_lease_of_less_than_a_whole_part_is_refused() -> None:
+    with pytest.raises(BadRequest, match="/vm/a/name"):
+        Leases().grant(("vm", "a", "name"))
 
 
 def test_the_oldest_lease_ends_when_there_are_too_many() -> None:
