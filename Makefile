@@ -14,7 +14,7 @@ UI_CLIENTS := dbus ctxusb_daemon network_daemon updatemgr vm_disk vm_nic xenmgr 
 
 RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps qemu-utils e2fsprogs xorriso \
 	libarchive-tools openssl
-NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
+NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev pkg-config libdbus-1-dev libexpat1-dev
 # qemu-utils: create_vhd and apptool make images with qemu-img; apptool makes file systems with mke2fs, unpacks with
 # bsdtar (libarchive-tools), verifies with openssl, and writes CD images with xorriso: it is kept, unlike genisoimage
 # e2fsprogs and squashfs-tools make the disks that tests measure; qemu-system-common has qemu-storage-daemon, which reads vhd
@@ -23,7 +23,7 @@ NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev
 TEST_PACKAGES := iproute2 mount e2fsprogs squashfs-tools qemu-system-common \
 	xenstore-utils gcc libc6-dev libsystemd-dev nodejs node-typescript zsh fish chromium \
 	qemu-utils python3-dbusmock
-BENCH_PACKAGES := gcc libc6-dev libsystemd-dev util-linux e2fsprogs pkg-config xdg-dbus-proxy
+BENCH_PACKAGES := gcc libc6-dev libsystemd-dev libdbus-1-dev libexpat1-dev util-linux e2fsprogs pkg-config xdg-dbus-proxy
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,10 +70,11 @@ idl: .venv/run ## write src/openxt_api, the clients of the UI, the golden messag
 man: .venv/run ## write docs/man, which `man -M docs/man` reads, from the programs' own option tables
 	@$(BIN)/python scripts/manual/make.py docs/man
 
-native: .venv/run ## the bindings to Xen's libraries
+native: .venv/run ## the bindings to Xen's libraries, and the quick xec
 	@scripts/need $(NATIVE_PACKAGES)
 	@$(BIN)/python -c 'import cffi, setuptools' 2>/dev/null || $(BIN)/pip install -q cffi setuptools
 	@$(BIN)/python native/xenctrl_cffi/build.py
+	@native/xec/build.sh $(BIN)
 
 guest: ## programs for guests, static: build/guest/openxt-v4v
 	@scripts/need gcc libc6-dev libxen-dev

@@ -13,6 +13,7 @@ import dbd
 import dbd_limits
 import measurement
 import rpcproxy
+import xec
 import xenmgr
 from harness import HERE, Missing, Promise, Result, room
 
@@ -20,6 +21,7 @@ PROMISES: tuple[Promise, ...] = (
     *dbd.PROMISES,
     *dbd_limits.PROMISES,
     *xenmgr.PROMISES,
+    *xec.PROMISES,
     *measurement.PROMISES,
     *rpcproxy.PROMISES,
 )

@@ -279,6 +279,7 @@ PAGES = (
         environment=(BUS, ("DBUS_SESSION_BUS_ADDRESS", "Where the session bus is, for `--session`."), ROOT),
         status=TOOL_STATUS,
         see=("xec-vm(1)", "xenmgr(8)"),
+        also=("xec-python",),
     ),
     Page(
         "xec-vm", 1, "xec for one virtual machine",

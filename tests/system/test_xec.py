@@ -2,7 +2,9 @@
 """xec and xec-vm as programs, against a small service of the same shape as xenmgr on a private bus."""
 
 import asyncio
+import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,10 +12,31 @@ from pathlib import Path
 import pytest
 from xec_house import NAME, PATH, VM, House, running
 
+PROJECT = Path(__file__).parents[2]
+PROGRAMS = Path(sys.executable).parent
 
-@pytest.fixture
-async def house(bus_address: str, tmp_path: Path) -> AsyncIterator[House]:
-    async with running(bus_address, tmp_path) as one:
+
+@pytest.fixture(scope="session")
+def quick_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of programs as `make native` leaves it: xec is the quick one."""
+    folder = tmp_path_factory.mktemp("quick")
+    for name in ("xec-python", "xec-vm"):
+        (folder / name).symlink_to(PROGRAMS / name)
+    subprocess.run([PROJECT / "native" / "xec" / "build.sh", folder], check=True)
+    return folder
+
+
+@pytest.fixture(params=["python", "quick"])
+async def house(
+    bus_address: str, tmp_path: Path, quick_programs: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[House]:
+    """Each promise is kept by xec in Python, and by the quick one."""
+    programs = quick_programs if request.param == "quick" else tmp_path / "programs"
+    if request.param == "python":
+        programs.mkdir()
+        (programs / "xec").symlink_to(PROGRAMS / "xec-python")
+        (programs / "xec-vm").symlink_to(PROGRAMS / "xec-vm")
+    async with running(bus_address, tmp_path, programs) as one:
         yield one
 
 
@@ -134,6 +157,54 @@ async def test_a_reader_that_goes_away_is_no_traceback(house: House) -> None:
     )
     _, err = await process.communicate()
     assert err == b""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "255 -32768 65535 -2147483648 4294967295 -9223372036854775808 18446744073709551615 true ü /a/b_1",
+        "0 32767 0 2147483647 0 9223372036854775807 0 0 a /",
+        "-0 0x10 0 -0x10 0 0 0 1 -o /",
+    ],
+)
+async def test_values_of_every_plain_type_go_and_come_back(house: House, words: str) -> None:
+    out = (await house.prints(f"xec mixed {words}")).splitlines()
+    kinds = [*[lambda word: str(int(word, 0))] * 7, lambda word: {"0": "false", "1": "true"}.get(word, word)]
+    plain = [kind(word) for kind, word in zip(kinds, words.split(), strict=False)]
+    assert out == [*plain, *words.split()[8:]]
+
+
+@pytest.mark.parametrize(
+    ("at", "word"),
+    [(0, "256"), (0, "-1"), (1, "-32769"), (3, "2147483648"), (4, "-1"), (4, "+1"), (5, "1" * 30), (6, "-1"),
+     (7, "yes"), (7, "True"), (3, ""), (3, "1x"), (9, "a"), (9, "/a/"), (9, "")],
+)  # fmt: skip
+async def test_a_word_beyond_its_type_is_named_and_nothing_is_called(
+    house: House, at: int, word: str
+) -> None:
+    words = ["1", "1", "1", "1", "1", "1", "1", "1", "a", "/"]
+    words[at] = word
+    assert (await house.fails("xec mixed", *words)).startswith(f"xec: error parsing argument {at + 1}: ")
+
+
+async def test_arrays_come_one_item_a_line_and_an_empty_one_as_a_line(house: House) -> None:
+    assert await house.prints("xec lists") == "1\n-2\n\ntrue\n"
+
+
+async def test_an_errors_name_and_text_are_the_services_own(house: House) -> None:
+    assert await house.fails("xec fail Strange") == "a.b.Strange: it is, as asked: ü\n"
+    assert "ServiceUnknown: " in await house.fails("xec -s a.b list-vms")
+
+
+async def test_the_quick_one_makes_plain_calls_alone(
+    bus_address: str, tmp_path: Path, quick_programs: Path
+) -> None:
+    shutil.copy(quick_programs / "xec", tmp_path / "xec")  # without xec-python beside it
+    async with running(bus_address, tmp_path, tmp_path) as house:
+        assert (await house.prints("xec list-vms")).startswith("/vm/")
+        assert await house.prints(f"xec -q -o {PATH} set memory 7") == ""
+        assert await house.prints(f"xec -o {PATH} -i {VM} get memory") == "7\n"
+        assert "cannot run xec-python" in await house.fails("xec --help")
 
 
 # xec-vm

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 
 from openxt_bus.connection import Bus
 from openxt_bus.export import Face, ObjectTree
-from openxt_core.errors import VmBadState
+from openxt_core.errors import RemoteError, VmBadState
 from openxt_core.spec import Arg, Interface, Method, Property, Service
 
 NAME = "com.citrix.xenclient.xenmgr"
 VM = f"{NAME}.vm"
+MIXED = tuple(Arg(kind, kind) for kind in "ynqiuxtbso")
 ROOT_SPEC = Interface(
     NAME,
     methods=(
@@ -26,6 +27,9 @@ ROOT_SPEC = Interface(
             (Arg("sum", "i"), Arg("names", "as")),
         ),
         Method("get_nothing"),
+        Method("mixed", MIXED, MIXED),
+        Method("lists", (), tuple(Arg(kind, f"a{kind}") for kind in "isb")),
+        Method("fail", (Arg("name", "s"),)),
     ),
 )
 VM_SPEC = Interface(
@@ -86,6 +90,15 @@ class Root(Service):
     def get_nothing(self) -> None:
         return None
 
+    def mixed(self, *values: Any) -> tuple[Any, ...]:
+        return values
+
+    def lists(self) -> tuple[list[int], list[str], list[bool]]:
+        return [1, -2], [], [True]
+
+    def fail(self, name: str) -> None:
+        raise RemoteError(f"a.b.{name}", "it is, as asked: ü")
+
 
 @dataclass
 class Vm(Service):
@@ -142,9 +155,10 @@ class House:
     environ: dict[str, str]
     vms: Vms
     server: Bus
+    programs: Path = Path(sys.executable).parent
 
     async def run(self, program: str, *words: str, **environ: str) -> Result:
-        path = Path(sys.executable).parent / program
+        path = self.programs / program
         process = await asyncio.create_subprocess_exec(
             path, *words, stdout=-1, stderr=-1, env=self.environ | environ
         )
@@ -168,7 +182,9 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def running(bus_address: str, root: Path) -> AsyncIterator[House]:
+async def running(
+    bus_address: str, root: Path, programs: Path = Path(sys.executable).parent
+) -> AsyncIterator[House]:
     vms = Vms()
     vms.add("stopped one", -1, 1)
     vms.add("ndvm", 12, 2)
@@ -177,7 +193,7 @@ async def running(bus_address: str, root: Path) -> AsyncIterator[House]:
     server.serve(_tree(vms))
     assert await server.request_name(NAME)
     environ = {"DBUS_SYSTEM_BUS_ADDRESS": bus_address, "OPENXT_ROOT": str(root)}
-    yield House(environ, vms, server)
+    yield House(environ, vms, server, programs)
     server.close()
 
 
