@@ -29,16 +29,19 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(programs: Collection[str] = ALL) -> AsyncIterator[House]:
-    """A running host with these programs; every process has ended afterwards."""
+async def house(programs: Collection[str] = ALL, *, simulated: bool = True) -> AsyncIterator[House]:
+    """A running host with these programs; every process has ended afterwards.
+
+    Not simulated: the host is the emulated dom0, with its own bus and XenStore.
+    """
     with tempfile.TemporaryDirectory(prefix="house") as folder:
-        layout = Layout(Path(folder) / "r")
+        layout = Layout(Path(folder) / "r", simulated)
         lay_out(layout, PROJECT)
         supervisor = Supervisor(layout.environ(), layout.root)
         try:
             await supervisor.start(tuple(one for one in services(layout) if one.name in programs))
             bus = await Bus.connect(layout.bus_address)
-            xenstore = await XenStore.connect(str(layout.sim / "xenstored"))
+            xenstore = await XenStore.connect(str(layout.sim / "xenstored") if simulated else None)
             try:
                 yield House(layout, supervisor, bus, xenstore)
             finally:

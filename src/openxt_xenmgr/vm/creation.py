@@ -15,7 +15,7 @@ from openxt_core.errors import BadRequest
 from openxt_core.ids import Uuid, parse_uuid
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
-from openxt_xenmgr.vm.hooks import run_hooks
+from openxt_xenmgr.vm.limited_hooks import run_hard
 from openxt_xenmgr.vm.measuring import KINDS, sum_key
 from openxt_xenmgr.vm.model import is_user_type
 from openxt_xenmgr.vm.slots import free_slot, wants_slot
@@ -25,7 +25,6 @@ from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
 
-HOOK_TIMEOUT_S = 300.0
 OVERRIDE_KEY = "parent-override"
 
 
@@ -106,7 +105,7 @@ class Creator:
     async def _run_hook(self, vm: Vm) -> None:
         hook = await self.world.db.read(f"{vm.db}/run-post-create")
         if hook:
-            await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S, self.world.guest_buses.call)
+            await run_hard(self.world, hook, vm.uuid)
 
 
 def changes_in(override: Tree, words: Mapping[str, str], above: str = "") -> tuple[Change, ...]:

@@ -13,11 +13,11 @@ from openxt_core.places import Places
 from openxt_xenmgr.host.images import real_path
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.extraction import kernel_file
-from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
+from openxt_xenmgr.vm.limited_hooks import run_hard
 from openxt_xenmgr.vm.model import VmConfig, disks_of
 from openxt_xenmgr.vm.pci_guard import seen_key
-from openxt_xenmgr.vm.start import HOOK_TIMEOUT_S, last_start_key
+from openxt_xenmgr.vm.start import last_start_key
 from openxt_xenmgr.vm.tree import node
 from openxt_xenmgr.world import World
 
@@ -41,13 +41,7 @@ class Remover:
             if await self.life.is_running(vm):
                 raise CannotRemoveRunning
             if config["run-pre-delete"]:
-                await run_hooks(
-                    config["run-pre-delete"],
-                    (vm.uuid,),
-                    self.world.bus,
-                    HOOK_TIMEOUT_S,
-                    self.world.guest_buses.call,
-                )
+                await run_hard(self.world, config["run-pre-delete"], vm.uuid)
             vm.is_leaving = True
             try:
                 await self._remove_stored(vm, config)

@@ -9,6 +9,8 @@ Source: OpenXT xenmgr, 2015.
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -106,6 +108,7 @@ async def _run_program(hook: Program, arguments: Sequence[str]) -> None:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as error:
         raise Refused(f"hook {hook.path} cannot be run: {error.strerror}") from error
@@ -113,7 +116,7 @@ async def _run_program(hook: Program, arguments: Sequence[str]) -> None:
         output, complaint = await process.communicate()
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with what it has started
         await process.wait()
         raise
     _log_lines(logging.INFO, hook, output)

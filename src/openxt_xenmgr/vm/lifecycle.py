@@ -19,13 +19,13 @@ from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import dependencies
 from openxt_xenmgr.vm.checks import situation
 from openxt_xenmgr.vm.events import ShutdownReason, StateChanged
-from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.launch import gather_facts
+from openxt_xenmgr.vm.limited_hooks import run_hard
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.monitor import Monitors
 from openxt_xenmgr.vm.preflight import Situation, need_none, reasons
 from openxt_xenmgr.vm.queue import EventQueue
-from openxt_xenmgr.vm.start import HOOK_TIMEOUT_S, Starter
+from openxt_xenmgr.vm.start import Starter
 from openxt_xenmgr.vm.states import ACPI_S3, AT_REST, State
 from openxt_xenmgr.vm.xenvm_config import config_lines
 from openxt_xenmgr.world import World
@@ -64,7 +64,7 @@ class Lifecycle:
             return
         hook = config["run-insteadof-start"]
         if hook:
-            await run_hooks(hook, (vm.uuid,), self.world.bus, HOOK_TIMEOUT_S, self.world.guest_buses.call)
+            await run_hard(self.world, hook, vm.uuid)
             return
         await self._start_with_needed(vm, config)
 

@@ -32,8 +32,8 @@ from openxt_xenmgr.vm.events import (
     reason_after,
 )
 from openxt_xenmgr.vm.guest import GuestWatches, note_addons, note_no_addons
-from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.lifecycle import Lifecycle
+from openxt_xenmgr.vm.limited_hooks import run_soft
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.ovf import remove_iso
 from openxt_xenmgr.vm.relocation import cut_off_clients
@@ -43,7 +43,6 @@ from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
 
-SOFT_HOOK_TIMEOUT_S = 30.0
 HIBERNATED_WITHIN_S = 60.0
 CONSOLE = "/dev/xvc0"
 UPDATE_STATE_KEY = "/updatemgr/update-state"
@@ -257,9 +256,7 @@ class Reactor:
     async def _run_in_turn(self, vm: Vm, hook: str, argument: str) -> None:
         """After the hooks of earlier events, but not in the way of events: a hook may call us back."""
         async with vm.hooking:
-            await run_hooks(
-                hook, (vm.uuid, argument), self.world.bus, SOFT_HOOK_TIMEOUT_S, self.world.guest_buses.call
-            )
+            await run_soft(self.world, hook, vm.uuid, argument)
 
 
 def _tell_console(console: Path, line: str) -> None:

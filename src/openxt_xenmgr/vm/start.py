@@ -24,8 +24,8 @@ from openxt_xenmgr.vm.checks import situation
 from openxt_xenmgr.vm.events import MeasurementFailed, StateChanged
 from openxt_xenmgr.vm.extraction import extract, kernel_file
 from openxt_xenmgr.vm.firewall import Firewall
-from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.launch import gather_facts
+from openxt_xenmgr.vm.limited_hooks import run_hard
 from openxt_xenmgr.vm.measuring import measure
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.monitor import Monitors
@@ -40,7 +40,6 @@ from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
 
-HOOK_TIMEOUT_S = 300.0
 CREATED_TIMEOUT_S = 60.0
 LAST_WORD_S = 5.0  # for the call that started it to say why it failed
 SENTINEL_TIMEOUT_S = 60.0
@@ -118,13 +117,7 @@ class Starter:
         if maybe_text(config.tree, "hibernated") is not None:
             await self.world.store.change(vm, (Change("hibernated", None),), quiet=True)
         if config["run-pre-boot"]:
-            await run_hooks(
-                config["run-pre-boot"],
-                (vm.uuid,),
-                self.world.bus,
-                HOOK_TIMEOUT_S,
-                self.world.guest_buses.call,
-            )
+            await run_hard(self.world, config["run-pre-boot"], vm.uuid)
         attempt.asked_monitor = True
         await _both(self._bootstrap(xenvm, config), self._follow_creation(vm, config))
         await self._release(vm, config, xenvm)
