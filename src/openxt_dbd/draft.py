@@ -57,7 +57,7 @@ class Draft:
         """What the operations amount to on `base`."""
         self.operations: list[tuple[str, Path, str]] = []
         self._root = base
-        self._owner = object()
+        self._owner = tree.Owner()
         self._looks: dict[tuple[Look, Path], Any] = {}
         self._max_characters = self._room = max_characters
 

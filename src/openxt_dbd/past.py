@@ -116,7 +116,7 @@ def reverse(root: Node, past: Sequence[Past]) -> Iterator[Change]:
 
     Raises Conflict where the tree is not what they made of it, BadRequest where a value was not kept.
     """
-    owner = object()
+    owner = tree.Owner()
     for one in reversed(past):
         if one.old is None or one.new is None:
             raise BadRequest(
@@ -129,14 +129,14 @@ def reverse(root: Node, past: Sequence[Past]) -> Iterator[Change]:
         yield change
 
 
-def applied(root: Node, change: Change, owner: object) -> Node:
+def applied(root: Node, change: Change, owner: tree.Owner) -> Node:
     after = tree.apply(root, change.path, change.node, owner)
     return tree.Nodes() if after is ABSENT else after
 
 
 def rewound(root: Node, past: Sequence[Past]) -> Node:
     """The tree as it was before these.  Raises as `reverse`."""
-    owner = object()
+    owner = tree.Owner()
     for change in tuple(reverse(root, past)):
         root = applied(root, change, owner)
     return root

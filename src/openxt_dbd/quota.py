@@ -100,7 +100,7 @@ class Quotas:
         store = changes[0].path[1]
         limits = limits_of(root)
         used = before = self._used.setdefault(store, size(tree.find(root, (TOP, store))))
-        owner = object()
+        owner = tree.Owner()
         for change in changes:
             _check_change(change, limits)
             path, old, new = tree.step(root, change, 2)

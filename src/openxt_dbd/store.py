@@ -21,7 +21,7 @@ from openxt_dbd.placement import Unit
 from openxt_dbd.quota import TOP, Quotas
 from openxt_dbd.recent import Event, Recent, Seen, without_values
 from openxt_dbd.save import Save
-from openxt_dbd.tree import ABSENT, Absent, Change, FilePtr, Node, Nodes, Repeated
+from openxt_dbd.tree import ABSENT, Absent, Change, FilePtr, Node, Nodes, Owner, Repeated
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,9 @@ class Database:
         self._signer, self._signed_s = "", 0.0
         self._remembered = 0  # the last revision that the history's files tell of
         self._root: Node = Nodes()
-        self._owner = object()
+        self._owner = Owner()
+        self._saver: tuple[Owner, Owner] | None = None
+        """Who owned the tree until the save that is under way, and from then on."""
         self._digests: dict[Unit, bytes] = {}
         self._dirty: dict[Unit, None] = {}
         self._saving: tuple[Unit, ...] = ()
@@ -85,7 +87,7 @@ class Database:
 
     def freeze(self) -> Node:
         """The tree as it is now, for ever: later changes copy what they touch."""
-        self._owner = object()
+        self._owner = Owner()
         return self._root
 
     # Operations
@@ -119,8 +121,8 @@ class Database:
     def write(self, path: Path, value: str, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
         holder = tree.find(self._root, path[:-1]) if len(path) > 2 and path[0] != TOP else None
-        # A node of our own was made since the last save, by a change of the same part: that is dirty already.
-        if type(holder) is Nodes and holder.owner is self._owner:
+        owner = self._owner
+        if type(holder) is Nodes and (holder.owner is owner or owner.owns(holder)):
             old = holder.get(path[-1])
             if type(old) is str and len(old) <= LARGE and len(value) <= LARGE:
                 if old != value:
@@ -129,7 +131,12 @@ class Database:
         self._write_anywhere(path, value, writer)
 
     def _replace(self, holder: Nodes, path: Path, old: str, value: str, writer: str) -> None:
-        """The usual change: one short text for another, in a part that is dirty already."""
+        """The usual change: one short text for another, in a node that nobody else looks at."""
+        if (
+            holder.owner is not self._owner
+        ):  # else a change of the same part since the last save has made it so
+            self._soil(placement.unit_of(path))
+            holder.owner = self._owner
         now_s = time()
         if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
             self._sign(writer, now_s)
@@ -233,9 +240,14 @@ class Database:
         root = tree.apply(self._root, change.path, change.node, self._owner)
         assert root is not ABSENT
         self._root = root
-        if not self._dirty:
-            self.on_change()
-        self._dirty[unit] = None
+        self._soil(unit)
+
+    def _soil(self, unit: Unit | None) -> None:
+        """The unit has to be saved."""
+        if unit is not None:
+            if not self._dirty:
+                self.on_change()
+            self._dirty[unit] = None
 
     def _apply_to_top(self, change: Change) -> None:
         """Make `/vm` an object, or drop it if it is bare; no file is concerned."""
@@ -251,7 +263,7 @@ class Database:
     def load(self) -> None:
         """What the files and the journals hold becomes the tree.  Raises OSError."""
         loaded = self._files.load()
-        self._root, self._owner, self._digests = loaded.root, object(), loaded.digests
+        self._root, self._owner, self._digests = loaded.root, Owner(), loaded.digests
         self._dirty = {}
         replay = self._journal.replay()
         self._remembered = self._last_remembered()
@@ -316,10 +328,12 @@ class Database:
         self.settle()
         self._saving, self._dirty = tuple(self._dirty), {}
         self._signed_s = 0.0  # the new journal has nobody's name yet
+        former, root = self._owner, self.freeze()
+        self._saver = former, self._owner
         return Save(
             files=self._files,
             journal=self._journal,
-            root=self.freeze(),
+            root=root,
             units=self._saving,
             number=self._journal.number,
             generation=self._journal.rotate(),
@@ -331,6 +345,9 @@ class Database:
     def end_save(self, save: Save) -> None:
         """Take note of how a save went: what failed is dirty still, and the journal has stayed for it."""
         self._saving = ()
+        if self._saver is not None and self._saver[1] is self._owner:
+            self._owner.inherit(self._saver[0])  # the frozen tree is not needed any more
+        self._saver = None
         for unit in save.failed:
             self._dirty.setdefault(unit)
         if save.is_remembered and self.history is not None:

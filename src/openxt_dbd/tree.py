@@ -3,8 +3,9 @@
 
 An operation is first decided (`write`, `inject`, `rm` give the changes it amounts to, none if it has no
 effect) and then applied.  `apply` gives a new tree that shares what stayed.  It never alters a node that
-it did not make itself for the same `owner`: whoever keeps an old root stops using the old owner, and
-from then on has a frozen tree.  So a run of writes copies a wide level once per snapshot, not per write.
+it did not make itself for the same owner: whoever keeps an old root stops using the old owner, and
+from then on has a frozen tree.  So a run of writes copies a wide level once per snapshot, not per write,
+and not even that once the snapshot is not needed any more (`Owner.inherit`).
 """
 
 import enum
@@ -46,6 +47,22 @@ class FilePtr:
     file: str
 
 
+class Owner:
+    """Who may alter the nodes that were made for it."""
+
+    __slots__ = ("_house",)
+
+    def __init__(self) -> None:
+        self._house = object()
+
+    def inherit(self, former: "Owner") -> None:
+        """Nobody needs any more what was frozen when this one came after `former`: its nodes are ours."""
+        self._house = former._house
+
+    def owns(self, node: "Nodes") -> bool:
+        return node.owner is self or (node.owner is not None and node.owner._house is self._house)
+
+
 class Nodes(dict[str, "Node"]):
     """An inner node: names in the order in which they came, and for whom it was made.
 
@@ -54,7 +71,7 @@ class Nodes(dict[str, "Node"]):
 
     __slots__ = ("owner",)
 
-    def __init__(self, entries: "Entries" = (), owner: object = None) -> None:
+    def __init__(self, entries: "Entries" = (), owner: Owner | None = None) -> None:
         super().__init__(entries)
         self.owner = owner
 
@@ -251,7 +268,7 @@ def nested(path: Path, node: Node | Absent) -> Node | Absent:
     return node
 
 
-def apply(root: Node | Absent, path: Path, node: Node | Absent, owner: object) -> Node | Absent:
+def apply(root: Node | Absent, path: Path, node: Node | Absent, owner: Owner) -> Node | Absent:
     """The tree with one change made; leaves on the way become inner nodes."""
     if not path:
         return node
@@ -269,14 +286,17 @@ def apply(root: Node | Absent, path: Path, node: Node | Absent, owner: object) -
     return branch
 
 
-def _owned(node: Node | Absent, owner: object) -> Nodes:
+def _owned(node: Node | Absent, owner: Owner) -> Nodes:
     if type(node) is not Nodes:
         return Nodes((), owner)
-    return node if node.owner is owner else Nodes(node, owner)
+    if not owner.owns(node):
+        return Nodes(node, owner)
+    node.owner = owner
+    return node
 
 
 def _apply_to_all(root: Repeated, path: Path, node: Node | Absent) -> Branch:
-    owner = object()  # nobody goes on with these: a change must come this way again, to reach all
+    owner = Owner()  # nobody goes on with these: a change must come this way again, to reach all
     name, rest = path[0], path[1:]
     known = [(key, apply(old, rest, node, owner) if key == name else old) for key, old in root.pairs]
     if all(key != name for key, _ in known):

@@ -2,6 +2,7 @@
 """The database as a whole: the operations, and that nothing acknowledged is lost at any point."""
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from dbd_model import Model, Refusal
 from openxt_core.errors import BadRequest, Unavailable
+from openxt_dbd import json_text, tree
 from openxt_dbd.disk import Disk
 from openxt_dbd.files import Files
 from openxt_dbd.journal import Journal
@@ -215,6 +217,52 @@ def test_a_frozen_tree_stays_as_it_is(database: Database) -> None:
     database.write(("a", "b"), "2")
     assert kept != database.root
     assert database.read(("a", "b")) == "2"
+
+
+WRITES = st.tuples(
+    st.sampled_from(["/vm/x/a", "/vm/x/d/a", "/vm/y/a", "/main/d/a", "/dom-store/x/d/a"]),
+    st.sampled_from("123"),
+)
+
+
+@given(st.lists(WRITES | st.sampled_from(["freeze", "start a save", "end it", "end it with a failure"])))
+def test_no_write_reaches_a_frozen_tree_or_misses_a_file(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, str] | str]
+) -> None:
+    folder = tmp_path_factory.mktemp("db")
+    database, attempt, at_its_start = opened(Disk(folder)), None, b""
+    kept: list[tuple[tree.Node, bytes]] = []
+    for step in (*steps, "end it"):
+        if isinstance(step, tuple):
+            database.write(parse(step[0]), step[1])
+        elif step == "freeze":
+            kept.append((database.freeze(), json_text.dumps(database.root)))
+        elif step == "start a save" and attempt is None and database.dirty:
+            attempt, at_its_start = database.start_save(), json_text.dumps(database.root)
+        elif step.startswith("end it") and attempt is not None:
+            assert json_text.dumps(attempt.root) == at_its_start
+            attempt.run()
+            if step == "end it with a failure":
+                attempt.failed = dict.fromkeys(attempt.units, OSError())
+            database.end_save(attempt)
+            attempt = None
+    assert all(json_text.dumps(root) == text for root, text in kept)
+    assert save(database)
+    for journal in folder.glob("db.journal.*"):
+        journal.unlink()
+    assert json.loads(opened(Disk(folder)).dump(())) == json.loads(database.dump(()))
+
+
+def test_a_write_after_a_save_copies_nothing(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    for value in ("1", "2", "3"):
+        database.write(parse("/vm/x/config/memory"), value)
+        holder = tree.find(database.root, parse("/vm/x/config"))
+        assert save(database)
+        database.write(parse("/vm/x/config/memory"), value + "!")
+        assert tree.find(database.root, parse("/vm/x/config")) is holder
+        assert save(database)
+        assert f'"memory": "{value}!"' in texts(tmp_path)["vms/x.db"]
 
 
 def test_a_clean_end_leaves_no_journal(tmp_path: Path, database: Database) -> None:

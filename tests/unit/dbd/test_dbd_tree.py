@@ -22,7 +22,7 @@ def make(text: str) -> Node:
 
 def after(root: Node, changes: tuple[Change, ...], owner: object = None) -> Node:
     for path, node in changes:
-        changed = tree.apply(root, path, node, owner or object())
+        changed = tree.apply(root, path, node, owner or tree.Owner())
         assert changed is not ABSENT
         root = changed
     return root
@@ -179,11 +179,11 @@ def test_a_tree_that_somebody_keeps_never_changes(
 ) -> None:
     root: Node = Nodes({"a": Nodes({"a": "1", "b": Nodes({"c": "2"})})})
     kept: list[tuple[Node, Node]] = []
-    owner = object()
+    owner = tree.Owner()
     for (path, node), keep in zip(changes, keeps, strict=False):
         if keep:
             kept.append((root, copy.deepcopy(root)))
-            owner = object()
+            owner = tree.Owner()
         root = after(root, (Change(path, node),), owner)
     for shared, separate in kept:
         assert same(shared, separate)
@@ -191,7 +191,7 @@ def test_a_tree_that_somebody_keeps_never_changes(
 
 def test_one_owner_copies_a_level_once_and_shares_the_rest() -> None:
     root: Node = Nodes({"a": Nodes({"b": "1"}), "c": Nodes({"d": "2"})})
-    owner = object()
+    owner = tree.Owner()
     first = after(root, (Change(("a", "b"), "x"),), owner)
     second = after(first, (Change(("a", "b"), "y"),), owner)
     assert second is first is not root
