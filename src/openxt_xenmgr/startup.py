@@ -52,6 +52,7 @@ from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.reactions import Reactor
 from openxt_xenmgr.vm.recovery import Recovery
 from openxt_xenmgr.vm.relocation import move_all_clients
+from openxt_xenmgr.vm.reports import Reports
 from openxt_xenmgr.vm.sleeping import Sleeper
 from openxt_xenmgr.vm.start import Starter
 from openxt_xenmgr.vm.store import VmStore, learn_lists
@@ -127,7 +128,7 @@ def assemble(world: World, tree: ObjectTree) -> tuple[Work, Recovery]:
     focus, sleeper = Focus(world), Sleeper(world, life)
     power = HostPower(world, life, sleeper, focus)
     watches = GuestWatches(world, queue)
-    queue.react = Reactor(world, life, power, watches).react
+    queue.react = Reactor(world, life, power, watches, Reports(world)).react
     recovery = Recovery(world, life, watches)
     monitors.on_lost, monitors.on_found = recovery.monitor_lost, recovery.monitor_found
     publisher = Publisher(world.registry, world.bus, tree)
@@ -171,12 +172,13 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     work.publisher.lay_out(faces(work))
     world.bus.serve(tree)
     await PowerEvents(world, work.power).follow()
-    world.background.spawn("watches of the host", Watches(world, work.power).keep())
     await Agents(world, work.identity, set()).follow()
     _stop_vms_when_asked(world, work.power)
     starter = Autostart(world, work.life, work.power.focus)
     await (starter.prepare() if autostart else starter.forget())
+    Reports(world).follow()
     await lifetime.own(world.bus, XENMGR_NAME)
+    world.background.spawn("watches of the host", Watches(world, work.power).keep())  # they tell by that name
     log.info("serving %d VMs, %d to start", len(world.registry), len(world.registry.autostart_pending))
     lifetime.ready()
     if autostart:

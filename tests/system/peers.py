@@ -25,6 +25,10 @@ class Peer:
     values: dict[str, Any] = field(default_factory=dict)  # of properties
     calls: list[tuple[Any, ...]] = field(default_factory=list)  # method, arguments
 
+    def asked(self) -> list[tuple[Any, ...]]:
+        """Without what xenmgr asks every input daemon that comes."""
+        return [call for call in self.calls if call != ("get_auth_on_boot",)]
+
 
 class Noted(Service):
     """Any method of any interface."""

@@ -85,6 +85,11 @@ def kernel_words(places: Places) -> str:
     return read_text(places.at("/proc/cmdline")) or read_text(Path("/proc/cmdline"))
 
 
+def mounts(places: Places) -> str:
+    """The table of what is mounted."""
+    return read_text(places.at("/proc/mounts")) or read_text(Path("/proc/mounts"))
+
+
 def is_mount_point_named(fragment: str) -> bool:
     """True when some mount's line holds `fragment`."""
     return any(fragment in line.split() for line in read_text(Path("/proc/mounts")).splitlines())

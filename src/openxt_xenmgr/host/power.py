@@ -15,13 +15,14 @@ from pathlib import Path
 
 from openxt_api.xenmgr_host import XenmgrHostSignals
 from openxt_core.errors import HibernateFailed, IoError, NotSupported, OpenxtError, Refused, SleepTimeout
+from openxt_xenmgr.host.sessions import end_sessions
 from openxt_xenmgr.links.nodes import HOST_STATE, POWER_ACTION
 from openxt_xenmgr.properties.host import public_state
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.autostart import HIBERNATED_KEY
-from openxt_xenmgr.vm.focus import Focus
+from openxt_xenmgr.vm.focus import Focus, graphics_fallback
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.preflight import IDLE
@@ -53,6 +54,7 @@ GOING_DOWN_S = 360.0  # after that the host has not gone down, and VMs may start
 
 Named = tuple[Vm, VmConfig]
 Deed = Callable[[Vm], Awaitable[object]]
+PowerWork = Callable[["HostPower", Path], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,10 @@ class HostPower:
     sleeper: Sleeper
     focus: Focus
 
-    async def perform(self, action: str, *, remember: bool = False) -> None:
+    async def perform(self, action: str, *, remember: bool = False, supervised: bool = True) -> None:
         """Carry out an action; nothing happens for `nothing`, or while another one runs.
+
+        `supervised`: somebody is there to read why it was called off.
 
         Raises NotSupported when the host has no program for it, before any VM is touched.
         """
@@ -75,13 +79,14 @@ class HostPower:
         program = self._program(action)
         if remember:
             await self.focus.remember()
-        await self._guarded(action, program)
+        work = WORK[action] if supervised else UNSUPERVISED.get(action, WORK[action])
+        await self._guarded(action, program, work)
 
-    async def _guarded(self, action: str, program: Path) -> None:
+    async def _guarded(self, action: str, program: Path, work: PowerWork) -> None:
         await self.world.nodes.xs.write(POWER_ACTION, action)
         await self._enter(STATES[action])
         try:
-            await WORK[action](self, program)
+            await work(self, program)
         except BaseException:
             await self._enter(IDLE)
             raise
@@ -174,6 +179,7 @@ class HostPower:
                 if blocked:
                     raise SleepTimeout(_report("sleep", blocked))
             await self.world.input.lock_screen()
+            await end_sessions(self.world.places)
             await self.world.surfman.before_sleep()
             await run_program(program)
             await self.world.surfman.after_sleep()
@@ -209,25 +215,42 @@ class HostPower:
             log.error("VM %s did not come back after the sleep: %s", vm.uuid, error.text)
 
     async def _show(self, had_card: bool) -> None:
+        """What was visible before, if it still runs; a VM with the card shows itself."""
         shown = await self.focus.take_remembered()
         vm = None if shown is None else self.world.registry.find(shown)
+        if vm is None or vm.domid is None:
+            vm = await graphics_fallback(self.world)
         if vm is not None and not had_card:
             await self.focus.switch(vm)
 
     # Hibernate
 
     async def _go_to_hibernate(self, program: Path) -> None:
+        """Raises HibernateFailed (201) naming who did not."""
+        if blocked := await self._hibernate_all():
+            raise HibernateFailed(_report("hibernate", blocked))
+        await self._go_down_hibernated(program)
+
+    async def _hibernate_whatever_happens(self, program: Path) -> None:
+        """Nobody looks, or the battery is empty: VMs that do not hibernate are shut down with the rest."""
+        if blocked := await self._hibernate_all():
+            log.error("201:%s; they are shut down", _report("hibernate", blocked))
+        await self._go_down_hibernated(program)
+
+    async def _go_down_hibernated(self, program: Path) -> None:
+        await self.world.db.write(HIBERNATED_KEY, "true")
+        await self._go_down(program)
+
+    async def _hibernate_all(self) -> list[tuple[Vm, str]]:
+        """User VMs, those with the card last; who did not, and why."""
         user = [(vm, config) for vm, config in await self._running() if config.is_user_vm]
         stages = (
             [vm for vm, config in user if config["gpu"] != HDX],
             [vm for vm, config in user if config["gpu"] == HDX],
         )
-        for stage in stages:
-            blocked = await self._each(stage, self._hibernate)
-            if blocked:
-                raise HibernateFailed(_report("hibernate", blocked))
-        await self.world.db.write(HIBERNATED_KEY, "true")
-        await self._go_down(program)
+        for vm in stages[1][:1]:
+            await self.focus.switch(vm)
+        return [who for stage in stages for who in await self._each(stage, self._hibernate)]
 
     async def _hibernate(self, vm: Vm) -> None:
         mode = (await self.world.store.config(vm))["s4-mode"]
@@ -240,13 +263,14 @@ class HostPower:
             await _refuse_snapshot(vm)
 
 
-WORK: dict[str, Callable[[HostPower, Path], Awaitable[None]]] = {
+WORK: dict[str, PowerWork] = {
     "shutdown": HostPower._go_down,
     "forced-shutdown": HostPower._go_down_by_force,
     "reboot": HostPower._go_down,
     "sleep": HostPower._go_to_sleep,
     "hibernate": HostPower._go_to_hibernate,
 }
+UNSUPERVISED: dict[str, PowerWork] = {"hibernate": HostPower._hibernate_whatever_happens}
 
 
 def _priority(named: Named) -> int:

@@ -39,11 +39,12 @@ class PowerEvents:
 
     async def _battery(self) -> None:
         if await self.world.nodes.xs.read(BATTERY) == CRITICAL:
-            await self.power.perform("hibernate", remember=True)
+            await self.power.perform("hibernate", remember=True, supervised=False)
 
     async def _lid(self) -> None:
         if await self.world.nodes.xs.read(LID) != CLOSED:
             return
         on_mains = await self.world.nodes.xs.read(AC_ADAPTER) == ON_MAINS
         action = await self.world.db.read(AC_LID_ACTION if on_mains else BATTERY_LID_ACTION)
-        await self.power.perform(action or "nothing", remember=action in ("sleep", "hibernate"))
+        remember = action in ("sleep", "hibernate")
+        await self.power.perform(action or "nothing", remember=remember, supervised=False)

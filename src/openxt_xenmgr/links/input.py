@@ -20,14 +20,27 @@ class InputDaemon:
         answer = await self.peers.ask(NAME, NAME, "switch_focus", "ib", domid, False)
         return bool(answer and answer[0])
 
+    async def has_focus(self) -> bool:
+        """Whether any domain has keyboard and mouse."""
+        answer = await self.peers.ask(NAME, NAME, "get_focus_domid")
+        return answer is not None and int(answer[0]) > 0
+
     async def set_slot(self, domid: Domid, slot: int) -> None:
         await self.peers.ask(NAME, NAME, "set_slot", "ii", domid, slot)
 
     async def lock_screen(self) -> None:
         """If the host asks for a login when it starts, it does so when it wakes."""
-        answer = await self.peers.ask(NAME, NAME, "get_auth_on_boot")
-        if answer and answer[0]:
+        if await self._asks_for_login():
             await self.peers.ask(NAME, NAME, "lock", "b", True)
+
+    async def begin_login(self) -> None:
+        """The host has started: whoever wants to use it logs in first, if that is set."""
+        if await self._asks_for_login():
+            await self.peers.ask(NAME, NAME, "auth_begin")
+
+    async def _asks_for_login(self) -> bool:
+        answer = await self.peers.ask(NAME, NAME, "get_auth_on_boot")
+        return bool(answer and answer[0])
 
     async def idle_s(self) -> int:
         """How long nobody has touched anything; 0 when the daemon does not say."""

@@ -21,6 +21,7 @@ HOST_STATE = "/xenmgr/host-state"
 POWER_ACTION = "/xenmgr/pm-current-action"
 UI_READY = "/xenmgr/ui-ready"
 AUTOSTARTED = "/xenmgr/autostarted"  # of this boot: XenStore does not outlive it
+LOGIN_BEGUN = "/xenmgr/login-begun"  # of this boot
 VMS = "/vm"
 LICENSE_HASH = "/xenmgr/license/hash"
 BSG_DEVICES = "/xenclient/bsgdev"

@@ -2,11 +2,11 @@
 """Daemons that may not be installed at all: absent must cost nothing.
 
 Who of them is on the bus is followed from the start, so that asking an absent one is no call, no time-out
-and no activation.
+and no activation.  One that comes late, or comes back, can be told what it missed.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from openxt_bus.connection import Subscription
@@ -36,15 +36,33 @@ class Peers:
     def __init__(self, bus: NamedCaller) -> None:
         self.bus = bus
         self._there: set[str] = set()
+        self._arrivals: dict[str, Callable[[], None]] = {}
 
     async def follow(self, names: Iterable[str]) -> None:
         """Know from now on which of `names` are on the bus."""
         for name in names:
             await self.bus.watch_name(name, lambda _, new, name=name: self._changed(name, new))
-            self._changed(name, await self.bus.name_owner(name) or "")
+            if await self.bus.name_owner(name):
+                self._changed(name, "there")
+            else:
+                log.info("%s is not there: what it would do is not done", name)
+
+    def when_there(self, name: str, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever that daemon comes; at once if it is there."""
+        self._arrivals[name] = tell
+        if name in self._there:
+            tell()
 
     def _changed(self, name: str, owner: str) -> None:
-        (self._there.add if owner else self._there.discard)(name)
+        """One that comes without having gone, as far as we know, is another one."""
+        if not owner:
+            self._there.discard(name)
+            log.warning("%s has gone", name)
+            return
+        self._there.add(name)
+        log.info("%s is there", name)
+        if name in self._arrivals:
+            self._arrivals[name]()
 
     def has(self, name: str) -> bool:
         return name in self._there

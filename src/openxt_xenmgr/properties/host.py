@@ -6,10 +6,12 @@ Each has a sensible answer on a machine that lacks its file: empty, zero or fals
 
 from openxt_core.spec import Value
 from openxt_xenmgr.host import facts, programs
+from openxt_xenmgr.links.input import NAME as INPUT
 from openxt_xenmgr.links.nodes import HOST_STATE, UI_READY
 from openxt_xenmgr.properties import forms
 from openxt_xenmgr.properties.table import Live, Row, Stored, check_allowed
 from openxt_xenmgr.vm.balloon import ballooned
+from openxt_xenmgr.vm.focus import graphics_fallback
 from openxt_xenmgr.world import World
 
 KIB_PER_MIB = 1024
@@ -70,8 +72,12 @@ async def _ui_ready(world: World) -> bool:
 
 
 async def _set_ui_ready(world: World, value: bool) -> None:
-    """Only the first time counts, and only true."""
+    """Only the first time counts, and only true: a host on which nothing has the focus shows its UI."""
     if value and not await _ui_ready(world):
+        if world.peers.has(INPUT) and not await world.input.has_focus():
+            fallback = await graphics_fallback(world)
+            if fallback is not None and fallback.domid is not None:
+                await world.input.switch_focus(fallback.domid)
         await world.nodes.xs.write(UI_READY, "true")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from inspect import isawaitable
 from pathlib import Path
 
-from openxt_core.errors import NotSupported, OpenxtError
+from openxt_core.errors import OpenxtError
 from openxt_core.ids import vm_path
 from openxt_core.spec import Value
 from openxt_xenmgr.host.facts import MIB, is_mount_point_named
@@ -19,6 +19,7 @@ from openxt_xenmgr.vm import edits
 from openxt_xenmgr.vm.backends import dependencies
 from openxt_xenmgr.vm.launch import seamless_traffic
 from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.neighbours import NOBODY, neighbour
 from openxt_xenmgr.vm.states import State, acpi_state, public
 from openxt_xenmgr.world import World
 
@@ -77,11 +78,11 @@ async def _dependencies(it: VmSubject) -> list[str]:
     return [vm_path(uuid) for uuid in await dependencies(it.world, it.config)]
 
 
-def _neighbour(it: VmSubject) -> int:
+async def _neighbour(it: VmSubject, *, left: bool) -> int:
     """No VM stands beside this one where there is no display daemon."""
-    if it.world.peers.has(SURFMAN):
-        raise NotSupported("the places of VMs on several screens are not built yet")
-    return -1
+    if not it.world.peers.has(SURFMAN):
+        return NOBODY
+    return await neighbour(it.world, it.vm, it.config, left=left)
 
 
 def _private_space(it: VmSubject) -> int:
@@ -131,8 +132,8 @@ LIVE: tuple[Live[VmSubject], ...] = (
     Live("autostart-pending",   "b",  lambda it: it.vm.uuid in it.world.registry.autostart_pending),
     Live("memory-target",       "i",  _memory_target),
     Live("dependencies",        "ao", _dependencies),
-    Live("seamless-mouse-left", "i",  _neighbour),
-    Live("seamless-mouse-right", "i", _neighbour),
+    Live("seamless-mouse-left", "i",  lambda it: _neighbour(it, left=True)),
+    Live("seamless-mouse-right", "i", lambda it: _neighbour(it, left=False)),
     Live("private-space",       "i",  _private_space),
 )  # fmt: skip
 

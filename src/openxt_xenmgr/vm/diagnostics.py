@@ -17,6 +17,7 @@ from openxt_core.errors import BadRequest, IoError, NotGatheringDiagnostics, Ref
 from openxt_core.places import Places
 from openxt_xen.xenstore import paths
 from openxt_xenmgr.host import programs
+from openxt_xenmgr.vm.focus import graphics_fallback
 from openxt_xenmgr.vm.tree import parse_int
 from openxt_xenmgr.world import World
 
@@ -100,13 +101,10 @@ class Diagnostics:
 
     async def show_screen(self, show: bool) -> None:
         """Tell the VM that stands in for missing graphics to show, or hide, the report's page."""
-        for vm in self._world.registry:
-            if vm.domid is None:
-                continue
-            if (await self._world.store.config_or_none_set(vm))["provides-graphics-fallback"]:
-                await self._world.nodes.xs.write(f"{paths.domain(vm.domid)}/report/state", "01"[show])
-                return
-        raise Refused("no running VM provides the graphics to show a report with")
+        vm = await graphics_fallback(self._world)
+        if vm is None or vm.domid is None:
+            raise Refused("no running VM provides the graphics to show a report with")
+        await self._world.nodes.xs.write(f"{paths.domain(vm.domid)}/report/state", "01"[show])
 
 
 def _make_folder(folder: Path) -> None:

@@ -18,6 +18,15 @@ INSISTENCE_S = 10.0
 PAUSE_S = 0.2
 
 
+async def graphics_fallback(world: World) -> Vm | None:
+    """The running VM that is shown when nothing better is."""
+    for vm in world.registry:
+        config = await world.store.config_or_none_set(vm)
+        if vm.domid is not None and config["provides-graphics-fallback"]:
+            return vm
+    return None
+
+
 @dataclass(frozen=True)
 class Focus:
     """Nothing happens, and nothing is waited for, where there is no input daemon."""

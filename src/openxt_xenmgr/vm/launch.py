@@ -61,8 +61,7 @@ def seamless_traffic(places: Places, config: VmConfig) -> bool:
 
 async def _networks(world: World, config: VmConfig) -> tuple[tuple[str, Network], ...]:
     wanted = dict.fromkeys(nic.network for nic in config.nics if nic.enabled)
-    found = [(path, await world.network.describe(path)) for path in wanted]
-    return tuple((path, network) for path, network in found if network is not None)
+    return tuple((await world.network.describe(tuple(wanted))).items())
 
 
 async def _key_dirs(world: World, config: VmConfig) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from openxt_xenmgr.vm.limited_hooks import run_soft
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.ovf import remove_iso
 from openxt_xenmgr.vm.relocation import cut_off_clients
+from openxt_xenmgr.vm.reports import Reports
 from openxt_xenmgr.vm.states import ACPI_S3, ACPI_S4, AT_REST, State, public
 from openxt_xenmgr.vm.tree import parse_int
 from openxt_xenmgr.world import World
@@ -58,6 +59,7 @@ class Reactor:
     life: Lifecycle
     power: HostPower
     watches: GuestWatches
+    reports: Reports
 
     async def react(self, vm: Vm, event: Event) -> None:
         """Everything that follows from one event.  A state that the VM has already is no event."""
@@ -209,25 +211,20 @@ class Reactor:
     async def _has_started(self, vm: Vm) -> None:
         if vm.domid is None:
             return
-        self.world.background.spawn("USB daemon", self.world.usb.vm_started(vm.domid))
         config = await self.world.store.config(vm)
+        await self.reports.has_started(vm, config)
         await self._update_hosts(vm, config)
-        if config["provides-network-backend"]:
-            await self.world.network.backend_status(vm.uuid, vm.domid)
 
     async def _has_ended(self, vm: Vm) -> None:
         old = await self.world.nodes.exported_domid(vm.uuid)
-        if old is not None:
-            self.world.background.spawn("USB daemon", self.world.usb.vm_stopped(old))
+        config = await self.world.store.config_or_none_set(vm)
+        await self.reports.has_ended(vm, config, old)
         remove_iso(self.world.places, vm.uuid)
         await self.world.nodes.unexport(vm.uuid)
         if vm.is_leaving:
             return
         await discs.tell_holders(self.world)
-        config = await self.world.store.config(vm)
         await self._update_hosts(vm, config)
-        if config["provides-network-backend"]:
-            await self.world.network.backend_status(vm.uuid, None)
         if await self._flag(vm, "keep-alive"):
             self.world.background.spawn(f"keep-alive of VM {vm.uuid}", self.life.keep_alive(vm))
 

@@ -111,7 +111,7 @@ async def _switch(s: Stage) -> None:
     async with peer(s.it.house.layout.bus_address, INPUT, {"/": (input_daemon.INPUT,)}) as there:
         await s.it.until_there(INPUT)
         await s.call()
-        assert there.calls == [("switch_focus", domid, False)]
+        assert there.asked() == [("switch_focus", domid, False)]
 
 
 @works(XENMGR_VM, "read_icon")
@@ -366,12 +366,12 @@ async def _auth(s: Stage) -> None:
         await s.it.until_there(INPUT)
         assert await ask("auth_required") is False
         await ask("auth")
-        assert there.calls == []
+        assert there.asked() == []
         await s.it.set(s.vm, "crypto-user", "s", "0a1b")
         assert await ask("auth_required") is True
         assert await s.it.state(s.vm) == "locked"
         await ask("auth")
-        assert there.calls == [("auth_set_context_flags", "0a1b", "", 0x880000)]
+        assert there.asked() == [("auth_set_context_flags", "0a1b", "", 0x880000)]
 
 
 faults(XENMGR_VM_AUTH, auth_required=(), auth=())
