@@ -55,6 +55,11 @@ UNLIMITED = Limits(_HUGE, _HUGE, 128 * MIB, _HUGE, _HUGE, _HUGE, _HUGE, _HUGE)
 class Budget:
     """Of one domain."""
 
+    __slots__ = (
+        "_complaints", "_paid_until", "connections", "held_bytes", "limits", "lines", "match_rules",
+        "names", "open_calls",
+    )  # fmt: skip
+
     def __init__(self, limits: Limits, now: float = 0.0) -> None:
         self.limits = limits
         self.connections = self.held_bytes = self.open_calls = self.match_rules = self.names = 0
@@ -85,6 +90,8 @@ class Budget:
 
 class Share:
     """What one conversation has of its domain's budget."""
+
+    __slots__ = ("_names", "budget", "held_bytes", "match_rules", "open_calls")
 
     def __init__(self, budget: Budget) -> None:
         """Raises LimitsExceeded when the domain has too many conversations."""

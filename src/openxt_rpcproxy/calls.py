@@ -33,6 +33,8 @@ class Note:
 class OpenCalls:
     """`may_ask` and `may_answer` do for most messages; they take a peer, as their likes for the bus do."""
 
+    __slots__ = ("_budget", "_buses", "_clients", "_most")
+
     def __init__(self, share: Share) -> None:
         self._budget = share.budget
         self._most = share.budget.limits.open_calls

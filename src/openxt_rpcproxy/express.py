@@ -45,6 +45,8 @@ class Ticket:
 class Express:
     """Of one direction of one conversation."""
 
+    __slots__ = ("_count", "answers", "epoch", "plain")
+
     def __init__(self) -> None:
         self.plain: dict[bytes, Ticket] = {}
         self.answers: dict[int, dict[bytes, Ticket]] = {}

@@ -42,6 +42,11 @@ class Properties(Protocol):
 class Gate:
     """The policy of one conversation."""
 
+    __slots__ = (
+        "_asked", "_audit", "_limit", "_read_in", "_rules", "_source", "_sources", "_verbose", "_verdicts",
+        "_vms", "epoch",
+    )  # fmt: skip
+
     def __init__(
         self,
         source: Source,

@@ -40,6 +40,11 @@ class Judge:
 
 
 class Lane:
+    __slots__ = (
+        "_back", "_express", "_judge", "_max_size", "_needed", "_on", "_rest", "_skip", "count",
+        "held_bytes", "is_held",
+    )  # fmt: skip
+
     def __init__(
         self,
         judge: Judge,

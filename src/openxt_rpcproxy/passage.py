@@ -64,6 +64,11 @@ class Rewriting:
 
 
 class Passage:
+    __slots__ = (
+        "_calls", "_epoch", "_gate", "_has_name", "_hello_serial", "_limit", "_name", "_named",
+        "_rewriting", "_share", "_source", "greeted",
+    )  # fmt: skip
+
     def __init__(
         self,
         source: Source,

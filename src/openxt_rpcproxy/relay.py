@@ -4,6 +4,9 @@
 Backpressure: who does not read is not read for.  What the client does not fetch stops the reading of its bus
 connection, what the bus does not take stops the reading of the client; nobody else's conversation is touched.
 Messages beyond the domain's rate, and what it has in our memory beyond its budget, are its own loss too.
+
+What each conversation has of its own is small (hence the slots): with hundreds of them the processor's cache
+is what a message costs most.
 """
 
 import asyncio
@@ -43,6 +46,8 @@ class Stop(enum.Flag):
 
 class Side:
     """One pipe, how its peer speaks, and the lane of what comes from it."""
+
+    __slots__ = ("_ended", "dialect", "direction", "feed", "is_raw", "lane", "pipe", "send", "stops")
 
     def __init__(self, pipe: Pipe, dialect: Dialect, direction: Direction) -> None:
         self.pipe = pipe
@@ -89,6 +94,11 @@ class Side:
 
 
 class Relay:
+    __slots__ = (
+        "_bus", "_client", "_done", "_is_to_settle", "_loop", "_paid", "_passage", "_share", "_tasks",
+        "_timers", "_unpaid_from",
+    )  # fmt: skip
+
     def __init__(
         self, client: tuple[Pipe, Dialect], bus: tuple[Pipe, Dialect], passage: Passage, share: Share
     ) -> None:

@@ -51,6 +51,11 @@ class Pipe(Protocol):
 class SocketPipe:
     """A non-blocking socket, read straight from the loop's wait for input."""
 
+    __slots__ = (
+        "_drained", "_early", "_ended", "_fd", "_give", "_is_open", "_is_reading", "_is_writing", "_loop",
+        "_out", "_receive", "_sock", "_take", "queued",
+    )  # fmt: skip
+
     # One for all: a reading is over before the next begins, and a large one would be mapped at each.
     _buffer = memoryview(bytearray(READ_SIZE))
 
