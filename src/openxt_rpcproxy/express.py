@@ -17,13 +17,19 @@ from openxt_bus.framing import FIXED_HEADER, field_places
 MAX_KEPT = 1024
 MAX_PLACES = 4
 _REPLY_SERIAL = 5
-HEADS = {0x6C: Struct("<BBBBIII").unpack_from, 0x42: Struct(">BBBBIII").unpack_from}
+LITTLE_MARK, BIG_MARK = 0x6C, 0x42
+HEADS = {LITTLE_MARK: Struct("<BBBBIII").unpack_from, BIG_MARK: Struct(">BBBBIII").unpack_from}
 """Byte order mark → byte order, type, flags, version, size of body, serial, size of fields."""
 
-NUMBERS = {0x6C: Struct("<I").unpack_from, 0x42: Struct(">I").unpack_from}
+NUMBERS = {LITTLE_MARK: Struct("<I").unpack_from, BIG_MARK: Struct(">I").unpack_from}
 
 LITTLE = Struct("<IIII").unpack_from
-"""Of a little-endian message: byte order, type, flags and version; size of body; serial; size of fields."""
+"""Of a little-endian message: its first four bytes as a number, size of body, serial, size of fields."""
+
+BIG = Struct(">III").unpack_from
+"""The last three of these, four bytes into a big-endian message."""
+
+_TAIL = 12  # from where on a header is kept: the size of its fields, and these
 
 
 class Manner(enum.IntEnum):
@@ -36,10 +42,19 @@ class Manner(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Kept for one header."""
+    """What is to be done for each message like the one that gets this."""
 
     manner: Manner
     peer: str = ""  # whom a call or an answer concerns: needed to tell calls of different callers apart
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """For a header, by what follows its serial."""
+
+    first: int  # byte order, type, flags and version, as LITTLE has them
+    manner: int
+    peer: str
 
 
 class Express:
@@ -48,9 +63,9 @@ class Express:
     __slots__ = ("_count", "answers", "epoch", "plain")
 
     def __init__(self) -> None:
-        self.plain: dict[bytes, Ticket] = {}
-        self.answers: dict[int, dict[bytes, Ticket]] = {}
-        """By where the answered serial is."""
+        self.plain: dict[bytes, Kept] = {}
+        self.answers: dict[int, dict[bytes, Kept]] = {}
+        """By where the answered serial is, and without it."""
         self.epoch = -1
         self._count = 0
 
@@ -69,14 +84,14 @@ class Express:
         """`message` was read without error, and its verdict needs nothing else than its header."""
         if self._count >= MAX_KEPT:
             self.clear()
-        fields = HEADS[message[0]](message, 0)[6]
-        end = FIXED_HEADER + fields
+        tail = message[_TAIL : FIXED_HEADER + HEADS[message[0]](message, 0)[6]]
+        kept = Kept(LITTLE(message)[0], int(ticket.manner), ticket.peer)
         if ticket.manner is not Manner.ANSWERS:
             self._count += 1
-            self.plain[message[:4] + message[12:end]] = ticket
+            self.plain[tail] = kept
             return
-        at = field_places(message)[_REPLY_SERIAL]
+        at = field_places(message)[_REPLY_SERIAL] - _TAIL
         if at not in self.answers and len(self.answers) >= MAX_PLACES:
             return
         self._count += 1
-        self.answers.setdefault(at, {})[message[:4] + message[12:at] + message[at + 4 : end]] = ticket
+        self.answers.setdefault(at, {})[tail[:at] + tail[at + 4 :]] = kept

@@ -99,11 +99,17 @@ class JsonDialect:
 
     def feed(self, data: bytes) -> bytes:
         """A text that waits for types holds up those that follow: they keep their order."""
-        for text in self._texts.feed(data):
-            self._queue.append(text)
-            self._queued += len(text)
+        texts = self._texts.feed(data)
         messages = [self._found]
         self._found = b""
+        if not self._queue and self._unknown is None:
+            known = self._requests.messages(texts)
+            if len(known) == len(texts):
+                return b"".join(messages + known)
+            messages += known
+            texts = texts[len(known) :]
+        self._queue += texts
+        self._queued += sum(map(len, texts))
         while self._queue and self._unknown is None:
             text = self._queue.popleft()
             self._queued -= len(text)
@@ -125,9 +131,9 @@ class JsonDialect:
 
     def _read(self, text: bytes) -> bytes:
         """The text as a message; empty when it was answered instead, or must wait."""
-        known = self._requests.message(text)
+        known = self._requests.messages((text,))
         if known:
-            return known
+            return known[0]
         try:
             incoming = read(text)
         except JsonError as error:

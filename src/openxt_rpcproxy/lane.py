@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One direction of a conversation: bytes are cut into messages, and each is judged.
 
-Messages in a row that pass unchanged are sent on as they came, without being taken apart.  A message that is
-larger than allowed is answered and its bytes are passed over.  No I/O: what goes on is handed to a function.
+Messages in a row that pass unchanged are sent on as they came; those whose like was judged before are not
+even taken apart.  A message that is larger than allowed is answered and its bytes are passed over.  No I/O:
+what goes on is handed to a function.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from openxt_bus.framing import FIXED_HEADER, MAX_FIELDS, FramingError, Header, scan
-from openxt_bus.transport.pipe import Data
 from openxt_rpcproxy.epoch import Epoch
-from openxt_rpcproxy.express import HEADS, LITTLE, NUMBERS, Express, Ticket
+from openxt_rpcproxy.express import BIG, BIG_MARK, HEADS, LITTLE, NUMBERS, Express
 from openxt_rpcproxy.passed import Passed
 
 MAX_SIZE = 128 * 1024 * 1024 + MAX_FIELDS  # the protocol's own limit
 _NOT_ANSWERS = frozenset({1, 4})  # calls and signals
-_NUMBER = NUMBERS[0x6C]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Lane:
     def __init__(
         self,
         judge: Judge,
-        on: Callable[[Data], None],
+        on: Callable[[bytes], None],
         back: Callable[[bytes], None],
         max_size: int,
         *,
@@ -75,46 +74,58 @@ class Lane:
         """The message that cannot be judged yet."""
         return bytes(self._rest[: self._needed])
 
-    def feed(self, data: Data) -> bool:
+    def feed(self, data: bytes) -> bool:
         """False: a message is held.  Raises FramingError for what is no message: the stream cannot go on."""
         if self.held_bytes or self._skip:
             data = self._together(data)
-        elif data.__class__ is bytes and self._passes_alone(data):
-            return True
         if data:
-            self._work(data)
+            at = self._known_until(data, 0)
+            if at == len(data) and not self.held_bytes:
+                self._on(data)
+            else:
+                self._work(data, at)
         return not self.is_held
 
-    def _passes_alone(self, data: bytes) -> bool:
-        """Send a message on if it came alone and its like was judged before, which `_work` would do too.
+    def _known_until(self, data: bytes, at: int) -> int:
+        """Where the messages end that pass unchanged, as their likes were judged before, and are whole.
 
-        False, and nothing is done: anything else.
+        The hot path: what is done for each message is written out here.
         """
-        express, judge, size = self._express, self._judge, len(data)
-        if express is None or size < FIXED_HEADER or express.epoch != judge.epoch.number:
-            return False
-        first, body, serial, fields = LITTLE(data)
-        end = FIXED_HEADER + fields
-        if (end + 7 & ~7) + body != size or serial == 0 or size > self._max_size:
-            return False
-        if first >> 8 & 0xFF in _NOT_ANSWERS:
-            ticket = express.plain.get(data[:4] + data[12:end])
-            if ticket is None or (ticket.manner and not judge.asks(ticket.peer, serial)):
-                return False
-        else:
-            for place, known in express.answers.items():
-                ticket = known.get(data[:4] + data[12:place] + data[place + 4 : end])
-                if ticket is not None:
+        express, judge = self._express, self._judge
+        if express is None:
+            return at
+        if express.epoch != judge.epoch.number:
+            express.heed(judge.epoch.number)
+        end = len(data)
+        while at + FIXED_HEADER <= end:
+            first, body, serial, fields = LITTLE(data, at)
+            if first & 0xFF == BIG_MARK:
+                body, serial, fields = BIG(data, at + 4)
+            stop = at + (FIXED_HEADER + fields + 7 & ~7) + body
+            if stop > end or serial == 0 or stop - at > self._max_size:
+                break
+            tail = data[at + 12 : at + FIXED_HEADER + fields]
+            if first >> 8 & 0xFF in _NOT_ANSWERS:
+                kept = express.plain.get(tail)
+                if kept is None or kept.first != first:
+                    break
+                if kept.manner and not judge.asks(kept.peer, serial):
                     break
             else:
-                return False
-            if not judge.answers(ticket.peer, _NUMBER(data, place)[0]):
-                return False
-        self.count += 1
-        self._on(data)
-        return True
+                for place, known in express.answers.items():
+                    kept = known.get(tail[:place] + tail[place + 4 :])
+                    if kept is not None:
+                        break
+                else:
+                    break
+                number = NUMBERS[first & 0xFF](tail, place)[0]
+                if kept.first != first or not judge.answers(kept.peer, number):
+                    break
+            self.count += 1
+            at = stop
+        return at
 
-    def _together(self, data: Data) -> Data:
+    def _together(self, data: bytes) -> bytes:
         """The data with what waits for it; empty while that is not enough."""
         if self._skip:
             skipped = min(self._skip, len(data))
@@ -127,25 +138,19 @@ class Lane:
     def go_on(self) -> None:
         """Judge what waits.  Raises FramingError."""
         self.is_held = False
-        self._work(bytes(self._rest))
+        self._work(bytes(self._rest), 0)
 
-    def _work(self, data: Data) -> None:
-        """The hot path: what is done for each message is written out here."""
-        judge, express = self._judge, self._express
-        plain: dict[bytes, Ticket] = {}
-        answers: dict[int, dict[bytes, Ticket]] = {}
-        if express is not None:
-            express.heed(judge.epoch.number)
-            plain, answers = express.plain, express.answers
-        pieces: list[Data] = []
-        at = start = 0
+    def _work(self, data: bytes, at: int) -> None:
+        """Messages that need a look, the first one at `at`; those before it go on."""
+        pieces: list[bytes] = []
+        start = 0
         end = len(data)
         needed = FIXED_HEADER
         while end - at >= FIXED_HEADER:
             unpack = HEADS.get(data[at])
             if unpack is None:
                 raise FramingError(f"byte order mark {data[at]:#x}")
-            order, kind, _, version, body, serial, fields = unpack(data, at)
+            _, _, _, version, body, serial, fields = unpack(data, at)
             stop = at + FIXED_HEADER + (fields + 7 & ~7) + body
             if version != 1 or fields > MAX_FIELDS or serial == 0 or stop - at > self._max_size:
                 self._check(version, fields, serial, stop - at)
@@ -153,55 +158,44 @@ class Lane:
                 if end - at < head_size:
                     needed = head_size
                     break
-                pieces += (data[start:at], self._pass_over(bytes(data[at : at + head_size]), stop - at))
+                pieces += (data[start:at], self._pass_over(data[at : at + head_size], stop - at))
                 self._skip = max(0, stop - end)
                 at = start = min(stop, end)
                 continue
             if stop > end:
                 needed = stop - at
                 break
-            self.count += 1
-            head = bytes(data[at : at + FIXED_HEADER + fields])
-            if kind in _NOT_ANSWERS:
-                ticket = plain.get(head[:4] + head[12:])
-                if ticket is not None and (not ticket.manner or judge.asks(ticket.peer, serial)):
-                    at = stop
-                    continue
-            else:
-                passes = False
-                for place, known in answers.items():
-                    ticket = known.get(head[:4] + head[12:place] + head[place + 4 :])
-                    if ticket is not None:
-                        passes = judge.answers(ticket.peer, NUMBERS[order](head, place)[0])
-                        break
-                if passes:
-                    at = stop
-                    continue
-            if start < at:
-                pieces.append(data[start:at])
-            start = at
-            message = bytes(data[at:stop])
-            passed = judge.judge(message)
+            message = data[at:stop]
+            passed = self._judged(message)
             if passed is None:
                 self.is_held, needed = True, stop - at
-                self.count -= 1
                 break
-            at = start = stop
-            if passed.back:
-                self._back(passed.back)
-            if passed.on:
-                pieces.append(passed.on)
-            if express is not None and passed.ticket is not None:
-                express.heed(judge.epoch.number)
-                express.keep(message, passed.ticket)
-        if start < at:
-            pieces.append(data[start:at])
+            if passed.on is not message:
+                pieces += (data[start:at], passed.on)
+                start = stop
+            at = self._known_until(data, stop)
+        pieces.append(data[start:at])
         self._needed = needed
         if at < end or self.held_bytes:
             self._rest = bytearray(data[at:])
             self.held_bytes = len(self._rest)
-        if pieces:
-            self._on(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        self._send_on(pieces)
+
+    def _send_on(self, pieces: list[bytes]) -> None:
+        some = [piece for piece in pieces if piece]
+        if some:
+            self._on(some[0] if len(some) == 1 else b"".join(some))
+
+    def _judged(self, message: bytes) -> Passed | None:
+        passed = self._judge.judge(message)
+        if passed is not None:
+            self.count += 1
+            if passed.back:
+                self._back(passed.back)
+            if self._express is not None and passed.ticket is not None:
+                self._express.heed(self._judge.epoch.number)
+                self._express.keep(message, passed.ticket)
+        return passed
 
     def _check(self, version: int, fields: int, serial: int, size: int) -> None:
         if version != 1:

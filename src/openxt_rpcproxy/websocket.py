@@ -97,7 +97,8 @@ class WebSocket:
         for: a whole, masked text or binary message in one frame."""
         if self._rest:
             data = bytes(self._rest) + data
-        at, end = 0, len(data)
+        at = self._cut_plain(data, texts)
+        end = len(data)
         while at < end and not self.is_over:
             size = data[at + 1] & 0x7F if at + 6 <= end else _TWO_BYTES
             if size < _TWO_BYTES and data[at + 1] & _MASKED and not data[at] & _RESERVED:
@@ -124,12 +125,40 @@ class WebSocket:
             at = stop
         self._rest = bytearray(data[at:])
 
+    def _cut_plain(self, data: bytes, texts: list[bytes]) -> int:
+        """Take ASCII texts of less than 64 KiB, masked and each in a frame of its own; where others begin."""
+        at, most = 0, len(data) - 8
+        if self._is_fragmented or not self.is_open:
+            return 0
+        while at <= most and data[at] == _WHOLE_TEXT:
+            size = data[at + 1] - _MASKED
+            if size == _TWO_BYTES:
+                payload_at = at + 8
+                stop = payload_at + (data[at + 2] << 8 | data[at + 3])
+            elif 0 <= size < _TWO_BYTES:
+                payload_at = at + 6
+                stop = payload_at + size
+            else:
+                break
+            if stop > most + 8:
+                break
+            text = apply_mask(data[payload_at:stop], data[payload_at - 4 : payload_at])
+            if not text.isascii():
+                break
+            texts.append(text)
+            at = stop
+        return at
+
     def send(self, texts: Iterable[bytes]) -> None:
         """Queue some texts; after the end they go nowhere."""
         if self.is_open:
+            out, opcode = self._out, self._opcode | _FIN
             for text in texts:
-                self._out += _head(self._opcode, len(text))
-                self._out += text
+                size = len(text)
+                if size < _TWO_BYTES:
+                    out += bytes((opcode, size)) + text
+                else:
+                    out += _head(opcode, size) + text
 
     def close(self) -> None:
         """Say that we go away, unless the end was said already."""
@@ -230,13 +259,11 @@ def _frame(data: bytes, at: int) -> tuple[int, int, bool]:
     return at + head, at + head + size, True
 
 
-def _head(opcode: int, size: int) -> bytes:
-    """Of an unmasked frame that is a whole message."""
-    if size < _TWO_BYTES:
-        return bytes((_FIN | opcode, size))
+def _head(first: int, size: int) -> bytes:
+    """Of an unmasked frame of more than a few bytes."""
     if size < 2**16:
-        return bytes((_FIN | opcode, _TWO_BYTES)) + size.to_bytes(2, "big")
-    return bytes((_FIN | opcode, _TWO_BYTES + 1)) + size.to_bytes(8, "big")
+        return bytes((first, _TWO_BYTES)) + size.to_bytes(2, "big")
+    return bytes((first, _TWO_BYTES + 1)) + size.to_bytes(8, "big")
 
 
 def _is_utf8(text: bytes) -> bool:

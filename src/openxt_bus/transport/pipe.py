@@ -16,10 +16,6 @@ from openxt_bus.loop import BusLoop
 from openxt_bus.transport.base import Stream
 
 READ_SIZE = 256 * 1024
-LARGE = 16 * 1024
-Data = bytes | memoryview
-"""What a pipe receives; a view (of more than LARGE bytes) holds them no longer than the call lasts."""
-
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -28,12 +24,12 @@ class Pipe(Protocol):
     """Bytes that the peer has not taken yet."""
 
     def start(
-        self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
+        self, receive: Callable[[bytes], None], drained: Callable[[], None], ended: Callable[[str], None]
     ) -> None:
         """Read from now on.  `drained`: everything queued was taken.  `ended` is called once or twice."""
         ...
 
-    def send(self, data: Data) -> None:
+    def send(self, data: bytes) -> None:
         """Send now, or queue."""
         ...
 
@@ -72,7 +68,7 @@ class SocketPipe:
         self.queued = 0
 
     def start(
-        self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
+        self, receive: Callable[[bytes], None], drained: Callable[[], None], ended: Callable[[str], None]
     ) -> None:
         self._receive, self._drained, self._ended = receive, drained, ended
         self.resume()
@@ -80,7 +76,7 @@ class SocketPipe:
             receive(self._early)
             self._early = b""
 
-    def send(self, data: Data) -> None:
+    def send(self, data: bytes) -> None:
         if not self._is_open:
             return None
         sent = 0
@@ -92,7 +88,7 @@ class SocketPipe:
             except OSError as error:
                 return self._ended(f"it is gone: {error.strerror}")
         if sent < len(data):
-            self._out.append(bytes(data[sent:]))
+            self._out.append(data[sent:])
             self.queued += len(data) - sent
             self._wait_until_writable()
         return None
@@ -135,8 +131,7 @@ class SocketPipe:
             self._ended(f"it is gone: {error.strerror}")
             return
         if size:
-            data = self._buffer[:size]
-            self._receive(bytes(data) if size <= LARGE else data)
+            self._receive(bytes(self._buffer[:size]))
         else:
             self.pause()
             self._ended("")
@@ -183,7 +178,7 @@ class StreamPipe:
         self.queued = 0
 
     def start(
-        self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
+        self, receive: Callable[[bytes], None], drained: Callable[[], None], ended: Callable[[str], None]
     ) -> None:
         self._drained = drained
         self._tasks = [
@@ -195,8 +190,8 @@ class StreamPipe:
             receive(self._early)
             self._early = b""
 
-    def send(self, data: Data) -> None:
-        self._out.append(bytes(data))
+    def send(self, data: bytes) -> None:
+        self._out.append(data)
         self.queued += len(data)
         self._to_send.set()
 
@@ -228,7 +223,7 @@ class StreamPipe:
         except OSError as error:
             ended(f"it is gone: {error}")
 
-    async def _read(self, receive: Callable[[Data], None]) -> None:
+    async def _read(self, receive: Callable[[bytes], None]) -> None:
         while data := await self._stream.reader.read(READ_SIZE):
             await self._may_read.wait()
             receive(data)

@@ -39,18 +39,50 @@ def test_a_request_becomes_the_same_message_or_goes_the_slow_way(
     requests = Requests()
     requests.keep(read(json.dumps({"id": 1, "args": [], **WHERE}).encode()), signature)
     text = json.dumps(WHERE | some).encode()
-    quick = requests.message(text)
-    if quick:
+    for quick in requests.messages([text]):
         assert quick == slow(text, signature)
+
+
+HEAD = b'"destination":"a.A","method":"m","path":"/p","interface":"i.I",'
+numbers = st.sampled_from(
+    [b"7", b"0", b"07", b"-1", b"1.0", b"1e2", b'"7"', b"999999999", b"4294967296", b""]
+)
+heads = st.sampled_from([HEAD, HEAD[:-1] + b", ", HEAD.replace(b"/p", b"/\\/p"), HEAD + b'"type":"signal",'])
+arguments = st.one_of(
+    st.lists(st.text(max_size=5), max_size=3).map(lambda some: json.dumps(some).encode()),
+    st.lists(st.text(max_size=5), max_size=3).map(lambda some: json.dumps(some, ensure_ascii=False).encode()),
+    st.lists(values, max_size=3).map(lambda some: json.dumps(some, separators=(",", ":")).encode()),
+    st.sampled_from(
+        [b'["a"]', b'["a","b"]', b'["a\\u0000"]', b'["a\\",\\"b"]', b'["\x7f\x1f"]', b'[""]', b'["]']
+    ),
+)
+ends = st.sampled_from([b"}", b'}"]}', b',"path":"/q"}', b"} ", b"", b',"args":["c"]}'])
+
+
+@given(
+    st.lists(st.tuples(numbers, heads, arguments, ends), min_size=1, max_size=5),
+    st.sampled_from(["s", "ss", "sss"]),
+)
+def test_a_text_written_like_an_earlier_one_becomes_the_same_message_or_goes_the_slow_way(
+    some: list[tuple[bytes, bytes, bytes, bytes]], signature: str
+) -> None:
+    requests = Requests()
+    first = b'{"id":1,' + HEAD + b'"args":' + json.dumps(["x"] * len(signature)).encode() + b"}"
+    requests.keep(read(first), signature)
+    assert requests.messages([first]) == [slow(first, signature)]
+    for number, head, args, end in some:
+        text = b'{"id":' + number + b"," + head + b'"args":' + args + end
+        for quick in requests.messages([text]):
+            assert quick == slow(text, signature)
 
 
 def test_a_plain_request_goes_the_quick_way() -> None:
     requests = Requests()
     text = json.dumps({"id": 9, "args": ["ü", ""], **WHERE}).encode()
-    assert requests.message(text) == b""
+    assert requests.messages([text]) == []
     requests.keep(read(text), "ss")
-    assert requests.message(text) == slow(text, "ss")
-    assert requests.message(text.replace(b'"m"', b'"n"')) == b""
+    assert requests.messages([text]) == [slow(text, "ss")]
+    assert requests.messages([text.replace(b'"m"', b'"n"')]) == []
 
 
 bodies = st.one_of(
@@ -92,6 +124,5 @@ def test_a_name_that_is_none_is_not_kept() -> None:
     incoming = read(json.dumps({"id": 1, "args": [], **WHERE, "destination": "no name"}).encode())
     with pytest.raises(InvalidArgs):
         requests.keep(incoming, "")
-    assert (
-        requests.message(json.dumps({"id": 1, "args": [], **WHERE, "destination": "no name"}).encode()) == b""
-    )
+    text = json.dumps({"id": 1, "args": [], **WHERE, "destination": "no name"}).encode()
+    assert requests.messages([text]) == []

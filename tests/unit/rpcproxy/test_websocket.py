@@ -6,6 +6,9 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from openxt_rpcproxy.websocket import MAX_HANDSHAKE, MAX_TEXT, Admission, WebSocket
 
@@ -38,6 +41,15 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True, masked: bool = True,
     else:
         head += struct.pack(">BQ", mark | 127, size)
     return head + (b"\0\0\0\0" if masked else b"") + payload
+
+
+def masked(plain: bytes, mask: bytes) -> bytes:
+    """A frame of `frame` with another mask."""
+    if not plain[1] & 0x80:
+        return plain
+    at = {126: 4, 127: 10}.get(plain[1] & 0x7F, 2)
+    payload = bytes(byte ^ mask[place % 4] for place, byte in enumerate(plain[at + 4 :]))
+    return plain[:at] + mask + payload
 
 
 def opened() -> WebSocket:
@@ -223,6 +235,39 @@ def test_any_frames_give_texts_or_an_end_and_no_exception(some: list[bytes], noi
         one.send((b"{}",))
         one.take()
     assert one.is_open or one.is_over
+
+
+def of_the_library(data: bytes) -> list[bytes]:
+    """The messages of a client's frames as the library alone reads them, up to the first fault."""
+    protocol = ServerProtocol(max_size=MAX_TEXT)
+    protocol.receive_data(handshake())
+    (request,) = protocol.events_received()
+    assert isinstance(request, Request)
+    protocol.send_response(protocol.accept(request))
+    protocol.receive_data(data)
+    found, text, is_text = list[bytes](), b"", False
+    for event in protocol.events_received():
+        if isinstance(event, Frame) and event.opcode in (CONT, TEXT, BINARY):
+            is_text = event.opcode is Opcode.TEXT or (is_text and event.opcode is Opcode.CONT)
+            text += event.data
+            if event.fin:
+                try:
+                    text.decode() if is_text else None
+                except UnicodeDecodeError:
+                    break
+                found.append(text)
+                text = b""
+    return found
+
+
+masks = st.sampled_from([b"\0\0\0\0", b"\x12\x34\x56\x78", b"\xff\0\xff\0"])
+sizes = st.sampled_from([0, 1, 2, 5, 124, 125, 126, 127, 128, 300, 65535, 65536])
+
+
+@given(st.lists(st.tuples(frames | st.builds(frame, st.just(TEXT), sizes.map(bytes)), masks), max_size=6))
+def test_frames_mean_what_they_mean_to_the_library(some: list[tuple[bytes, bytes]]) -> None:
+    data = b"".join(masked(one, mask) for one, mask in some)
+    assert opened().feed(data) == of_the_library(data)
 
 
 def test_what_follows_a_wrong_frame_is_no_text_however_it_is_cut() -> None:
