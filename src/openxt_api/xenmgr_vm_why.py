@@ -17,6 +17,7 @@ XENMGR_VM_WHY = Interface(
         Method("why_not_start", outs=(Arg("reasons", "as"),)),
         Method("changed_since_start", outs=(Arg("changes", "a(sss)"),)),
         Method("stop_order", outs=(Arg("vms", "ao"),)),
+        Method("list_dependencies", outs=(Arg("vms", "ao"),)),
         Method("list_needed", outs=(Arg("uuids", "as"),)),
         Method("add_needed", (Arg("uuid", "s"),)),
         Method("remove_needed", (Arg("uuid", "s"),)),
@@ -40,6 +41,10 @@ class XenmgrVmWhy(Service):
     def stop_order(self) -> MaybeAwaitable[list[str]]:
         """The running VMs that need this one, and at last this one: stopped in this order, none loses what it needs."""
         raise NotSupported("com.citrix.xenclient.xenmgr.vm.why.stop_order is not built yet")
+
+    def list_dependencies(self) -> MaybeAwaitable[list[str]]:
+        """All VMs that run before this one starts, by object path, those needed first in front: those that serve its network cards, those that were named, and what these need."""
+        raise NotSupported("com.citrix.xenclient.xenmgr.vm.why.list_dependencies is not built yet")
 
     def list_needed(self) -> MaybeAwaitable[list[str]]:
         """Uuids of the VMs that were named as needed; not those that serve its network cards."""
@@ -72,6 +77,11 @@ class XenmgrVmWhyClient(Client):
     async def stop_order(self) -> list[str]:
         """The running VMs that need this one, and at last this one: stopped in this order, none loses what it needs."""
         reply: list[str] = await self._invoke("stop_order")
+        return reply
+
+    async def list_dependencies(self) -> list[str]:
+        """All VMs that run before this one starts, by object path, those needed first in front: those that serve its network cards, those that were named, and what these need."""
+        reply: list[str] = await self._invoke("list_dependencies")
         return reply
 
     async def list_needed(self) -> list[str]:

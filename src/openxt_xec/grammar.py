@@ -60,6 +60,7 @@ OPTIONS = (
     Option("-h --help",       HELP,            "",            "print this text"),
     Option("-s --service",    "service",       "NAME",        "bus name to talk to; default: that of xenmgr"),
     Option("-o --object",     "object",        "PATH",        "object to talk to (/)"),
+    Option("-n --name",       "name",          "NAME",        "object of the VM of this name, as xec-vm"),
     Option("-i --interface",  "interface",     "NAME",        "interface (the first that has the member)"),
     Option("-g --get",        GET,             "PROP",        "get a property; all of them without PROP"),
     Option("-x --set",        SET,             "PROP VALUE",  "set a property"),
@@ -124,8 +125,8 @@ class Request:
     """What xec shall do.  `names` are the property and its value, or the method and its arguments."""
 
     __slots__ = (
-        "action", "domid", "host", "interface", "is_json", "is_quiet", "is_session", "names", "path",
-        "service",
+        "action", "domid", "host", "interface", "is_json", "is_quiet", "is_session", "is_vm", "names",
+        "path", "service",
     )  # fmt: skip
 
     def __init__(self, words: Words) -> None:
@@ -135,6 +136,7 @@ class Request:
         self.interface = words.text("interface", "")
         self.domid = _domid(words.text("domid", "-1"))
         self.host = _host(words.text("host", ""))
+        self.is_vm = words.first("name") is not None
         self.is_json = words.first("json") is not None
         self.is_session = words.first("session") is not None
         self.is_quiet = words.first("quiet") is not None

@@ -199,6 +199,10 @@ def bus_of(request: Request) -> BlockingBus:
 def run(argv: Sequence[str], connect: Callable[[Request], BlockingBus] = bus_of) -> str:
     """Do what an xec command line asks for, and give what to print.  Raises OpenxtError."""
     request = grammar.request_of(argv)
+    if request.is_vm:
+        from openxt_xec import xec_vm
+
+        return xec_vm.run(argv)
     if request.action == grammar.HELP:
         return grammar.usage(TITLE, grammar.OPTIONS)
     if request.action == grammar.COMPLETION:

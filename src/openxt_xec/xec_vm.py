@@ -27,7 +27,7 @@ _UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
 
 # Options of xec that are handed on to it.
 HANDED_ON = frozenset(option.key for option in OPTIONS) - {
-    "object", "domid", "host", grammar.HELP, grammar.COMPLETION
+    "object", "name", "domid", "host", grammar.HELP, grammar.COMPLETION
 }  # fmt: skip
 
 # fmt: off

@@ -14,6 +14,7 @@ from xec_house import NAME, PATH, VM, House, running
 
 PROJECT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
+METHODS = "start\nlist-disks\nlist-nics\nadd-pt-rule\n"
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +77,7 @@ async def test_all_properties_come_in_a_block_for_each_interface_that_has_any(ho
 
 async def test_listings_name_what_an_object_has(house: House) -> None:
     assert VM in (await house.prints(f"xec -o {PATH} --list-interfaces")).splitlines()
-    assert await house.prints(f"xec -o {PATH} -i {VM} --list-methods") == "start\nlist-disks\nadd-pt-rule\n"
+    assert await house.prints(f"xec -o {PATH} -i {VM} --list-methods") == METHODS
     assert (await house.prints(f"xec -o {PATH} --list-properties -i {VM}")).splitlines()[:2] == [
         "name",
         "uuid",
@@ -239,6 +240,12 @@ async def test_a_vm_is_selected_by_any_of_its_names(house: House, selector: tupl
     assert await house.prints("xec-vm", *selector, "get", "name") == "stopped one\n"
     assert await house.prints("xec-vm", *selector, "start") == ""
     assert house.vms.calls == [("start", "stopped one")]
+
+
+async def test_xec_itself_takes_the_name_of_a_vm(house: House) -> None:
+    assert await house.prints("xec -n ndvm add-pt-rule 0x680 any any") == ""
+    assert house.vms.calls == [("add_pt_rule", "0x680", "any", "any")]
+    assert await house.fails("xec -n nobody start") == "xec: vm 'nobody' not found\n"
 
 
 async def test_words_after_the_method_are_its_own(house: House) -> None:

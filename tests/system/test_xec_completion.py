@@ -36,6 +36,7 @@ async def test_names_come_from_the_running_daemons(house: House) -> None:
     assert await offered(house, "xec-vm", "-n", "st") == ["stopped one"]
     assert await offered(house, "xec-vm", "-d", "1") == ["12"]
     assert await offered(house, "xec-vm", "-d", "3", "-k", "") == ["0"]
+    assert await offered(house, "xec-vm", "-d", "3", "-c", "") == ["7"]
     assert await offered(house, "xec-vm", "-d", "3", "get", "st") == ["state", "start-on-boot"]
     assert await offered(house, "xec-vm", "-d", "3", "-x", "start-on-boot", "") == ["true", "false"]
     assert await offered(house, "xec-vm", "-d", "3", "set", "start-on-boot", "t") == ["true"]
@@ -64,6 +65,9 @@ async def test_an_unknown_shell_is_named(house: House) -> None:
         ("xec-vm -n stop", "xec-vm -n stopped\\ one"),
         ("xec-vm -n ndvm get sta", "xec-vm -n ndvm get sta"),
         ("xec add", "xec add-up"),
+        ("xec-vm -d 3 -k ", "xec-vm -d 3 -k 0"),
+        ("xec-vm -d 3 -c ", "xec-vm -d 3 -c 7"),
+        ("xec-vm -d 3 add", "xec-vm -d 3 add-pt-rule"),
         ('xec-vm -n "stop', 'xec-vm -n "stopped one"'),
     ],
 )
@@ -75,14 +79,24 @@ async def test_tab_completes_the_line(house: House, shell: str, typed: str, beco
         await terminal.end()
 
 
-async def test_fish_completes_the_line(house: House) -> None:
-    script = "xec-vm --completion fish | source; complete -C 'xec-vm -n stop'"
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ("xec-vm -n stop", ["stopped one"]),
+        ("xec-vm -d 3 -k ", ["0"]),
+        ("xec-vm -d 3 -c ", ["7"]),
+        ("xec-vm -d 3 add", ["add-pt-rule"]),
+        ("xec-vm -d 3 get st", ["start-on-boot", "state"]),
+    ],
+)
+async def test_fish_completes_the_line(house: House, typed: str, words: list[str]) -> None:
+    script = f"xec-vm --completion fish | source; complete -C '{typed}'"
     process = await asyncio.create_subprocess_exec(
         "fish", "--no-config", "-c", script, stdout=-1, env={**os.environ, **environ(house)}
     )
     async with asyncio.timeout(30):
         out, _ = await process.communicate()
-    assert out.decode().splitlines() == ["stopped one"]
+    assert sorted(out.decode().splitlines()) == words
 
 
 def environ(house: House) -> dict[str, str]:

@@ -37,6 +37,7 @@ VM_SPEC = Interface(
     methods=(
         Method("start"),
         Method("list_disks", (), (Arg("paths", "ao"),)),
+        Method("list_nics", (), (Arg("paths", "ao"),)),
         Method("add_pt_rule", (Arg("class", "s"), Arg("vendor", "s"), Arg("device", "s"))),
     ),
     properties=(
@@ -116,6 +117,9 @@ class Vm(Service):
 
     def list_disks(self) -> list[str]:
         return [f"{self.call.path}/disk/0"]
+
+    def list_nics(self) -> list[str]:
+        return [f"{self.call.path}/nic/7"]
 
     def add_pt_rule(self, class_: str, vendor: str, device: str) -> None:
         self.vms.calls.append(("add_pt_rule", class_, vendor, device))

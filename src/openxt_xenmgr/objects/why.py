@@ -10,7 +10,7 @@ from openxt_core.spec import Call
 from openxt_xenmgr.objects.vm import found_vm
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.vm import needs
-from openxt_xenmgr.vm.backends import NEEDED_KEY
+from openxt_xenmgr.vm.backends import NEEDED_KEY, dependencies
 from openxt_xenmgr.vm.tree import items
 
 
@@ -30,6 +30,10 @@ class WhyObject(XenmgrVmWhy):
 
     async def stop_order(self) -> list[str]:
         return [vm_path(uuid) for uuid in await needs.stop_order(self._work.world, self._vm)]
+
+    async def list_dependencies(self) -> list[str]:
+        config = await self._work.world.store.config(self._vm)
+        return [vm_path(uuid) for uuid in await dependencies(self._work.world, config)]
 
     async def list_needed(self) -> list[str]:
         return list(items(await self._work.world.store.tree(self._vm), NEEDED_KEY))

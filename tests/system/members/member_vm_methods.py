@@ -458,7 +458,7 @@ async def _changed(s: Stage) -> None:
     assert [list(one) for one in await s.call()] == [["config/memory", '"64"', '"80"']]
 
 
-@works(XENMGR_VM_WHY, "stop_order", "add_needed", "remove_needed", "list_needed")
+@works(XENMGR_VM_WHY, "stop_order", "add_needed", "remove_needed", "list_needed", "list_dependencies")
 async def _needed(s: Stage) -> None:
     async def ask(path: str, member: str, *texts: str) -> Any:
         return await s.it.call(path, XENMGR_VM_WHY.name, member, "s" * len(texts), *texts)
@@ -466,6 +466,7 @@ async def _needed(s: Stage) -> None:
     user = await s.it.create()
     await ask(user, "add_needed", s.uuid)
     assert await ask(user, "list_needed") == [s.uuid]
+    assert await ask(user, "list_dependencies") == [s.vm]
     await s.it.vm(user, "start")
     assert await ask(s.vm, "stop_order") == [user, s.vm]
     await ask(user, "remove_needed", s.uuid)
@@ -477,8 +478,14 @@ async def other_needs_it(s: Stage) -> None:
     await s.it.call(s.other, XENMGR_VM_WHY.name, "add_needed", "s", s.uuid)
 
 
+async def they_need_one_another(s: Stage) -> None:
+    await other_needs_it(s)
+    await s.it.db("write", f"/vm/{s.uuid}/dependencies/0", s.other_uuid)
+
+
 faults(
     XENMGR_VM_WHY,
+    list_dependencies=(fault(" -> ", given=they_need_one_another),),
     why_not_start=(),
     changed_since_start=(fault("never started"),),
     stop_order=(),

@@ -72,6 +72,10 @@ XenClient.DBus.XenmgrVmWhyClient = function (service_name, object_path) {
   self.stop_order = function (success, failure) {
     send("com.citrix.xenclient.xenmgr.vm.why", "stop_order", [], success, failure);
   };
+  // All VMs that run before this one starts, by object path, those needed first in front: those that serve its network cards, those that were named, and what these need.
+  self.list_dependencies = function (success, failure) {
+    send("com.citrix.xenclient.xenmgr.vm.why", "list_dependencies", [], success, failure);
+  };
   // Uuids of the VMs that were named as needed; not those that serve its network cards.
   self.list_needed = function (success, failure) {
     send("com.citrix.xenclient.xenmgr.vm.why", "list_needed", [], success, failure);
