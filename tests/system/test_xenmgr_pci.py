@@ -94,3 +94,41 @@ async def test_a_starting_xenmgr_has_pciback_take_the_devices_of_greedy_vms(it: 
     await it.set(shy, "greedy-pciback-bind", "b", False)
     await it.restart()
     assert (pciback / "new_slot").read_text() == NIC
+
+
+async def test_a_graphics_card_by_its_address_comes_with_its_slot_and_nothing_is_stored(it: Desk) -> None:
+    card, sound, neighbour = "0000:01:00.0", "0000:01:00.1", "0000:01:01.0"
+    for address, pci_class in ((card, "0x030000"), (sound, "0x040300"), (neighbour, "0x030000")):
+        plug(it, address, vendor="0x10de", pci_class=pci_class)
+    path = await it.create(**{"virt-type": "pv"})
+    await it.set(path, "gpu", "s", card)
+    await it.vm(path, "start")
+    assert config_lines(it, path) == [f"pci=0,bind,{card}", f"pci=0,bind,{sound}"]
+    assert await it.call(path, XENMGR_VM_PCI.name, "list_pt_rules") == []
+    await it.vm(path, "destroy")
+    plug(it, card, vendor="0x1002", pci_class="0x030000")
+    assert "now means" in await it.fails(it.vm(path, "start"))
+    await confirm(it, path, card)
+    await it.vm(path, "start")
+
+
+async def test_a_graphics_card_that_is_gone_or_is_intels_second_one_stops_the_start(it: Desk) -> None:
+    path = await it.create(**{"virt-type": "pv"})
+    await it.set(path, "gpu", "s", "0000:01:00.0")
+    assert (await it.fails(it.vm(path, "start"))).startswith(refused(203))
+    plug(it, "0000:01:00.0", pci_class="0x030000")
+    assert (await it.fails(it.vm(path, "start"))).startswith(refused(231))
+    (it.places.at("/sys/bus/pci/devices/0000:01:00.0/boot_vga")).write_text("1\n")
+    await it.vm(path, "start")
+
+
+async def test_a_device_of_a_running_vm_is_not_given_to_another(it: Desk) -> None:
+    plug(it, NIC)
+    first, second = [await it.create(pci=NICS, **{"virt-type": "pv"}) for _ in range(2)]
+    await it.set(first, "type", "s", "ndvm")
+    await it.vm(first, "start")
+    text = await it.fails(it.vm(second, "start"))
+    assert text.startswith(refused(230))
+    assert f'"{NIC}"' in text
+    await it.vm(first, "destroy")
+    await it.vm(second, "start")

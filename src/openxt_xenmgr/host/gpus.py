@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from openxt_core.errors import UnknownGpu
 from openxt_core.places import Places
-from openxt_xenmgr.host.facts import capability, read_text
+from openxt_xenmgr.host.facts import capability
 from openxt_xenmgr.host.pci import inventory
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.vm.tree import parse_int
@@ -24,15 +24,10 @@ class Gpu:
 def gpus(places: Places) -> tuple[Gpu, ...]:
     """The primary one, then those that may be passed through beside it, if the host can do that."""
     cards = [device for device in inventory(places) if device.pci_class == VGA]
-    first = [Gpu(HDX, card.name) for card in cards if _is_primary(places, card.address)][:1]
+    first = [Gpu(HDX, card.name) for card in cards if card.is_primary_vga][:1]
     if capability(places, "secondary-gpu-pt") != "true":
         return tuple(first)
-    others = (Gpu(card.address, card.name) for card in cards if not _is_primary(places, card.address))
-    return (*first, *others)
-
-
-def _is_primary(places: Places, address: str) -> bool:
-    return read_text(places.at("/sys/bus/pci/devices") / address / "boot_vga").strip() == "1"
+    return (*first, *(Gpu(card.address, card.name) for card in cards if not card.is_primary_vga))
 
 
 def _index(places: Places, id: str) -> int:

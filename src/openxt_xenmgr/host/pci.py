@@ -33,7 +33,8 @@ def _device(path: Path, names: dict[str, str]) -> HostDevice:
     vendor, device = _hex_of(path / "vendor"), _hex_of(path / "device")
     unknown = f"Unknown device ({vendor:04x}:{device:04x})"
     name = names.get(f"{vendor:04x}:{device:04x}", unknown)
-    return HostDevice(path.name, _hex_of(path / "class") >> 8, vendor, device, name)
+    is_primary = _hex_of(path / "boot_vga") == 1
+    return HostDevice(path.name, _hex_of(path / "class") >> 8, vendor, device, name, is_primary)
 
 
 def _hex_of(path: Path) -> int:

@@ -17,6 +17,9 @@ Seen: TypeAlias = Mapping[str, Sequence[str]]
 """Text of a rule → the devices that it has meant, each as `HostDevice.identity` says it."""
 
 
+INTEL, INTEL_GRAPHICS = 0x8086, (0x0300, 0x0380)
+
+
 @dataclass(frozen=True, slots=True)
 class HostDevice:
     """Source of the numbers: Linux, sysfs-bus-pci; `pci_class` without the programming interface."""
@@ -26,6 +29,13 @@ class HostDevice:
     vendor: int
     device: int
     name: str = ""
+    is_primary_vga: bool = False  # the card that the firmware has used
+
+    @property
+    def is_secondary_intel_graphics(self) -> bool:
+        """One that cannot be passed through beside another card."""
+        is_graphics = self.pci_class in INTEL_GRAPHICS
+        return self.vendor == INTEL and is_graphics and not self.is_primary_vga
 
     @property
     def slot(self) -> int:
@@ -74,6 +84,13 @@ class Choice:
         """Each once, ascending address."""
         found = {match.device.address: match.device for match in self.matches}
         return tuple(found[address] for address in sorted(found))
+
+
+def card_rules(gpu: str, devices: Sequence[HostDevice]) -> tuple[AddressRule, ...]:
+    """What a `gpu` that is an address means: the card, with the other functions in its slot (its sound)."""
+    slot = gpu.rpartition(".")[0]
+    there = [device.address for device in devices if device.address.rpartition(".")[0] == slot]
+    return tuple(AddressRule(address) for address in dict.fromkeys([gpu, *there]))
 
 
 def choose(rules: Iterable[PciRule], devices: Sequence[HostDevice]) -> Choice:

@@ -11,13 +11,31 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openxt_core.errors import BadRequest, NoSuchDevice, OpenxtError, Refused
+from openxt_core.errors import (
+    BadRequest,
+    DeviceAlreadyPassedThrough,
+    GraphicsNotSecondary,
+    NoSuchDevice,
+    OpenxtError,
+    Refused,
+)
 from openxt_xenmgr.host import pci
 from openxt_xenmgr.host.programs import output_of
+from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.passthrough import rules_of
-from openxt_xenmgr.vm.pci_choice import Choice, Match, Seen, choose, drifted, granted, seen_after, to_pass
+from openxt_xenmgr.vm.pci_choice import (
+    Choice,
+    Match,
+    Seen,
+    card_rules,
+    choose,
+    drifted,
+    granted,
+    seen_after,
+    to_pass,
+)
 from openxt_xenmgr.vm.xenvm_config import PciDevice
 from openxt_xenmgr.world import World
 
@@ -47,9 +65,11 @@ def seen_key(vm: Vm) -> str:
 
 
 async def standing(world: World, vm: Vm, config: VmConfig) -> Standing:
-    """The host is looked at only for a VM that has rules."""
-    rules = tuple(rules_of(config.tree).values())
-    devices = await asyncio.to_thread(pci.inventory, world.places) if rules else []
+    """The host is looked at only for a VM that has rules, or a graphics card by its address."""
+    gpu, rules = config["gpu"].lower(), tuple(rules_of(config.tree).values())
+    has_card = gpu not in ("", HDX)
+    devices = await asyncio.to_thread(pci.inventory, world.places) if rules or has_card else []
+    rules = (*(card_rules(gpu, devices) if has_card else ()), *rules)
     choice = choose(rules, devices)
     stored = await world.db.read(seen_key(vm)) if rules else ""
     return Standing(choice, _parse_seen(vm, choice, stored))
@@ -77,6 +97,23 @@ async def obstacles(world: World, vm: Vm, config: VmConfig) -> list[OpenxtError]
         found.append(
             Refused(f"PCI devices changed since the last start: {changed}; confirm_devices allows them")
         )
+    found += [
+        GraphicsNotSecondary(f"{device.address} ({device.name}) cannot be passed through beside another GPU")
+        for device in now.choice.devices
+        if device.is_secondary_intel_graphics
+    ]
+    return found + await _in_use(world, vm, [device.address for device in now.choice.devices])
+
+
+async def _in_use(world: World, vm: Vm, addresses: Sequence[str]) -> list[OpenxtError]:
+    """Devices that another running VM has, of whatever type it is."""
+    found: list[OpenxtError] = []
+    for other in world.registry if addresses else ():
+        if other is not vm and other.domid is not None:
+            theirs = await standing(world, other, await world.store.config_or_none_set(other))
+            for device in theirs.granted.devices:
+                if device.address in addresses:
+                    found.append(DeviceAlreadyPassedThrough(f'VM {other.uuid} has "{device.address}"'))
     return found
 
 

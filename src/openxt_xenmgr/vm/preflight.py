@@ -10,7 +10,6 @@ from openxt_core.errors import (
     CannotStartHdxRunning,
     CannotStartHdxWithoutVtD,
     NetworkDomainNotRunning,
-    NotSupported,
     OemFeaturesRunning,
     OpenxtError,
     Refused,
@@ -59,7 +58,7 @@ def reasons(config: VmConfig, now: Situation) -> list[OpenxtError]:
         found.append(NetworkDomainNotRunning(f"the network backend is not running: {names}"))
     for rule in now.broken_v4v_rules:
         found.append(RuleParseError(f"cannot read its v4v rule {rule[:80]!r}"))
-    return found + _rivals(config, now) + list(now.devices) + list(now.disks) + _not_built(config)
+    return found + _rivals(config, now) + list(now.devices) + list(now.disks)
 
 
 def _rivals(config: VmConfig, now: Situation) -> list[OpenxtError]:
@@ -74,12 +73,6 @@ def _rivals(config: VmConfig, now: Situation) -> list[OpenxtError]:
         if config[key] and any(other.is_user_vm and other[key] for other in now.running):
             found.append(refusal())
     return found
-
-
-def _not_built(config: VmConfig) -> list[OpenxtError]:
-    """What the configuration asks for that this toolstack cannot do yet, by its key."""
-    asked = (("gpu (GPU passthrough)", config["gpu"] not in ("", HDX)),)
-    return [NotSupported(f"{what} is not built yet") for what, wanted in asked if wanted]
 
 
 def need_none(found: Sequence[OpenxtError]) -> None:
