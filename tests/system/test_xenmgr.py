@@ -385,13 +385,6 @@ async def test_icons_stay_in_their_folder(it: Desk) -> None:
 # The whole
 
 
-async def test_what_is_not_built_says_so_by_its_name(it: Desk) -> None:
-    path = await it.root("create_vm")
-    product = f"{VM}.product"
-    text = await it.fails(it.call(path, product, "get_ovf_env_xml"))
-    assert text == f"{product}.get_ovf_env_xml is not built yet"
-
-
 async def test_one_call_fetches_everything(it: Desk) -> None:
     path = await it.root("create_vm")
     objects = await it.call("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
