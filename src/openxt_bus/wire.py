@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 READ_SIZE = 64 * 1024  # larger ones would be mapped and unmapped by malloc at each read
 MAX_MESSAGE = 128 * 1024 * 1024
 AUTH_TIMEOUT_S = 25.0
+CONNECT_PAUSE_S = 0.01
 MAX_AUTH_LINE = 16 * 1024
 
 _FIXED_HEADER = 16
@@ -38,7 +39,7 @@ async def connect(address: str) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
             async with asyncio.timeout(AUTH_TIMEOUT_S):
-                await asyncio.get_running_loop().sock_connect(sock, target)
+                await _stand_in_line(sock, target)
                 await _authenticate(sock)
             return sock
         except OSError as error:
@@ -48,6 +49,20 @@ async def connect(address: str) -> socket.socket:
             sock.close()
             raise
     raise Unavailable(f"the message bus at {address} does not answer: {problem}")
+
+
+async def _stand_in_line(sock: socket.socket, target: str) -> None:
+    """Connect.  Where too many wait already a UNIX socket refuses at once: the try must be repeated.
+
+    asyncio's `sock_connect` takes that for "under way", and says that it is done.
+    """
+    while True:
+        try:
+            sock.connect(target)
+        except BlockingIOError:
+            await asyncio.sleep(CONNECT_PAUSE_S)
+        else:
+            return
 
 
 def _targets(address: str) -> Iterator[str]:

@@ -33,7 +33,11 @@ READY_TIMEOUT_S = 60.0
 LAZY_MODULES = ("asyncio.base_events", "concurrent.futures.thread", "logging.handlers", "json.decoder")
 """What a monitor would otherwise load after its fork."""
 
-KEEPERS = {"simulated": "openxt_xen.simulated", "libxc": "openxt_xen.libxc"}
+KEEPERS = {
+    "simulated": ("openxt_xen.simulated", "openxt_xenvm.dom0.simulated"),
+    "libxc": ("openxt_xen.libxc", "_xenctrl_cffi", "openxt_xenvm.dom0.commands"),
+}
+"""Of the hypervisor, and of dom0 beside it."""
 
 
 def preload() -> None:
@@ -42,7 +46,7 @@ def preload() -> None:
     A collection in a child would touch, and so copy, every page it shares with us.
     """
     keeper = (os.environ.get("OPENXT_HYPERVISOR") or "libxc").partition(":")[0]
-    for name in (*LAZY_MODULES, KEEPERS.get(keeper, "")):
+    for name in (*LAZY_MODULES, *KEEPERS.get(keeper, ())):
         try:
             importlib.import_module(name)
         except (ImportError, ValueError):

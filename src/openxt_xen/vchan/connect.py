@@ -14,7 +14,7 @@ from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStore
 from openxt_xen.xenstore.wire import Permission
 
-CONNECT_TIMEOUT_S = 5.0  # as v4v had it
+CONNECT_TIMEOUT_S = 15.0  # as a guest's openxt-v4v waits: who listens joins one stream after another
 RING_BYTES = 64 * 1024
 
 MakeOffer = Callable[[Domid, str, int], Ring]

@@ -7,7 +7,6 @@ counts an index beyond them as "nothing there".  Source: libxenvchan.h, xen/io/l
 """
 
 import os
-import threading
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,9 +14,6 @@ from openxt_core.errors import Unavailable
 from openxt_core.ids import Domid
 
 READ_BYTES = 32 * 1024
-
-_one_at_a_time = threading.Lock()
-"""Held while the library sets up a vchan: of eight at once, some lost their connections to xenstored."""
 
 
 class Ring(Protocol):
@@ -69,16 +65,14 @@ class XenRing:
     def accept(cls, domid: Domid, path: str) -> "XenRing":
         """Join what `domid` offers below `path`.  Raises Unavailable when that is no sound offer."""
         native = _native_module()
-        with _one_at_a_time:
-            channel = native.lib.libxenvchan_client_init(native.ffi.NULL, domid, path.encode())
+        channel = native.lib.libxenvchan_client_init(native.ffi.NULL, domid, path.encode())
         return cls._of(native, channel, f"domain {domid} offers no vchan at {path}")
 
     @classmethod
     def offer(cls, domid: Domid, path: str, size: int) -> "XenRing":
         """Share rings of `size` bytes each way with `domid`, and say so below `path`.  Raises Unavailable."""
         native = _native_module()
-        with _one_at_a_time:
-            channel = native.lib.libxenvchan_server_init(native.ffi.NULL, domid, path.encode(), size, size)
+        channel = native.lib.libxenvchan_server_init(native.ffi.NULL, domid, path.encode(), size, size)
         return cls._of(native, channel, f"no vchan can be offered to domain {domid} at {path}")
 
     @classmethod

@@ -10,6 +10,7 @@ the delivery of an earlier reply.  Source: Linux 6.1 drivers/xen/xenbus/xenbus_d
 
 import asyncio
 import os
+import socket
 import stat
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ from openxt_xen.xenstore.wire import Op, Packet, Splitter, WireError
 
 XENSTORED_SOCKET = "/run/xenstored/socket"
 DEVICES = ("/dev/xen/xenbus", "/proc/xen/xenbus")
+CONNECT_TIMEOUT_S = 30.0
+CONNECT_PAUSE_S = 0.01
 _READ_BYTES = 65536
 
 Received = Callable[[list[Packet]], None]
@@ -48,12 +51,33 @@ async def open_channel(address: str, received: Received, lost: Lost) -> Channel:
     """Raises Unavailable when nobody listens at `address`."""
     try:
         if stat.S_ISSOCK(Path(address).stat().st_mode):
-            loop = asyncio.get_running_loop()
-            _, protocol = await loop.create_unix_connection(lambda: SocketChannel(received, lost), address)
+            loop, sock = asyncio.get_running_loop(), await _connected(address)
+            _, protocol = await loop.create_unix_connection(lambda: SocketChannel(received, lost), sock=sock)
             return protocol
         return DeviceChannel(address, received, lost)
+    except TimeoutError:
+        raise Unavailable(f"cannot reach XenStore at {address}: it takes no connection") from None
     except OSError as error:
         raise Unavailable(f"cannot reach XenStore at {address}: {error.strerror or error}") from error
+
+
+async def _connected(address: str) -> socket.socket:
+    """C xenstored lets two wait in line; a third one's connect fails, and must be repeated.  asyncio takes
+    that for "under way", and would hand out a socket that is not connected.  Raises OSError, TimeoutError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            while True:
+                try:
+                    sock.connect(address)
+                except BlockingIOError:
+                    await asyncio.sleep(CONNECT_PAUSE_S)
+                else:
+                    return sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 class SocketChannel(asyncio.Protocol):

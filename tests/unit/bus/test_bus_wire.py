@@ -57,6 +57,25 @@ async def ends() -> AsyncIterator[Ends]:
     peer.close()
 
 
+async def test_those_that_find_the_bus_busy_are_connected_when_it_has_time() -> None:
+    async def authenticate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await reader.readline()).startswith(b"\0AUTH EXTERNAL ")
+        writer.write(b"OK 0123\r\n")
+        assert await reader.readline() == b"BEGIN\r\n"
+        writer.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"{folder}/bus")
+        listener.listen(1)
+        clients = [asyncio.create_task(wire.connect(f"unix:path={folder}/bus")) for _ in range(8)]
+        for _ in range(50):  # turns of the loop: each has tried, and six were turned away
+            await asyncio.sleep(0)
+        async with await asyncio.start_unix_server(authenticate, sock=listener), asyncio.timeout(20):
+            for sock in await asyncio.gather(*clients):
+                sock.close()
+
+
 async def test_messages_arrive_whole_however_the_stream_is_cut(ends: Ends) -> None:
     stream = MESSAGE * 3
     for at in range(0, len(stream), 7):

@@ -6,6 +6,7 @@ What it does with a real XenStore is in tests/contract/test_xenstore.py.
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -72,6 +73,25 @@ async def test_replies_find_their_callers_in_any_order(tmp_path: Path) -> None:
 
     async with connected(tmp_path, backwards) as (store, _):
         assert await asyncio.gather(*(store.read(path) for path in ("/a", "/b", "/c"))) == ["0", "1", "2"]
+
+
+async def test_those_that_find_xenstored_busy_are_connected_when_it_has_time(tmp_path: Path) -> None:
+    """C xenstored lets two wait: a further connect fails with EAGAIN, and asyncio takes it for connected."""
+    address = tmp_path / "xenstored"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(address))
+    listener.listen(1)
+    scripted = Scripted(ok)
+    clients = [asyncio.create_task(XenStore.connect(str(address))) for _ in range(8)]
+    while sum(client.done() for client in clients) < 2:
+        await asyncio.sleep(0)
+    async with await asyncio.start_unix_server(scripted.serve, sock=listener), asyncio.timeout(20):
+        stores = await asyncio.gather(*clients)
+        assert await asyncio.gather(*(store.read("/a") for store in stores)) == ["OK\0"] * 8
+        for store in stores:
+            store.close()
+        for writer in scripted.writers:
+            writer.close()
 
 
 LOSS: list[Callable[[XenStore], Awaitable[object]]] = [
