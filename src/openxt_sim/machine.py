@@ -326,7 +326,8 @@ class Machine:
     def allow(self, domid: Domid, kind: str, first: int, count: int, *, allow: bool) -> None:
         """Ports, frames or interrupts, each kind by itself."""
         domain, call = self.domain(f"allow_{kind}", domid), f"allow_{kind}"
-        if count < 1 or first < 0 or (kind == "ports" and first + count > PORTS):
+        most = {"ports": PORTS, "interrupts": INTERRUPTS}.get(kind)
+        if count < 1 or first < 0 or (most is not None and first + count > most):
             raise XenError(call, errno.EINVAL)
         (domain.allowed.add if allow else domain.allowed.discard)((kind, first, count))
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from openxt_core.ids import DOM0, Domid
-from openxt_xen.hypervisor import XenError
+from openxt_xen.hypervisor import Kind, XenError
 
 MAX_WEIGHT = 65535
 WATCHDOG_SLOTS = 2  # Source: xen/include/xen/sched.h (4.17), NR_DOMAIN_WATCHDOG_TIMERS
@@ -73,10 +73,11 @@ class Operating:
             raise XenError(call, errno.EINVAL if vcpu < 0 else errno.ESRCH)
 
     def set_target(self, domid: Domid, target: Domid) -> None:
-        operated = self._operated("set_target", domid)
-        self._machine.domain("set_target", target)
-        if domid in (DOM0, target):
+        operated, served = self._operated("set_target", domid), self._machine.domain("set_target", target)
+        if domid in (DOM0, target) or operated.target is not None:
             raise XenError("set_target", errno.EINVAL)
+        if served.kind is Kind.PV:
+            raise XenError("set_target", errno.EOPNOTSUPP)
         operated.target = target
 
     def send_debug_keys(self, keys: str) -> None:

@@ -212,6 +212,8 @@ ON_A_DOMAIN: list[Callable[[Hypervisor], object]] = [
     lambda keeper: keeper.allow_ports(ABSENT, 0x3F8, 8, allow=True),
     lambda keeper: keeper.allow_frames(ABSENT, 0xFED00, 1, allow=True),
     lambda keeper: keeper.map_interrupt(ABSENT, 11),
+    lambda keeper: keeper.allow_interrupt(ABSENT, 11, allow=True),
+    lambda keeper: keeper.set_target(ABSENT, DOM0),
     lambda keeper: keeper.unmap_interrupt(ABSENT, 11),
     lambda keeper: keeper.save(ABSENT, 0, Talk(keeper, ABSENT), live=False),
     lambda keeper: keeper.restore(ABSENT, 0, 1, 2),
@@ -883,6 +885,34 @@ def test_a_domain_may_have_ports_and_frames_and_lose_them_again(
         hypervisor.allow_frames(domid, 0xFED00, 2, allow=allow)
     assert errno_of(lambda: hypervisor.allow_ports(domid, 0xFFFF, 2, allow=True)) == errno.EINVAL
     assert errno_of(lambda: hypervisor.allow_frames(domid, 0xFED00, 0, allow=True)) == errno.EINVAL
+
+
+def test_a_domain_may_have_an_interrupt_of_dom0_and_lose_it_again(
+    hypervisor: Hypervisor, create: Callable[[Kind], Domid]
+) -> None:
+    domid = create(Kind.PV)
+    for allow in (True, True, False, False):
+        hypervisor.allow_interrupt(domid, interrupt_of_dom0(), allow=allow)
+    assert errno_of(lambda: hypervisor.allow_interrupt(domid, 1 << 20, allow=True)) == errno.EINVAL
+
+
+def interrupt_of_dom0() -> int:
+    """The simulated dom0 has any."""
+    lines = [line.split() for line in Path("/proc/interrupts").read_text().splitlines()]
+    numbers = [words[0].removesuffix(":") for words in lines if "xen-pirq" in words]
+    return int(numbers[0]) if numbers else 9
+
+
+def test_a_domain_serves_one_target_which_is_no_pv_domain(
+    hypervisor: Hypervisor, create: Callable[[Kind], Domid]
+) -> None:
+    stubdom, target, pv = create(Kind.PV), create(Kind.PVH), create(Kind.PV)
+    assert errno_of(lambda: hypervisor.set_target(stubdom, ABSENT)) == errno.ESRCH
+    assert errno_of(lambda: hypervisor.set_target(stubdom, stubdom)) == errno.EINVAL
+    assert errno_of(lambda: hypervisor.set_target(stubdom, pv)) == errno.EOPNOTSUPP
+    hypervisor.set_target(stubdom, target)
+    assert errno_of(lambda: hypervisor.set_target(stubdom, target)) == errno.EINVAL
+    hypervisor.destroy_domain(stubdom)  # first: it holds its target
 
 
 def test_without_an_iommu_no_device_is_assigned(

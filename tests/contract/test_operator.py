@@ -134,3 +134,4 @@ def test_a_watchdog_is_set_and_ended_again(operator: Operator) -> None:
 
 def test_there_is_no_security_policy_to_enforce(operator: Operator) -> None:
     assert failure(operator.enforcing) == errno.ENOSYS
+    assert failure(lambda: operator.set_enforcing(True)) == errno.ENOSYS

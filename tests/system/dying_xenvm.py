@@ -27,7 +27,7 @@ class Fate(logging.Handler):
             return
         self._left -= 1
         if self._left == 0:
-            sys.stderr.write(f"dies before: {record.getMessage()}\n")
+            sys.stderr.write(f"dies at: {record.getMessage()}\n")
             sys.stderr.flush()
             os.kill(os.getpid(), signal.SIGKILL)
 
