@@ -95,19 +95,28 @@ async def picture(page: Page, name: str, *, whole: bool = False) -> None:
 
 
 @contextlib.asynccontextmanager
-async def ui() -> AsyncIterator[Ui]:
-    ports = UiPorts(_free_port(), _free_port())
-    async with house() as one, async_playwright() as playwright:
-        await one.supervisor.start(ui_services(one.layout, PROJECT, ports))
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
+        try:
+            yield browser
+        finally:
+            async with asyncio.timeout(20):
+                await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def ui(share: Path = PROJECT) -> AsyncIterator[Ui]:
+    """`share`: the folder that has the pages in `uivm`."""
+    ports = UiPorts(_free_port(), _free_port())
+    async with house() as one, chromium() as browser:
+        await one.supervisor.start(ui_services(one.layout, share, ports))
         opened = Ui(one, browser, f"http://127.0.0.1:{ports.pages}/")
         try:
             yield opened
         finally:
             for other in opened.others:
                 await ended(other)
-            async with asyncio.timeout(20):
-                await browser.close()
 
 
 async def ended(process: asyncio.subprocess.Process) -> None:

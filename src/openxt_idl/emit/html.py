@@ -27,7 +27,9 @@ h3 {{ margin-bottom: 0; }}
 </style>
 </head>
 <body>
+<main>
 {body}
+</main>
 </body>
 </html>
 """

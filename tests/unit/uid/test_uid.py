@@ -60,7 +60,7 @@ async def test_a_page_is_served_with_its_type(site: Settings, path: str, body: b
     head, _, found = (await answer(site, request(path))).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"content-type: " + kind in head
-    assert b"content-security-policy: default-src 'self'" in head
+    assert b"content-security-policy: frame-ancestors 'none'" in head
     assert found == body
 
 
