@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The v4v firewall over VMs' lives: a program viptables with a table of its own, and hosts without one."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -286,4 +287,36 @@ async def test_a_stub_domain_may_speak_before_it_runs_and_no_longer_than_its_gue
     await it.restart()
     assert viptables.table()[2:] == BASE
     await it.vm(path, "destroy")
+    assert viptables.table() == BASE
+
+
+async def test_many_starts_and_stops_at_once_leave_each_rule_once_and_then_none(
+    it: Desk, viptables: Viptables
+) -> None:
+    paths = [await with_rules(it, "myself -> dom-type=svm:9", "0 -> myself:22") for _ in range(4)]
+    async with asyncio.TaskGroup() as group:
+        for path in paths:
+            group.create_task(it.vm(path, "start"))
+    table = viptables.table()
+    assert len(table) == len(set(table)) == len(BASE) + 4 * 3 * 2 + 4 * 2
+    async with asyncio.TaskGroup() as group:
+        for path in paths:
+            group.create_task(it.vm(path, "destroy"))
+    assert viptables.table() == BASE
+
+
+async def test_an_xenmgr_that_is_killed_between_two_rules_leaves_none_of_them_behind(
+    it: Desk, viptables: Viptables
+) -> None:
+    path = await with_rules(it, *(f"myself -> 0:{port}" for port in range(80, 86)))
+    viptables.forget()
+    starting = asyncio.create_task(it.vm(path, "start"))
+    await it.until(lambda: len(viptables.commands()) > 3)
+    await it.restart()
+    await it.fails(starting)
+    await it.until_state(path, "running", "stopped")
+    rules = len(viptables.table()) - len(BASE)
+    assert rules == (12 if it.domids(path) else 0)
+    if it.domids(path):
+        await it.vm(path, "destroy")
     assert viptables.table() == BASE
