@@ -10,6 +10,8 @@ import pytest
 from linux_guest import Monitored, bridge, end_monitor, nodes, vifs
 from xl_guest import Guest, run, until
 
+from effort import effort
+
 pytestmark = [pytest.mark.xen, pytest.mark.timeout(300)]
 
 BRIDGE, DOM0_ADDRESS, GUEST_ADDRESS = "hbr0", "10.78.0.1", "10.78.0.2"
@@ -17,6 +19,7 @@ MAC = "00:16:3e:0a:0b:0d"
 SIZE = 1 << 20
 BLOCK = 512
 KEY = bytes(range(32))
+SLOW = pytest.mark.skipif(not effort(0, 1), reason="qemu-img measures ciphers for a minute in the emulator")
 
 # Every device that comes is read or pinged through, written if it can be; every one that goes is told of.
 PROGRAM = f"""\
@@ -118,12 +121,13 @@ def test_devices_come_and_go_under_a_running_guest(vm: Monitored) -> None:
     assert nodes() == before
 
 
+@pytest.mark.parametrize("mode", ["temporary", pytest.param("temporary-encrypted", marks=SLOW)])
 @pytest.mark.parametrize("vm", ["pv"], indirect=True)
-def test_discs_change_keys_hide_and_snapshots_are_forgotten(vm: Monitored) -> None:
+def test_discs_change_keys_hide_and_snapshots_are_forgotten(vm: Monitored, mode: str) -> None:
     first, second = (image(vm.folder, f"{word}.iso", f"{word:5}disc") for word in ("one", "two"))
     base = image(vm.folder, "base", "kept disk")
     idle, before = attached(), nodes()
-    snapshot = f"disk = {base}:file:xvda:w:disk:temporary"
+    snapshot = f"disk = {base}:file:xvda:w:disk:{mode}"
     guest = vm.start(vm.config(PROGRAM, snapshot, f"disk = {first}:file:xvdc:r:cdrom:"))
     teller = Teller(guest, count(1))
     teller.says("GOT xvda kept disk ro=0")

@@ -31,6 +31,7 @@ class Attachment:
 
 IMAGE_TYPES = frozenset({"qcow", "vhd"})
 RAW_FILES = frozenset({"file", "aio"})
+ENCIPHERED = "temporary-encrypted"
 SCRIPTED_SNAPSHOTS = frozenset({"scripted", "scripted-author", "scripted-no-snapshot"})
 OVERLAY_SUFFIX = ".snap.tmp.qcow2"
 
@@ -51,7 +52,7 @@ def layers(disk: Disk) -> tuple[Layer, ...]:
 
 
 def _snapshot(disk: Disk) -> list[Layer]:
-    if disk.snapshot == "temporary":
+    if disk.snapshot in ("temporary", ENCIPHERED):
         return [Layer.SNAPSHOT]
     return [Layer.SCRIPTED] if disk.snapshot in SCRIPTED_SNAPSHOTS else []
 

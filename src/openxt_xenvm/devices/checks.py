@@ -28,7 +28,7 @@ class HostDevices:
     pci_taken: Mapping[str, int] = field(default_factory=dict)  # address: the domain that has it
 
 
-UNBUILT_SNAPSHOTS = frozenset({"temporary-encrypted", "coalesce"})
+UNBUILT_SNAPSHOTS = frozenset({"coalesce"})
 
 
 def not_built_yet(config: DomainConfig) -> Iterator[str]:

@@ -18,6 +18,7 @@ from openxt_xenvm.config.model import Disk
 from openxt_xenvm.devices import backing
 from openxt_xenvm.devices.backing import OVERLAY_SUFFIX, Attachment, Layer
 from openxt_xenvm.devices.images import FOOTER, image_format
+from openxt_xenvm.dom0 import overlays
 from openxt_xenvm.dom0.programs import PATH, TIMEOUT_S, run
 from openxt_xenvm.errors import DeviceError
 
@@ -80,20 +81,20 @@ class Nbds(Attacher):
 
     def attach(self, disk: Disk, source: str, device: str) -> str:
         read_only = [] if disk.writable else ["--read-only"]
-        format_ = "qcow2" if source.endswith(OVERLAY_SUFFIX) else format_of(disk.type, source)
-        options = (f"--format={format_}", "--discard=unmap", f"--connect={device}")
+        options = ("--discard=unmap", f"--connect={device}")
         try:
-            run("qemu-nbd", "--fork", *options, *read_only, "--", source)
+            run("qemu-nbd", "--fork", *options, *read_only, *_served_as(disk, source))
         except DeviceError:
             if self._server(device) is not None:
                 return ""
             raise
+        overlays.forget_key(source)
         return device
 
     def detach(self, made: Attachment) -> None:
         """Until its process is gone, and with it the lock on the image."""
         server = self._server(made.device)
-        if server is None or made.source not in _command_line(server):
+        if server is None or not any(word.endswith(made.source) for word in _command_line(server)):
             return
         try:
             process = os.pidfd_open(server)
@@ -182,13 +183,11 @@ class Snapshots(Attacher):
         return backing.overlay_of(source)
 
     def attach(self, disk: Disk, source: str, device: str) -> str:
-        Path(device).unlink(missing_ok=True)
-        base = format_of(disk.type, source)
-        run("qemu-img", "create", "-q", "-f", "qcow2", "-F", base, "-b", source, device)
+        overlays.make(device, source, format_of(disk.type, source), enciphered=is_enciphered(disk))
         return device
 
     def detach(self, made: Attachment) -> None:
-        Path(made.device).unlink(missing_ok=True)
+        overlays.forget(made.device)
 
 
 @dataclass(frozen=True)
@@ -209,6 +208,17 @@ class Scripted(Attacher):
 
     def detach(self, made: Attachment) -> None:
         """Nothing: the program's."""
+
+
+def is_enciphered(disk: Disk) -> bool:
+    """Its snapshot is."""
+    return disk.snapshot == backing.ENCIPHERED
+
+
+def _served_as(disk: Disk, source: str) -> tuple[str, ...]:
+    if source.endswith(OVERLAY_SUFFIX):
+        return overlays.served_as(source, enciphered=is_enciphered(disk))
+    return (f"--format={format_of(disk.type, source)}", "--", source)
 
 
 def _vhd_overlay(image: str) -> str:

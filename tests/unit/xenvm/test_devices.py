@@ -105,7 +105,6 @@ def test_a_file_needs_a_loop_device_and_a_block_device_does_not() -> None:
     [
         ("disk = /d:vdi:xvda:w:disk:", "disk xvda of type vdi (the storage daemon)"),
         ("disk = /d:vhd:xvda:w:disk:coalesce", "disk xvda with snapshot mode coalesce"),
-        ("disk = /d:vhd:xvda:w:disk:temporary-encrypted", "disk xvda with snapshot mode temporary-encrypted"),
     ],
 )
 def test_what_is_not_built_is_refused_by_name(line: str, text: str) -> None:
