@@ -108,7 +108,7 @@ def package(
 
 def image(folder: Path, format: str, content: bytes, size: str = "2M", options: str = "") -> bytes:
     """A disk image of this format that begins with `content`, made by the real qemu-img."""
-    raw, made = folder / "image.raw", folder / f"image.{format}"
+    raw, made = folder / "image.source", folder / f"image.{format}"
     raw.write_bytes(content)
     with open(raw, "r+b") as file:
         file.truncate(int(size.removesuffix("M")) << 20)

@@ -3,8 +3,8 @@
 
     IMAGEID=PATH KEYPATH SYSTEMID INDEX       one line an image; blanks inside fields as %20
 
-KEYPATH is empty for a disk without key, SYSTEMID and INDEX for a shared image.  A disk is looked up as
-(system, index, image) first, then by its image id alone.  Source: OpenXT apptool 1.0.
+Paths are those of a dom0.  KEYPATH is empty for a disk without key, SYSTEMID and INDEX for a shared image.
+A disk is looked up as (system, index, image) first, then by its image id alone.  Source: OpenXT apptool 1.0.
 """
 
 from collections.abc import Iterable, Sequence

@@ -63,10 +63,17 @@ class Host:
         if operations:
             self._call(DBD_NAME, "/", DB_TRANSACTIONS, "commit", (), tuple(operations))
 
-    def reread_files(self) -> None:
-        """Have dbd notice files that are nodes of the database."""
+    def reread_files(self, nodes: Sequence[str], *, exist: bool = True) -> None:
+        """Have dbd notice files that are nodes, or are no more.  Raises Unavailable when it does not."""
+        if not nodes:
+            return
         (pid,) = self.bus.call(*_BUS, "GetConnectionUnixProcessID", "s", (DBD_NAME,))
         os.kill(pid, signal.SIGHUP)
+        deadline = time.monotonic() + REREAD_TIMEOUT_S
+        while any(self._call(DBD_NAME, "/", DB, "exists", node) is not exist for node in nodes):
+            if time.monotonic() > deadline:
+                raise Unavailable(f"dbd did not read its files again in {REREAD_TIMEOUT_S:.0f} s")
+            time.sleep(POLL_S)
 
     # VMs
 
@@ -144,6 +151,8 @@ class Host:
 
 
 STOP_TIMEOUT_S = 60.0
+REREAD_TIMEOUT_S = 20.0
+POLL_S = 0.02  # dbd tells nobody when it has read its files
 
 
 def setting(spec: Interface, name: str, value: Any) -> Setting:

@@ -129,11 +129,12 @@ class Maker:
             return self._empty(image, folder)
         if image.disk.format == CPIO:
             return self._from_cpio(image, folder)
-        chain = [(image.disk, image.file), *image.parents]
         node: Node | None = None
-        for disk, file in reversed(chain):
-            if file is not None:
-                node = self._node(disk.format, self.references.slice(file), node)
+        for disk, file in reversed(image.parents):
+            # QEMU takes the name that stands in the image above, unless the one below is a file of its own
+            node = self._node(disk.format, self.references.whole_file(file), node)
+        if image.file is not None:
+            node = self._node(image.disk.format, self.references.slice(image.file), node)
         return node
 
     def _node(self, declared: str, part: Slice, backing: Node | None) -> Node:
@@ -242,8 +243,9 @@ class Maker:
 
 def virtual_size(node: Node) -> int:
     """Bytes that a guest would see.  Raises BadRequest for what qemu-img cannot read."""
+    alone = node | ({"backing": None} if "backing" in node else {})  # `info` opens nothing below an image
     try:
-        text = programs.run("qemu-img", "info", "--output=json", name_of(node))
+        text = programs.run("qemu-img", "info", "--output=json", name_of(alone))
         return int(json.loads(text)["virtual-size"])
     except Unavailable as error:
         raise BadRequest(f"the image cannot be read: {error}") from None

@@ -3,8 +3,9 @@
 
     1  the appliance is entered into the inventory as `_temp_<id>`
     2  its files are made in a folder of their own, and entered with the paths that they will have
-    3  files of the appliance that it replaces are set aside, then the new ones put in place
-    4  VMs are made; one whose uuid an old VM has takes its place, which is written down first
+    3  files of the appliance that it replaces are set aside, VMs of it whose uuids new ones will have are
+       written down and removed, and the new files put in place
+    4  VMs are made
     5  VMs that install themselves are started, and must stop by themselves
     6  in one transaction the new entry becomes the appliance, and the old one `_temp_<id>`
     7  the old one is removed
@@ -24,9 +25,9 @@ from openxt_ovf.disk_map import Line
 from openxt_ovf.host import Host, inject
 from openxt_ovf.images import Maker, copy_file
 from openxt_ovf.inventory import Appliance, Stage, State, comparison, owned_alone
-from openxt_ovf.plan import DOMSTORE, Copy, Image, Plan, Vm
+from openxt_ovf.plan import Copy, Image, Plan, Vm
 from openxt_ovf.progress import Progress
-from openxt_ovf.removal import Remover
+from openxt_ovf.removal import Remover, domstore_nodes
 from openxt_ovf.staging import Staging
 from openxt_ovf.vms import VmMaker
 
@@ -114,11 +115,10 @@ class Installer:
             raise
         self.host.remove(self._entry)
         self.staging.discard()
-        return [self._line(image, keys[image]) for image in self.plan.images]
-
-    def _line(self, image: Image, key: str) -> Line:
-        key_path = str(self.places.at(key)) if key else ""
-        return Line(image.disk.id, str(self.places.at(image.path)), key_path, image.system, image.index)
+        return [
+            Line(image.disk.id, image.path, keys[image], image.system, image.index)
+            for image in self.plan.images
+        ]
 
     def _clear_stale(self) -> None:
         stale = self._remover.appliances().get(f"{inventory.TEMP}{self.plan.id}")
@@ -136,7 +136,7 @@ class Installer:
         try:
             one = self._remover.appliances().get(f"{inventory.TEMP}{self.plan.id}")
             if one is not None:
-                self._remover.undo(one)
+                self._remover.clear(one)
         except OpenxtError as error:
             self.progress.tell(f"apptool: cannot take everything back: {error}; run apptool --cleanup")
 
@@ -172,25 +172,26 @@ class Installer:
             self._remover.need_stopped(old)
             self.host.write(f"{self._entry}/stage", Stage.ASIDE)
             self.staging.set_aside(owned_alone(old, known))
+            self._make_room()
         self.staging.check_free(mine.files)
         self.host.write(f"{self._entry}/stage", Stage.PLACED)
         self.staging.place(mine.files)
-        if any(f"{DOMSTORE}/" in path for path in mine.files):
-            self.host.reread_files()
+        self.host.reread_files(domstore_nodes(self.places, mine.files))
+
+    def _make_room(self) -> None:
+        """Remove old VMs whose uuids new ones will have; first, as xenmgr removes images too."""
+        for vm in self.plan.vms:
+            if vm.is_uuid_fixed and self.host.has_vm(vm.uuid):
+                trees = {top: self.host.tree(f"/{top}/{vm.uuid}") for top in ("vm", "dom-store")}
+                self.host.commit([inject(f"{self._entry}/replaced/{vm.uuid}", trees)])
+                self.host.delete_vm(vm.uuid)
 
     # VMs
 
     def _make_vms(self) -> None:
         for vm in self.plan.vms:
             self.progress.tell(f"creating VM {vm.name} ({vm.uuid})")
-            if vm.is_uuid_fixed and self.host.has_vm(vm.uuid):
-                self._make_room(vm.uuid)
             VmMaker(self.host, self.places, self._entry).make(vm)
-
-    def _make_room(self, uuid: str) -> None:
-        saved = {"vm": self.host.tree(f"/vm/{uuid}"), "dom-store": self.host.tree(f"/dom-store/{uuid}")}
-        self.host.commit([inject(f"{self._entry}/replaced/{uuid}", saved)])
-        self.host.delete_vm(uuid)
 
     def _first_boots(self) -> None:
         for vm in self.plan.vms:
@@ -222,13 +223,12 @@ class Installer:
         self.host.commit(operations)
 
     def _remove_old(self) -> None:
-        one = self._remover.appliances().get(f"{inventory.TEMP}{self.plan.id}")
-        if one is None:
-            self.staging.discard()
-            return
-        self.progress.tell(f"removing version {one.version} of {self.plan.id}")
         try:
-            self._remover.finish(one)
+            one = self._remover.appliances().get(f"{inventory.TEMP}{self.plan.id}")
+            if one is not None:
+                self.progress.tell(f"removing version {one.version} of {self.plan.id}")
+                self._remover.finish(one)
+            self.staging.discard()
         except OpenxtError as error:
             raise Unavailable(
                 f"the new version is installed, but of the old one something is left: {error}; "

@@ -37,16 +37,23 @@ class References:
             self._ready[file.id] = self._content(file)
         return self._ready[file.id]
 
+    def whole_file(self, file: File) -> Slice:
+        """The same as a file of its own, for who cannot read a part of one."""
+        found = self.slice(file)
+        if found.size != found.path.stat().st_size:
+            found = self._ready[file.id] = self._joined([found])
+        return found
+
     def _content(self, file: File) -> Slice:
         parts = self._parts(file)
         if not parts:
             raise BadRequest(f"missing file: {file.href[:200]}")
-        whole = parts[0] if len(parts) == 1 else self._joined(file, parts)
+        whole = parts[0] if len(parts) == 1 else self._joined(parts)
         if file.compression != "gzip":
             return whole
         return Slice.of_file(gunzip(whole, self._new_file(), file.href[:120]))
 
-    def _joined(self, file: File, parts: list[Slice]) -> Slice:
+    def _joined(self, parts: list[Slice]) -> Slice:
         target = self._new_file()
         write_all(target, (chunk for part in parts for chunk in part.chunks()))
         return Slice.of_file(target)

@@ -58,18 +58,34 @@ class Remover:
         staging = Staging(self.places, one.id)
         installed = self.appliances().get(one.id)
         old = () if installed is None else installed.files
+        if one.stage is Stage.PLACED:
+            staging.remove(one.files)
+            self._forget(one.files)
         if one.stage is not Stage.NONE:
-            staging.take_back(one.files if one.stage is Stage.PLACED else (), old)
-        self._restore(one)
+            staging.bring_back(old)
+        self._restore(one, old)
         staging.discard()
         self.host.remove(one.path)
 
-    def _restore(self, one: Appliance) -> None:
+    def _forget(self, files: Iterable[str]) -> None:
+        """dom-stores of files that were put in place before their VMs were made."""
+        nodes = domstore_nodes(self.places, files)
+        folders = list(dict.fromkeys(node.rpartition("/")[0] for node in nodes))
+        for folder in folders:
+            shutil.rmtree(self.places.config / folder.lstrip("/"), ignore_errors=True)
+        self.host.commit([("rm", folder, "") for folder in folders])
+        self.host.reread_files(folders, exist=False)
+
+    def _restore(self, one: Appliance, files: Iterable[str]) -> None:
+        """VMs that made room, with their dom-stores: texts, and files that are back by now."""
         for uuid, trees in one.replaced.items():
             if not self.host.has_vm(uuid):
                 self.host.restore_vm(dict(trees.get("vm", {})))
-            if trees.get("dom-store"):
-                self.host.commit([inject(f"/dom-store/{uuid}", dict(trees["dom-store"]))])
+            texts = {key: value for key, value in trees.get("dom-store", {}).items() if value is not None}
+            if texts:
+                self.host.commit([inject(f"/dom-store/{uuid}", texts)])
+        if one.replaced:
+            self.host.reread_files(domstore_nodes(self.places, files))
 
     def _delete_vms(self, uuids: Iterable[str]) -> None:
         for uuid in uuids:
@@ -78,6 +94,7 @@ class Remover:
                     self.host.destroy(uuid)
                 self.host.delete_vm(uuid)
             shutil.rmtree(self.places.at(f"{DOMSTORE}/{uuid}"), ignore_errors=True)
+            self.host.remove(f"/dom-store/{uuid}")
 
     def clean_up(self) -> None:
         """What interrupted installations left in the database and on the disk."""
@@ -93,3 +110,11 @@ class Remover:
             self.finish(one)
         else:
             self.undo(one)
+
+
+def domstore_nodes(places: Places, files: Iterable[str]) -> list[str]:
+    """Those of the files that are nodes of the database, by their paths there."""
+    folder = places.at(DOMSTORE)
+    return [
+        f"/dom-store/{Path(path).relative_to(folder)}" for path in files if Path(path).is_relative_to(folder)
+    ]

@@ -157,8 +157,8 @@ class Session:
         except OSError as error:
             part.unlink(missing_ok=True)
             for line in lines:
-                Path(line.path).unlink(missing_ok=True)
-                Path(line.key_path or line.path).unlink(missing_ok=True)
+                for path in filter(None, (line.path, line.key_path)):
+                    self.places.at(path).unlink(missing_ok=True)
             raise Unavailable(f"{target} cannot be written: {error.strerror}") from error
 
     # The package
@@ -207,7 +207,7 @@ class Session:
         except (OSError, UnicodeDecodeError) as error:
             raise BadRequest(f"the map file {self.request.map_file} cannot be read: {error}") from None
         for line in lines:
-            if not Path(line.path).is_file():
+            if not self.places.at(line.path).is_file():
                 raise BadRequest(f"the disk image map names {line.path}, which does not exist")
         return lines
 

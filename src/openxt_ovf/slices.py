@@ -3,8 +3,11 @@
 
 import hashlib
 import io
+import lzma
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,11 +111,29 @@ def write_all(target: Path, data: Iterable[bytes]) -> None:
         raise Unavailable(f"{target} cannot be written: {error.strerror}") from error
 
 
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
+
+
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
+
+
 def read_on(stream: Readable, limit: int | None, what: str) -> Iterator[bytes]:
-    """The rest of a stream.  Raises BadRequest when that is more than `limit` bytes."""
+    """The rest of a compressed stream.  Raises BadRequest when it is broken, or more than `limit` bytes."""
     done = 0
-    while data := stream.read(CHUNK):
+    while data := _read(stream, what):
         done += len(data)
         if limit is not None and done > limit:
             raise BadRequest(f"{what} unpacks to more than {limit >> 20} MiB")
         yield data
+
+
+def _read(stream: Readable, what: str) -> bytes:
+    """bz2 and gzip tell a broken stream by an OSError without a number."""
+    try:
+        return stream.read(CHUNK)
+    except OSError as error:
+        if error.errno is not None:
+            raise Unavailable(f"{what} cannot be read: {error.strerror}") from error
+        raise BadRequest(f"{what} is damaged: {error}") from None
+    except _BROKEN as error:
+        raise BadRequest(f"{what} is damaged: {error}") from None

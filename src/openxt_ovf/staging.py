@@ -58,11 +58,15 @@ class Staging:
             if made.exists():
                 _move(made, self._made(Path(path)))
 
-    def take_back(self, new: Iterable[str], old: Iterable[str]) -> None:
-        """Remove what was put in place, and bring back what was set aside for it."""
-        for path in new:
+    @staticmethod
+    def remove(paths: Iterable[str]) -> None:
+        """What was put in place."""
+        for path in paths:
             Path(path).unlink(missing_ok=True)
-        for path in old:
+
+    def bring_back(self, paths: Iterable[str]) -> None:
+        """What was set aside."""
+        for path in paths:
             if self._old(path).exists():
                 _move(self._old(path), self._made(Path(path)))
 
