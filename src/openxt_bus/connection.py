@@ -197,7 +197,7 @@ class Bus:
         """As `_answer`, for a call whose like came before."""
         try:
             result = known.run(data)
-            if hasattr(result, "__await__"):
+            if result is not None and type(result) is not str and hasattr(result, "__await__"):
                 self._start(codec.parse_message(data), answer_later(known.handler, result))
             else:
                 self._wire.send(known.reply(self._next_serial(), data, result))

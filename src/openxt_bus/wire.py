@@ -29,6 +29,8 @@ MAX_AUTH_LINE = 16 * 1024
 
 _FIXED_HEADER = 16
 _LITTLE, _BIG = Struct("<BBBBIII"), Struct(">BBBBIII")
+_LITTLE_ENDIAN = 0x6C
+_sizes = Struct("<4xI4xI").unpack_from
 _KNOWN_TYPES = frozenset({1, 2, 3, 4})
 
 
@@ -163,8 +165,13 @@ class Wire:
                 return
         at, end = 0, len(data)
         while self.is_open and end - at >= _FIXED_HEADER:
-            size = self._size(data, at)
+            if data[at] == _LITTLE_ENDIAN and data[at + 3] == 1:  # as `_size`: this is run for each message
+                body, fields = _sizes(data, at)
+                size = _FIXED_HEADER + (fields + 7 & ~7) + body
+            else:
+                size = self._size(data, at)
             if end - at < size:
+                self._size(data, at)
                 break
             message = data[at : at + size]
             at += size
@@ -179,7 +186,7 @@ class Wire:
         """Length of the message at `at`; closes the connection when it cannot be one."""
         if len(data) - at < _FIXED_HEADER:
             return _FIXED_HEADER
-        header = _LITTLE if data[at] == 0x6C else _BIG
+        header = _LITTLE if data[at] == _LITTLE_ENDIAN else _BIG
         _, _, _, version, body, _, fields = header.unpack_from(data, at)
         size: int = _FIXED_HEADER + (fields + 7 & ~7) + body
         if version != 1 or size > MAX_MESSAGE + _FIXED_HEADER + 7:

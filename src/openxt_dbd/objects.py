@@ -98,23 +98,24 @@ class DbObject(Db):
         self.call = call
         self._desk = desk
         self._store: Database | Draft = desk.database
-        self._place: Path | None = None
-        """Where the sender's root is, once that is known: it stays so for as long as there is that sender."""
+        self._is_dom0 = False
+        """True once it is known: it stays so for as long as there is that sender."""
         self._waiting = desk.waiting
 
-    # The two operations of every day are carried out without a detour once the sender is known.
+    # The two operations of every day are carried out without a detour once the sender is known to be dom0.
 
     def read(self, path: str) -> MaybeAwaitable[str]:
-        if self._place is not None and not self._waiting:
-            return self._store.read(self._place + paths.parse(path))
+        if self._is_dom0 and not self._waiting:
+            return self._desk.database.read_at(path)
         return self._run(self._store.read, path)
 
     def read_binary(self, path: str) -> MaybeAwaitable[bytes]:
         return self._run(self._read_binary, path)
 
     def write(self, path: str, value: str) -> MaybeAwaitable[None]:
-        if self._place is not None and not self._waiting:
-            return self._store.write(self._place + paths.parse(path), value, self.call.sender)
+        if self._is_dom0 and not self._waiting:
+            self._desk.database.write_at(path, value, self.call.sender)
+            return None
         return self._run(self._store.write, path, value, self.call.sender)
 
     def dump(self, path: str) -> MaybeAwaitable[str]:
@@ -137,8 +138,8 @@ class DbObject(Db):
         caller = desk.cached(sender)
         if caller is None or sender in desk.waiting:
             return desk.in_turn(sender, operation, paths.parse(path), values)
-        self._place = place_of(caller)
-        return operation(self._place + paths.parse(path), *values)
+        self._is_dom0 = caller.is_dom0 and self._store is desk.database
+        return operation(place_of(caller) + paths.parse(path), *values)
 
     async def _read_binary(self, path: Path) -> bytes:
         return await asyncio.to_thread(read_binary, self._store.binary(path))
@@ -151,5 +152,5 @@ class LoggedDbObject(DbObject):
         size = sum(map(len, values[:1]))
         log.debug("%s %r by %s, %d characters", self.call.member, path, self.call.sender, size)
         result = super()._run(operation, path, *values)
-        self._place = None  # the next one, too, shall come this way
+        self._is_dom0 = False  # the next one, too, shall come this way
         return result

@@ -7,7 +7,7 @@ All of it is called on one thread.  When to save is not decided here.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from time import time
-from typing import Final
+from typing import Final, TypeAlias
 
 from openxt_dbd import json_text, placement, tree
 from openxt_dbd.draft import Draft, decide
@@ -15,7 +15,7 @@ from openxt_dbd.files import NO_FILE, Files, Loaded
 from openxt_dbd.history import History
 from openxt_dbd.journal import Author, Journal, Replay
 from openxt_dbd.leases import Leases
-from openxt_dbd.path import ROOT, Path
+from openxt_dbd.path import ROOT, Path, parse
 from openxt_dbd.path import text as text_of
 from openxt_dbd.placement import Unit
 from openxt_dbd.quota import TOP, Quotas
@@ -31,6 +31,12 @@ MAX_FRESH: Final = 1024
 LARGE: Final = 1024
 """Characters of values that are not kept longer than the history needs them."""
 BRANCHES: Final = (Nodes, Repeated)
+
+MAX_SPOTS: Final = 8192
+MAX_SPOT_TEXT: Final = 256
+Spot: TypeAlias = tuple[Nodes, str, Path]
+"""The node above an entry, the entry's name in it, and the whole path."""
+NOWHERE: Final = Nodes()
 
 
 def _length(leaf: Node | Absent) -> int:
@@ -64,6 +70,7 @@ class Database:
         self._remembered = 0  # the last revision that the history's files tell of
         self._root: Node = Nodes()
         self._owner = Owner()
+        self._spots: dict[str, Spot] = {}  # emptied by every change but the usual one
         self._saver: tuple[Owner, Owner] | None = None
         """Who owned the tree until the save that is under way, and from then on."""
         self._digests: dict[Unit, bytes] = {}
@@ -120,22 +127,52 @@ class Database:
 
     def write(self, path: Path, value: str, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
+        changes = decide(self._root, "write", path, value)
+        if not changes and tree.names(self._root, path):
+            log.debug("a write over the entries of %r is ignored", text_of(path))
+        self._make(changes, writer)
+
+    def read_at(self, text: str) -> str:
+        """`read` of a path as its text, for callers who see the whole tree."""
+        spot = self._spots.get(text)
+        if spot is None:
+            spot = self._spot(text)
+        value = spot[0].get(spot[1])
+        return value if type(value) is str else tree.read(self._root, spot[2])
+
+    def write_at(self, text: str, value: str, writer: str = "") -> None:
+        """`write` of a path as its text, for callers who see the whole tree."""
+        spot = self._spots.get(text)
+        if spot is None:
+            spot = self._spot(text)
+        holder, name, path = spot
+        old, owner = holder.get(name), self._owner
+        # The usual change: one short text for another, in a node that nobody else looks at.
+        if (
+            type(old) is str
+            and (holder.owner is owner or owner.owns(holder))
+            and len(old) <= LARGE
+            and len(value) <= LARGE
+        ):
+            if old != value:
+                self._replace(holder, path, old, value, writer)
+        else:
+            self.write(path, value, writer)
+
+    def _spot(self, text: str) -> Spot:
+        """Where a path leads for now; NOWHERE in it for what is not written the short way."""
+        path = parse(text)
         holder = tree.find(self._root, path[:-1]) if len(path) > 2 and path[0] != TOP else None
-        owner = self._owner
-        if type(holder) is Nodes and (holder.owner is owner or owner.owns(holder)):
-            old = holder.get(path[-1])
-            if type(old) is str and len(old) <= LARGE and len(value) <= LARGE:
-                if old != value:
-                    self._replace(holder, path, old, value, writer)
-                return
-        self._write_anywhere(path, value, writer)
+        spot = (holder, path[-1], path) if type(holder) is Nodes else (NOWHERE, "", path)
+        if len(text) <= MAX_SPOT_TEXT:
+            if len(self._spots) >= MAX_SPOTS:
+                self._spots.clear()
+            self._spots[text] = spot
+        return spot
 
     def _replace(self, holder: Nodes, path: Path, old: str, value: str, writer: str) -> None:
-        """The usual change: one short text for another, in a node that nobody else looks at."""
-        if (
-            holder.owner is not self._owner
-        ):  # else a change of the same part since the last save has made it so
-            self._soil(placement.unit_of(path))
+        if holder.owner is not self._owner:
+            self._soil(placement.unit_of(path))  # else a change since the last save has done so
             holder.owner = self._owner
         now_s = time()
         if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
@@ -145,12 +182,6 @@ class Database:
         self._fresh.append((number, path, False, writer, now_s, old, value))
         if not self._has_news or len(self._fresh) > MAX_FRESH:
             self._wake()
-
-    def _write_anywhere(self, path: Path, value: str, writer: str) -> None:
-        changes = decide(self._root, "write", path, value)
-        if not changes and tree.names(self._root, path):
-            log.debug("a write over the entries of %r is ignored", text_of(path))
-        self._make(changes, writer)
 
     def inject(self, path: Path, text: str, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
@@ -237,10 +268,14 @@ class Database:
         if unit is None:
             self._apply_to_top(change)
             return
+        self._grow(change)
+        self._soil(unit)
+
+    def _grow(self, change: Change) -> None:
         root = tree.apply(self._root, change.path, change.node, self._owner)
         assert root is not ABSENT
         self._root = root
-        self._soil(unit)
+        self._spots.clear()
 
     def _soil(self, unit: Unit | None) -> None:
         """The unit has to be saved."""
@@ -254,9 +289,7 @@ class Database:
         found = tree.find(self._root, change.path)
         is_branch = isinstance(found, Nodes | Repeated)
         if (change.node is ABSENT and not tree.names(self._root, change.path)) or not is_branch:
-            root = tree.apply(self._root, change.path, change.node, self._owner)
-            assert root is not ABSENT
-            self._root = root
+            self._grow(change)
 
     # Files
 
@@ -265,6 +298,7 @@ class Database:
         loaded = self._files.load()
         self._root, self._owner, self._digests = loaded.root, Owner(), loaded.digests
         self._dirty = {}
+        self._spots.clear()
         replay = self._journal.replay()
         self._remembered = self._last_remembered()
         self._journal.number = max(self._journal.number, self._remembered)

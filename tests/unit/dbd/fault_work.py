@@ -98,12 +98,12 @@ class Work:
         self.do("rm", f"vm/{vm(3)}/config")
 
     def write(self, path: str, value: str) -> None:
-        self.do("write", path, value)
+        self.do("write_at", path, value)
 
     def do(self, operation: str, path: str, *values: str) -> None:
         steps = tuple(path.split("/"))
         self.is_changing = True
-        getattr(self.database, operation)(steps, *values)
+        getattr(self.database, operation)(path if operation == "write_at" else steps, *values)
         self._note(steps[:2] if steps[0] in ("vm", "dom-store") else ("",))
         self.is_changing = False
         self.on_changed()

@@ -39,8 +39,8 @@ def known(database: Database, path: str) -> list[Past]:
 def test_a_change_is_remembered_with_its_author_and_both_values(tmp_path: Path) -> None:
     database = opened(Disk(tmp_path))
     database.who = database.history.who = {":1.5": "xenmgr :1.5"}.__getitem__
-    database.write(parse("/vm/x/name"), "one", ":1.5")
-    database.write(parse("/vm/x/name"), "two", ":1.5")
+    database.write_at("/vm/x/name", "one", ":1.5")
+    database.write_at("/vm/x/name", "two", ":1.5")
     first, second = known(database, "/vm/x")
     assert (first.path, first.old, first.new) == (("vm", "x"), "", '{\n  "name": "one"\n}')
     assert (second.path, second.old, second.new) == (("vm", "x", "name"), '"one"', '"two"')
@@ -52,7 +52,7 @@ def test_a_change_is_remembered_with_its_author_and_both_values(tmp_path: Path) 
 def test_it_is_the_same_before_and_after_a_save_and_in_the_next_process(tmp_path: Path) -> None:
     database = opened(Disk(tmp_path))
     for number in range(5):
-        database.write(parse("/vm/x/name"), str(number))
+        database.write_at("/vm/x/name", str(number))
     before = known(database, "/")
     assert save(database)
     assert known(database, "/") == before
@@ -65,10 +65,10 @@ def test_it_is_the_same_before_and_after_a_save_and_in_the_next_process(tmp_path
 def test_a_killed_process_leaves_its_history_to_the_next(tmp_path: Path) -> None:
     database = opened(Disk(tmp_path))
     database.who = database.history.who = {":1.5": "xenmgr :1.5", ":1.6": "db-write :1.6"}.__getitem__
-    database.write(parse("/vm/x/name"), "one", ":1.5")
+    database.write_at("/vm/x/name", "one", ":1.5")
     save(database)
-    database.write(parse("/vm/x/name"), "two", ":1.6")
-    database.write(parse("/vm/x/name"), "three", ":1.5")
+    database.write_at("/vm/x/name", "two", ":1.6")
+    database.write_at("/vm/x/name", "three", ":1.5")
     before = known(database, "/")
     after = known(opened(Disk(tmp_path)), "/")
     assert [one._replace(time_ms=0) for one in after] == [one._replace(time_ms=0) for one in before]
@@ -77,10 +77,10 @@ def test_a_killed_process_leaves_its_history_to_the_next(tmp_path: Path) -> None
 
 def test_so_many_revisions_of_each_part_are_kept_and_a_busy_part_pushes_out_no_other(tmp_path: Path) -> None:
     database = opened(Disk(tmp_path))
-    database.write(parse("/vm/quiet/name"), "kept")
+    database.write_at("/vm/quiet/name", "kept")
     for round_ in range(3):
         for number in range(history.MAX_PENDING):
-            database.write(parse("/dom-store/busy/k"), f"{round_} {number}")
+            database.write_at("/dom-store/busy/k", f"{round_} {number}")
         save(database)
     assert len(known(database, "/dom-store/busy")) == history.KEPT
     assert len(known(database, "/vm/quiet")) == 1
@@ -90,7 +90,7 @@ def test_its_files_stay_few_and_small(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(history, "MAX_BYTES", 100_000)
     database = opened(Disk(tmp_path))
     for number in range(60):
-        database.write(parse(f"/vm/{number % 5}/k"), f"{number:05}" * 500)
+        database.write_at(f"/vm/{number % 5}/k", f"{number:05}" * 500)
         save(database)
         files = list((tmp_path / "history").iterdir())
         assert sum(file.stat().st_size for file in files) <= 110_000
@@ -101,7 +101,7 @@ def test_its_files_stay_few_and_small(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_many_short_lives_leave_few_files(tmp_path: Path) -> None:
     for number in range(12):
         database = opened(Disk(tmp_path))
-        database.write(parse("/vm/x/k"), str(number))
+        database.write_at("/vm/x/k", str(number))
         save(database)
         database.close()
     assert len(list((tmp_path / "history").iterdir())) <= history.MAX_FILES + 1
@@ -110,7 +110,7 @@ def test_many_short_lives_leave_few_files(tmp_path: Path) -> None:
 
 def work(database: Database) -> None:
     for number in range(12):
-        database.write(parse(f"/vm/{number % 3}/k"), f"value {number}")
+        database.write_at(f"/vm/{number % 3}/k", f"value {number}")
         if number % 2:
             save(database)
 
@@ -157,7 +157,7 @@ def test_a_failing_system_call_costs_no_history(tmp_path: Path, call: str) -> No
 def test_a_broken_line_costs_only_itself(tmp_path: Path) -> None:
     database = opened(Disk(tmp_path))
     for number in range(3):
-        database.write(parse(f"/vm/{number}/k"), "1")
+        database.write_at(f"/vm/{number}/k", "1")
     save(database)
     database.close()
     file = tmp_path / "history" / "1"
@@ -208,16 +208,16 @@ def _sorted(node: object) -> object:
 
 def test_what_was_changed_later_is_not_taken_back(tmp_path: Path) -> None:
     database = opened(Disk(tmp_path))
-    database.write(parse("/vm/x/k"), "1")
-    database.write(parse("/vm/x/k"), "2")
-    database.write(parse("/vm/x/k"), "3")
+    database.write_at("/vm/x/k", "1")
+    database.write_at("/vm/x/k", "2")
+    database.write_at("/vm/x/k", "3")
     with pytest.raises(Conflict, match="/vm/x/k is not what revision"):
         past.rewound(database.root, known(database, "/vm/x")[1:2])
 
 
 def test_a_value_that_is_too_long_is_listed_and_cannot_come_back(tmp_path: Path) -> None:
     database = opened(Disk(tmp_path))
-    database.write(parse("/vm/x/k"), "x" * (past.MAX_VALUE_BYTES + 1))
+    database.write_at("/vm/x/k", "x" * (past.MAX_VALUE_BYTES + 1))
     (only,) = known(database, "/vm/x")
     with pytest.raises(BadRequest, match="too long to be kept"):
         past.rewound(database.root, [only])

@@ -15,13 +15,14 @@ from openxt_dbd.files import Files
 from openxt_dbd.journal import Journal
 from openxt_dbd.leases import MAX_LEASES, Leases
 from openxt_dbd.path import Path
+from openxt_dbd.path import text as text_of
 from openxt_dbd.store import Database
 
 LEAVES = st.sampled_from([("vm", one, leaf) for one in "ab" for leaf in "xy"])
 WHOLE = st.sampled_from(((), ("vm",), ("vm", "a"), ("vm", "b"), ("x",)))
 PATHS = st.one_of(LEAVES, WHOLE)
 """Few, so that what is leased is what is changed; mostly in place, which is the short way."""
-WRITE = st.tuples(st.just("write"), LEAVES, st.sampled_from("12"))
+WRITE = st.tuples(st.sampled_from(["write", "write at"]), LEAVES, st.sampled_from("12"))
 LEASE = st.tuples(st.just("lease"), WHOLE, st.just(""))
 STEPS = st.one_of(
     WRITE,
@@ -55,6 +56,8 @@ def take(database: Database, copies: dict[Path, str], word: str, path: Path, val
             copies[path] = database.lease(path)
         case "write":
             database.write(path, value)
+        case "write at":
+            database.write_at(text_of(path), value)
         case "inject":
             database.inject(path, value)
         case "rm":

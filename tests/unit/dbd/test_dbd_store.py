@@ -110,7 +110,7 @@ JSON = st.sampled_from(
     ['{"a":{"x":1},"b":null}', "{}", "null", "[1,2]", '"s"', "1.5", "true", "{", '{"x":{"k":"v"},"y":{}}']
 )
 OPERATIONS = st.one_of(
-    st.tuples(st.just("write"), PATHS, st.sampled_from(["", "1", "x/y"])),
+    st.tuples(st.sampled_from(["write", "write_at"]), PATHS, st.sampled_from(["", "1", "x/y", "x" * 2000])),
     st.tuples(st.just("inject"), PATHS, JSON),
     st.tuples(st.just("rm"), PATHS),
 )
@@ -120,7 +120,9 @@ def run(target: Database | Model, operation: tuple[str, ...]) -> bool:
     name, path, *rest = operation
     try:
         if isinstance(target, Model):
-            getattr(target, name)(path, *rest)
+            getattr(target, name.removesuffix("_at"))(path, *rest)
+        elif name == "write_at":
+            target.write_at(path, *rest)
         else:
             getattr(target, name)(parse(path), *rest)
     except (BadRequest, Refusal):
@@ -139,7 +141,7 @@ def test_any_sequence_of_operations_does_what_the_plain_model_does(
         assert run(database, operation) == run(model, operation), operation
         assert database.dump(()) == model.dump("/"), operation
         path = data.draw(PATHS)
-        assert database.read(parse(path)) == model.read(path)
+        assert database.read(parse(path)) == database.read_at(path) == model.read(path)
         assert database.exists(parse(path)) == model.exists(path)
         assert database.names(parse(path)) == model.names(path)
         if data.draw(st.booleans()):
@@ -234,7 +236,7 @@ def test_no_write_reaches_a_frozen_tree_or_misses_a_file(
     kept: list[tuple[tree.Node, bytes]] = []
     for step in (*steps, "end it"):
         if isinstance(step, tuple):
-            database.write(parse(step[0]), step[1])
+            database.write_at(*step)
         elif step == "freeze":
             kept.append((database.freeze(), json_text.dumps(database.root)))
         elif step == "start a save" and attempt is None and database.dirty:
@@ -256,10 +258,10 @@ def test_no_write_reaches_a_frozen_tree_or_misses_a_file(
 def test_a_write_after_a_save_copies_nothing(tmp_path: Path) -> None:
     database = opened(Disk(tmp_path))
     for value in ("1", "2", "3"):
-        database.write(parse("/vm/x/config/memory"), value)
+        database.write_at("/vm/x/config/memory", value)
         holder = tree.find(database.root, parse("/vm/x/config"))
         assert save(database)
-        database.write(parse("/vm/x/config/memory"), value + "!")
+        database.write_at("/vm/x/config/memory", value + "!")
         assert tree.find(database.root, parse("/vm/x/config")) is holder
         assert save(database)
         assert f'"memory": "{value}!"' in texts(tmp_path)["vms/x.db"]
