@@ -60,7 +60,6 @@ class Machine:
     is_real: bool = False
     is_patient: bool = False
     told: list[list[Any]] = field(default_factory=list)  # vm_state_changed, as xec watch printed them
-    commands: int = 0
 
     @property
     def places(self) -> Places:
@@ -70,7 +69,6 @@ class Machine:
 
     async def command(self, *argv: str) -> Done:
         """Run it once."""
-        self.commands += 1
         process = await asyncio.create_subprocess_exec(
             str(BIN / argv[0]),
             *argv[1:],

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from days import CARD, plug
 from machine import Machine, machine
 
 pytestmark = pytest.mark.timeout(180)
-
-CARD = "0000:00:10.0"
 
 
 @pytest.fixture(params=["simulated", pytest.param("real", marks=[pytest.mark.xen])])
@@ -175,25 +174,13 @@ def files(it: Machine) -> set[str]:
     return {str(file) for folder in folders for file in it.places.at(folder).rglob("*") if file.is_file()}
 
 
-def plug(it: Machine, vendor: str) -> None:
-    """A card of this machine, as sysfs has it and as the simulated host gives it away."""
-    known = it.places.at("/sys/bus/pci/devices") / CARD
-    given = it.places.run / "xenvm/dom0/pci" / CARD
-    texts = {"vendor": vendor, "device": "0x10d3", "class": "0x028000"}
-    more = {"driver": "e1000", "resource": "0xfebc0000 0xfebdffff 0x40200", "irq": "11"}
-    for folder, content in ((known, texts), (given, more)):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in content.items():
-            (folder / name).write_text(f"{text}\n")
-
-
 @pytest.mark.parametrize("it", ["simulated"], indirect=True)
 async def test_a_rule_that_means_another_device_hands_over_nothing_until_it_is_confirmed(
     it: Machine,
 ) -> None:
     plug(it, "0x8086")
     await it.create("air", **{"virt-type": "pv"})
-    await it.vm("air", "add-pt-rule", "0x280", "", "")
+    await it.vm("air", "add-pt-rule", "0x0c03", "", "")
     await it.vm("air", "start")
     await it.vm("air", "shutdown")
     plug(it, "0x14e4")
