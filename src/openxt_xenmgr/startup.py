@@ -174,6 +174,7 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     await PowerEvents(world, work.power).follow()
     await Agents(world, work.identity, set()).follow()
     _stop_vms_when_asked(world, work.power)
+    await work.power.take_up_sleep()
     starter = Autostart(world, work.life, work.power.focus)
     await (starter.prepare() if autostart else starter.forget())
     Reports(world).follow()

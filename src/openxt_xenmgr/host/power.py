@@ -16,6 +16,7 @@ from pathlib import Path
 from openxt_api.xenmgr_host import XenmgrHostSignals
 from openxt_core.errors import HibernateFailed, IoError, NotSupported, OpenxtError, Refused, SleepTimeout
 from openxt_xenmgr.host.sessions import end_sessions
+from openxt_xenmgr.host.waking import Waking
 from openxt_xenmgr.links.nodes import HOST_STATE, POWER_ACTION
 from openxt_xenmgr.properties.host import public_state
 from openxt_xenmgr.properties.table import Change
@@ -63,6 +64,10 @@ class HostPower:
     life: Lifecycle
     sleeper: Sleeper
     focus: Focus
+
+    @property
+    def waking(self) -> Waking:
+        return Waking(self.world, self.life, self.sleeper)
 
     async def perform(self, action: str, *, remember: bool = False, supervised: bool = True) -> None:
         """Carry out an action; nothing happens for `nothing`, or while another one runs.
@@ -168,13 +173,12 @@ class HostPower:
     # Sleep
 
     async def _go_to_sleep(self, program: Path) -> None:
-        downed: list[Vm] = []
         running = await self._running()
         had_card = any(config["gpu"] == HDX for _, config in running)
         try:
             for stage, deed in self._sleep_stages(running):
                 awake = [vm for vm in stage if not await self.sleeper.is_asleep(vm)]
-                downed += awake
+                await self.waking.note(awake)
                 blocked = await self._each(awake, deed)
                 if blocked:
                     raise SleepTimeout(_report("sleep", blocked))
@@ -185,9 +189,21 @@ class HostPower:
             await self.world.surfman.after_sleep()
         finally:
             await self._enter(IDLE)
-            for vm in downed:
-                await self._wake(vm)
+            await self.waking.bring_back()
         await self._show(had_card)
+
+    async def take_up_sleep(self) -> None:
+        """Bring back what a xenmgr that died had put down; no other action begins before that is done."""
+        if await self.waking.has_noted():
+            log.warning("a sleep of the host was cut short: bringing its VMs back")
+            await self.world.nodes.xs.write(POWER_ACTION, "sleep")
+            self.world.background.spawn("VMs back from a sleep", self._bring_back())
+
+    async def _bring_back(self) -> None:
+        try:
+            await self.waking.bring_back()
+        finally:
+            await self.world.nodes.xs.rm(POWER_ACTION)
 
     def _sleep_stages(self, running: Sequence[Named]) -> list[tuple[list[Vm], Deed]]:
         """User VMs, those with the card last; then the VMs that are started anew afterwards."""
@@ -203,16 +219,6 @@ class HostPower:
     async def _show_and_sleep(self, vm: Vm) -> None:
         await self.focus.insist(vm)
         await self.sleeper.sleep(vm)
-
-    async def _wake(self, vm: Vm) -> None:
-        """A failure is logged: the next VM must not stay asleep for it."""
-        try:
-            if vm.domid is None and (await self.world.store.config(vm))["s3-mode"] == "restart":
-                await self.life.start(vm)
-            elif not await self.sleeper.resume(vm):
-                log.error("224:VM %s did not wake up", vm.uuid)
-        except OpenxtError as error:
-            log.error("VM %s did not come back after the sleep: %s", vm.uuid, error.text)
 
     async def _show(self, had_card: bool) -> None:
         """What was visible before, if it still runs; a VM with the card shows itself."""

@@ -8,6 +8,7 @@ told by the numbers that clients know.
 import re
 from dataclasses import dataclass
 
+from openxt_api.xenvm_task_list import XenvmTasksClient
 from openxt_core import errors
 from openxt_core.errors import NumberedError, OpenxtError, RemoteError, Unavailable
 from openxt_core.ids import Domid, Uuid, xenvm_name, xenvm_path
@@ -37,6 +38,9 @@ _NUMBERED: tuple[tuple[re.Pattern[str], type[NumberedError]], ...] = (
     (re.compile(r"^\s*exception:\s*(?P<text>.*)", re.DOTALL), errors.XenvmOther),
 )
 _DETAIL = re.compile(r"exception:\s*\w+\((?P<detail>.*)\)\s*\Z", re.DOTALL)
+
+
+UNDER_WAY = frozenset({"waiting", "running"})  # tasks in these states
 
 
 class MonitorGone(Unavailable):
@@ -125,6 +129,17 @@ class XenvmClient:
 
     async def wake(self) -> None:
         await self.ask("trigger", params="s3resume")
+
+    async def under_way(self) -> tuple[str, ...]:
+        """Names of its tasks that are not over; none without a monitor."""
+        path = xenvm_path(self.uuid)
+        try:
+            tasks = await XenvmTasksClient(self.caller, xenvm_name(self.uuid), path).list_tasks()
+        except RemoteError as error:
+            if error.is_absent:
+                return ()
+            raise
+        return tuple(str(task["name"].value) for task in tasks if task["state"].value in UNDER_WAY)
 
     async def insert_disc(self, device: str, path: str) -> None:
         """Another disc in a drive of the running VM; without a path none."""

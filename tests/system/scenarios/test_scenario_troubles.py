@@ -40,6 +40,35 @@ async def test_vms_start_by_themselves_by_priority_with_what_they_need_first(it:
     assert it.domains() == {}
 
 
+async def test_a_sleep_of_the_host_that_lost_its_xenmgr_leaves_no_vm_asleep(it: Machine) -> None:
+    modes = {"anew": "restart", "stays": "ignore"} | ({} if it.is_real else {"asleep": "pv"})
+    for name, mode in modes.items():
+        await it.create(name)
+        await it.vm(name, "set", "s3-mode", mode)
+        await it.vm(name, "set", "pv-addons", "true")
+        await it.vm(name, "start")
+    before = {name: await it.vm(name, "get", "domid") for name in modes}
+    night = it.program("/usr/share/xenclient/enter-s3.sh", "sleep 1000")
+    sleeping = asyncio.ensure_future(it.command("xec", "-o", "/host", "sleep"))
+    await it.until_there(night)
+    assert await it.state("anew") == "stopped"
+    await it.restart("xenmgr")
+    assert (await sleeping).is_lost
+    for name in modes:
+        await it.until_state(name, "running")
+    assert [name for name in modes if await it.vm(name, "get", "domid") != before[name]] == ["anew"]
+
+    async def is_over() -> bool:
+        return await it.house.xenstore.read("/xenmgr/pm-current-action") is None
+
+    await it.until(is_over, "all VMs are back")
+    if not it.is_real:
+        assert it.acpi(int(before["asleep"])) == 0
+    assert await it.xec("-o", "/host", "get", "state") == "idle"
+    for name in modes:
+        await it.vm(name, "destroy")
+
+
 async def test_a_circle_of_dependencies_is_told_by_name_and_starts_nothing(it: Machine) -> None:
     for name in ("router", "filter", "desk"):
         await it.create(name)
