@@ -7,7 +7,7 @@ for the next start changes.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from openxt_core.errors import BadRequest
@@ -45,7 +45,7 @@ class Hotplug:
         """Raises InvalidConfig with all that is wrong with it."""
         change = _with_disk(disk)
         await self._check(change)
-        await self._do(Operation("plug", kind="vbd"), _devid(disk), tuple(plan_disks([disk])), change)
+        await self._do(Operation("plug", kind="vbd"), _devid(disk), tuple(self._plan([disk])), change)
 
     async def remove_disk(self, virtpath: str, *, forced: bool) -> None:
         """Raises DeviceTimeout while the guest uses it, unless `forced`."""
@@ -64,10 +64,10 @@ class Hotplug:
         new = replace(old, path=path, type=type_, writable=False)
         await self._check(lambda config: _with_disk(new)(_without_disk(old)(config)))
         await self._refuse_locked(old)
-        going = [Reversed(step) for step in reversed(tuple(plan_disks([old])))]
+        going = [Reversed(step) for step in reversed(tuple(self._plan([old])))]
         asking = [AskToClose(Domid(old.backend_domid), "vbd", _devid(old))] if old.path else []
         emulated = plan_emulated(self.life.vm.active, old, new, self.life.vm.domid)
-        plan = (*emulated, *asking, *going, *plan_disks([new]))
+        plan = (*emulated, *asking, *going, *self._plan([new]))
         await self._do(Operation("replace", kind="vbd"), _devid(old), plan, _replaced_disk(old, new))
 
     async def _refuse_locked(self, disk: Disk) -> None:
@@ -169,7 +169,7 @@ class Hotplug:
         disks = [disk for disk in config.disk if operation.kind == "vbd" and _devid(disk) == operation.devid]
         nics = [nic for nic in config.nic if operation.kind == "vif" and nic.id == operation.devid]
         if operation.name == "replace":
-            await executor.run((*plan_disks(disks), *map(PlugNic, nics)), site, domain_stays=True)
+            await executor.run((*self._plan(disks), *map(PlugNic, nics)), site, domain_stays=True)
             return
         for disk in disks:
             self._keep(_without_disk(disk))
@@ -191,6 +191,9 @@ class Hotplug:
         if vm.domid is not None and vm.state not in ALIVE:
             raise VmBadState(f"devices cannot change in state {vm.state}")
         return vm.domid
+
+    def _plan(self, disks: Iterable[Disk]) -> Iterator[Step]:
+        return plan_disks(disks, with_inquiries=self._config().diskinfo_pt)
 
     async def _check(self, change: Change) -> None:
         """Raises InvalidConfig with everything that the change makes wrong."""

@@ -7,7 +7,7 @@ All values travel as text.  Source of names, parameters and texts: OpenXT xenvm,
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from openxt_core.errors import NotSupported, UnknownMethod
+from openxt_core.errors import UnknownMethod
 from openxt_xen.hypervisor import HvmParam, Kind
 from openxt_xenvm import device_tasks
 from openxt_xenvm.config.parse import get_field, set_field
@@ -84,21 +84,6 @@ async def _trigger(monitor: Monitor, given: Arguments) -> None:
 
 def _domid(monitor: Monitor, _: Arguments) -> str:
     return str(-1 if monitor.vm.domid is None else monitor.vm.domid)
-
-
-def _unbuilt(name: str) -> Callable[[Monitor, Arguments], Result]:
-    def run(_monitor: Monitor, _given: Arguments) -> Result:
-        raise NotSupported(f"{name} is not built yet")
-
-    return run
-
-
-def _unimplemented(_monitor: Monitor, _given: Arguments) -> Result:
-    raise TaskRefused("not implemented")
-
-
-def unbuilt(name: str, *params: Param) -> Task:
-    return Task(name, _unbuilt(name), params)
 
 
 PAUSED = optional("paused", "b", default=False)

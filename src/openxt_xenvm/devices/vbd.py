@@ -5,10 +5,11 @@ blkback opens the device of `physical-device`.  For dom0's own backend that is k
 another domain a script of that domain writes it.  Keys: xen/include/public/io/blkif.h; OpenXT xenops, 2015.
 """
 
+import base64
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from openxt_core.ids import DOM0, Domid
 from openxt_xenvm.config.model import Disk
@@ -19,6 +20,10 @@ from openxt_xenvm.devices.numbers import device_number
 STARTING = str(XenbusState.INITIALISING)
 ATTACHED = "attached"
 """The backend's key that names what stands below the disk, for a monitor that finds no record.  Ours."""
+Inquiry: TypeAlias = tuple[str, bytes]
+"""`default`, or the number of a vital product data page, and what a SCSI disk of the host answers."""
+INQUIRIES = "sm-data/scsi/0x12"
+"""Where the frontend finds them in base64.  Source: OpenXT xenops, 2015."""
 TYPES = {"file": "file", "phy": "phy", "aio": "file"}
 """What of a disk the backend's `type` says; all else is `tap`.  Source: OpenXT xenops, 2015."""
 
@@ -36,6 +41,7 @@ class Vbd(Device):
     below: tuple[Attachment, ...] = ()
     writable: bool = False
     is_cdrom: bool = False
+    inquiries: tuple[Inquiry, ...] = ()
 
     def frontend_keys(self, guest: Guest) -> dict[str, str]:
         return {
@@ -55,6 +61,7 @@ class Vbd(Device):
             "device-type": "cdrom" if self.is_cdrom else "disk",
             "params": self.path if self.type in TYPES else f"{self.type}:{self.path}",
             **self._opened(),
+            **{f"{INQUIRIES}/{page}": base64.b64encode(data).decode() for page, data in self.inquiries},
             "state": STARTING,
         }
 
@@ -66,7 +73,12 @@ class Vbd(Device):
         return {**told, "physical-device": f"{major:x}:{minor:x}"}
 
 
-def vbd(disk: Disk, number: tuple[int, int] | None = None, below: Iterable[Attachment] = ()) -> Vbd:
+def vbd(
+    disk: Disk,
+    number: tuple[int, int] | None = None,
+    below: Iterable[Attachment] = (),
+    inquiries: Iterable[Inquiry] = (),
+) -> Vbd:
     """The device of a disk; `number` is that of the uppermost device `below`, or the disk's own."""
     return Vbd(
         device_number(disk.virtpath),
@@ -78,6 +90,7 @@ def vbd(disk: Disk, number: tuple[int, int] | None = None, below: Iterable[Attac
         below=tuple(below),
         writable=disk.writable,
         is_cdrom=disk.is_cdrom,
+        inquiries=tuple(inquiries),
     )
 
 

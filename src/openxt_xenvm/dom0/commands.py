@@ -12,6 +12,7 @@ from pathlib import Path
 from openxt_core.ids import Uuid
 from openxt_xenvm.config.model import Disk
 from openxt_xenvm.devices.backing import Attachment, Layer, layers
+from openxt_xenvm.devices.vbd import Inquiry
 from openxt_xenvm.dom0.attaching import DIFFERENCE_MAKER, NO_UUID, attachers, format_of, has_tap, key_of
 from openxt_xenvm.dom0.pci import PciFolder
 from openxt_xenvm.dom0.programs import PATH, run
@@ -27,6 +28,10 @@ NEEDED = {
 }
 """The program of a layer, and Debian's package that has it."""
 
+
+CENSORED = "/dev/mapper/censored"
+PAGES = (("default", "inquiry"), ("0x80", "vpd_pg80"), ("0x83", "vpd_pg83"))
+"""Of a SCSI disk, and Linux's files of them.  Without the first two, the others are of no use."""
 
 HVMLOADERS = ("usr/lib/xen-*/boot/hvmloader", "usr/lib/xen/boot/hvmloader")
 BIOSES = ("usr/share/seabios/bios-256k.bin", "usr/share/qemu/bios-256k.bin")
@@ -103,6 +108,16 @@ class CommandKeeper:
         except OSError as error:
             raise DeviceError(f"cannot open {device}: {error.strerror}") from error
         return os.major(found.st_rdev), os.minor(found.st_rdev)
+
+    def inquiries(self, device: str, number: tuple[int, int]) -> Sequence[Inquiry]:
+        """As Linux read them when it found the disk; those of the first disk for one that is hidden.
+
+        Source: Linux, drivers/scsi/scsi_sysfs.c; the name: OpenXT xenops, 2015.
+        """
+        name = "block/sda" if device == CENSORED else f"dev/block/{number[0]}:{number[1]}"
+        folder = self.sys / name / "device"
+        found = [(page, _bytes(folder / file)) for page, file in PAGES]
+        return [inquiry for inquiry in found if inquiry[1]] if all(data for _, data in found[:2]) else []
 
     def kernel_problem(self, path: str) -> str:
         try:

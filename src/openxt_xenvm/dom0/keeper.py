@@ -12,6 +12,7 @@ from openxt_core.places import Places
 from openxt_xenvm.config.model import Disk, PciAddress
 from openxt_xenvm.devices.backing import Attachment, Layer
 from openxt_xenvm.devices.pci import Hardware
+from openxt_xenvm.devices.vbd import Inquiry
 from openxt_xenvm.domain.hardware import Firmware
 
 SIMULATED = "simulated:"
@@ -57,6 +58,9 @@ class Keeper(Protocol):
 
     def device_number(self, device: str) -> tuple[int, int]:
         """Major and minor of a block device."""
+
+    def inquiries(self, device: str, number: tuple[int, int]) -> Sequence[Inquiry]:
+        """What a SCSI disk says of itself; nothing for other devices."""
 
     def kernel_problem(self, path: str) -> str:
         """Why a file can be no kernel; "" when it may be one."""

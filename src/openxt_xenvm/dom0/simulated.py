@@ -21,6 +21,7 @@ from openxt_xenvm.config.model import Disk, PciAddress
 from openxt_xenvm.devices import backing
 from openxt_xenvm.devices.backing import Attachment, Layer
 from openxt_xenvm.devices.pci import PCIBACK, Hardware, resources
+from openxt_xenvm.devices.vbd import Inquiry
 from openxt_xenvm.domain.hardware import Firmware
 from openxt_xenvm.errors import DeviceError
 
@@ -97,6 +98,9 @@ class SimulatedKeeper:
             if device.startswith(prefix):
                 return major, int(device.removeprefix(prefix))
         return OTHER_MAJOR, 0
+
+    def inquiries(self, device: str, number: tuple[int, int]) -> Sequence[Inquiry]:
+        return [("default", b"simulated disk"), ("0x80", device.encode())]
 
     def kernel_problem(self, path: str) -> str:
         """Any file plays a kernel, but for an empty one and a script: the simulated builder says the same."""

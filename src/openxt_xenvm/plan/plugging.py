@@ -29,12 +29,15 @@ ATTEMPTS = 32
 FAILED = frozenset({str(XenbusState.CLOSING), str(XenbusState.CLOSED)})
 
 
-def plan_disks(disks: Iterable[Disk]) -> Iterator[Step]:
-    """A drive without a disc has nothing to be plugged."""
+def plan_disks(disks: Iterable[Disk], *, with_inquiries: bool = False) -> Iterator[Step]:
+    """A drive without a disc has nothing to be plugged.
+
+    `with_inquiries`: the guest reads what the host's SCSI disks say of themselves.
+    """
     for disk in disks:
         if disk.path:
             yield from (Attach(disk, layer, level) for level, layer in enumerate(layers(disk)))
-            yield PlugDisk(disk)
+            yield PlugDisk(disk, with_inquiries and disk.type == "phy")
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ async def _uppermost(site: Site, disk: Disk) -> str:
 @dataclass(frozen=True)
 class PlugDisk(Step):
     disk: Disk
+    with_inquiries: bool = False
 
     @property
     def title(self) -> str:
@@ -92,7 +96,9 @@ class PlugDisk(Step):
             return
         path = await _uppermost(site, self.disk)
         number = await site.host.xen(site.host.keeper.device_number, path)
-        device = vbd(self.disk, number, site.below(device_number(self.disk.virtpath)))
+        keeper = site.host.keeper
+        inquiries = await site.host.xen(keeper.inquiries, path, number) if self.with_inquiries else ()
+        device = vbd(self.disk, number, site.below(device_number(self.disk.virtpath)), inquiries)
         await plug(site, device)
         await tell_connected(site, device)
 

@@ -103,7 +103,7 @@ def plan_start(
         Introduce(),
         PlugDevice(Console()),
         Announce(Event.DOMAIN_BUILT),
-        *plan_disks(config.disk),
+        *plan_disks(config.disk, with_inquiries=config.diskinfo_pt),
         *map(PlugNic, config.nic),
         *passed(config),
         *map(PlugDevice, devices(config)),

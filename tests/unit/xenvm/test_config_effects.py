@@ -69,7 +69,12 @@ LOOKS: dict[str, Callable[[DomainConfig], object]] = {
     "command line": command_line,
     "agents": asked_agents,
     "model": lambda config: list(device_model(config, HARDWARE)) if config.wants_device_model else [],
-    "devices": lambda config: [*devices(config), *plan_disks(config.disk), *config.nic, *passed(config)],
+    "devices": lambda config: [
+        *devices(config),
+        *plan_disks(config.disk, with_inquiries=config.diskinfo_pt),
+        *config.nic,
+        *passed(config),
+    ],
     "watched": lambda config: watched_nodes(DOMID, UUID, config.extra_local_watch, config.extra_vm_watch)[1:],
     "memory": memory.required_to_boot_kib,
     "after halt": lambda config: action_for(Fate.HALTED, config),
@@ -154,6 +159,7 @@ ROWS = (
     Row("passthrough-io = 0x3f8-0x3ff", "devices"),
     Row("passthrough-mmio = 0xfed00000-0xfed00fff", "devices"),
     Row("vtpm-instance = 1", "devices"),
+    Row("diskinfo-pt = true", "devices", more=("disk = /dev/sda:phy:hda:w:disk:",)),
     Row("cdrom-pt = /dev/bsg/1:0:0:0", "warned"),
     Row("flask-label = a:b:c", "label"),
     Row("notify = dbus", "process"),
@@ -179,11 +185,6 @@ REASONS = {
 }
 """Keys that are read and change nothing, here or in the original."""
 
-OTHERS = {
-    "diskinfo-pt": "SCSI inquiry data of the host's disks",
-}
-"""Keys of devices, which have tests of their own, or of what is not built yet."""
-
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.key)
 def test_a_key_has_the_effect_that_is_told_of_it(row: Row) -> None:
@@ -195,7 +196,7 @@ def test_a_key_has_the_effect_that_is_told_of_it(row: Row) -> None:
 
 
 def test_every_key_is_in_the_table() -> None:
-    told = {row.key for row in ROWS} | REASONS.keys() | OTHERS.keys()
+    told = {row.key for row in ROWS} | REASONS.keys()
     assert told == SCALAR_BY_NAME.keys() | LIST_BY_NAME.keys()
 
 

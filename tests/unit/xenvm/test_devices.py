@@ -175,6 +175,32 @@ def test_bridges_and_interfaces_are_those_of_the_kernel(tmp_path: Path) -> None:
     assert not keeper.has_interface("vif7.0")
 
 
+def test_a_scsi_disk_tells_who_it_is_unless_it_keeps_half_of_it_back(tmp_path: Path) -> None:
+    keeper, sda = CommandKeeper(tmp_path), tmp_path / "dev/block/8:0/device"
+    sda.mkdir(parents=True)
+    (sda / "inquiry").write_bytes(b"\0\1")
+    assert keeper.inquiries("/dev/sda", (8, 0)) == []
+    (sda / "vpd_pg80").write_bytes(b"serial")
+    assert keeper.inquiries("/dev/sda", (8, 0)) == [("default", b"\0\1"), ("0x80", b"serial")]
+    (tmp_path / "block").mkdir()
+    (tmp_path / "block/sda").symlink_to(sda.parent)
+    (sda / "vpd_pg83").write_bytes(b"name")
+    assert [page for page, _ in keeper.inquiries("/dev/mapper/censored", (253, 7))] == [
+        "default",
+        "0x80",
+        "0x83",
+    ]
+    assert keeper.inquiries("/dev/vg/other", (253, 8)) == []
+
+
+def test_what_a_scsi_disk_says_stands_in_its_backend() -> None:
+    device = vbd(DISK, (8, 0), inquiries=[("default", b"\0\1"), ("0x80", b"serial")])
+    found = {node.path: node.value for node in nodes(device, GUEST)}
+    back = "/local/domain/0/backend/vbd/7/51712/sm-data/scsi/0x12"
+    assert (found[f"{back}/default"], found[f"{back}/0x80"]) == ("AAE=", "c2VyaWFs")
+    assert f"{back}/0x83" not in found
+
+
 def test_what_a_command_complains_about_is_the_error() -> None:
     with pytest.raises(DeviceError, match=re.escape("ip link set dev no-such master no-bridge")):
         CommandKeeper().join_bridge("no-such", "no-bridge")
