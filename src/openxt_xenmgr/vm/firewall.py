@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openxt_core.errors import BadRequest, OpenxtError, RuleParseError
-from openxt_core.ids import Domid
+from openxt_core.ids import Domid, Uuid
 from openxt_core.v4v_rules import Rule, parse_rule
 from openxt_xenmgr.host import programs
 from openxt_xenmgr.properties.config import setting
@@ -50,6 +50,8 @@ class Firewall:
         self._begun = False
         self._program: str | None = None
         self._standing: Openings | None = None  # None: the base rules are not there
+        self._known: dict[Uuid, Speaker] = {}  # as it was when it was looked at last
+        self._changes = 0  # of any VM's configuration
 
     # Carry out
 
@@ -61,8 +63,13 @@ class Firewall:
         except OpenxtError as error:
             log.error("the v4v firewall is not as it should be: %s", error)
 
-    async def settle(self) -> None:
-        """Make viptables what the running VMs' rules want now.  Twice is as good as once."""
+    async def settle(self, newcomer: Vm | None = None) -> None:
+        """Make viptables what the running VMs' rules want now.  Twice is as good as once.
+
+        `newcomer`: a VM that has got its domains just now.
+        """
+        if newcomer is not None:
+            self._forget(newcomer)
         if not self._begun:
             return
         async with self._lock:
@@ -118,11 +125,19 @@ class Firewall:
 
     async def _speaker(self, vm: Vm, domid: Domid) -> Speaker | None:
         """None for a VM that was removed from the database while it ran: it may speak to nobody."""
+        known, changes = self._known.get(vm.uuid), self._changes
+        if vm.is_missing:
+            return None
+        if known is not None and known.domid == domid:
+            return known
         try:
             config = await self._world.store.config(vm)
         except BadRequest:
             return None
-        return self._speaker_of(config, domid, await self._world.nodes.exported_stubdomid(vm.uuid))
+        found = self._speaker_of(config, domid, await self._world.nodes.exported_stubdomid(vm.uuid))
+        if changes == self._changes:  # else it may be outdated already
+            self._known[vm.uuid] = found
+        return found
 
     def _speaker_of(self, config: VmConfig, domid: int, stubdom: int | None) -> Speaker:
         rules = readable_rules(config)
@@ -131,9 +146,14 @@ class Firewall:
 
     def noticed(self, vm: Vm, before: VmConfig | None, after: VmConfig) -> None:
         """The configuration of a VM was changed: while it runs, what that opens or closes is done."""
+        self._forget(vm)
         if vm.domid is None or (before is not None and self._means_the_same(before, after)):
             return
         self._world.background.spawn("v4v firewall", self.settle())
+
+    def _forget(self, vm: Vm) -> None:
+        self._changes += 1
+        self._known.pop(vm.uuid, None)
 
     def _means_the_same(self, before: VmConfig, after: VmConfig) -> bool:
         return self._speaker_of(before, 0, None) == self._speaker_of(after, 0, None)

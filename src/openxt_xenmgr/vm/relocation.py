@@ -14,7 +14,7 @@ from openxt_core.ids import DOM0, Domid
 from openxt_xenmgr.links.xenvm import XenvmClient
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import backend_uuid, stored_vms
-from openxt_xenmgr.vm.model import Nic, VmConfig, nics_of
+from openxt_xenmgr.vm.model import Nic, VmConfig
 from openxt_xenmgr.vm.tree import Tree, flag, text
 from openxt_xenmgr.world import World
 
@@ -58,22 +58,23 @@ async def _move(world: World, client: Client, backend: Domid) -> None:
 
 async def cut_off_clients(world: World, vm: Vm) -> None:
     """The domain of `vm` is gone: tell the guests whose cards it served."""
-    tree = (await stored_vms(world)).get(vm.uuid, {})
-    for client in await clients_of(world, vm, tree):
+    config = await world.store.config_or_none_set(vm)
+    for client in await clients_of(world, vm, config.tree):
         if await world.nodes.nic_backend(client.domid, client.nic) != DOM0:
             await world.nodes.disconnect_nic(client.domid, client.nic)
 
 
 async def clients_of(world: World, vm: Vm, tree: Tree) -> list[Client]:
     """The cards of other running VMs that `vm`, whose configuration is `tree`, serves."""
-    vms = await stored_vms(world)
-    return [
-        Client(other, other.domid, nic.id)
+    found = [
+        (Client(other, other.domid, nic.id), nic)
         for other in world.registry
         if other is not vm and other.domid is not None
-        for nic in nics_of(vms.get(other.uuid, {}))
-        if nic.enabled and _may_serve(vm, tree, nic) and await backend_uuid(world, nic, vms) == vm.uuid
+        for nic in (await world.store.config_or_none_set(other)).nics
+        if nic.enabled and _may_serve(vm, tree, nic)
     ]
+    vms = await stored_vms(world) if found else {}
+    return [client for client, nic in found if await backend_uuid(world, nic, vms) == vm.uuid]
 
 
 def _may_serve(vm: Vm, tree: Tree, nic: Nic) -> bool:

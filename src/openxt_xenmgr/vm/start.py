@@ -164,7 +164,7 @@ class Starter:
         await discs.prepare(self.world, vm.domid)
         if config["stubdom"] and config.is_hvm:
             await nodes.export_stubdom(vm.uuid, vm.domid, START_TIMEOUT_S)
-        await self.firewall.settle()
+        await self.firewall.settle(vm)
         await nodes.allow_device_model(vm.domid)
 
     async def _release(self, vm: Vm, config: VmConfig, xenvm: XenvmClient) -> None:
