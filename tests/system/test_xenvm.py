@@ -243,7 +243,6 @@ async def test_watched_nodes_are_told(house: House) -> None:
             "disk = /d:vdi:xvda:w:disk:",
             r"exception: disk xvda of type vdi \(the storage daemon\): not built yet",
         ),
-        ("disk = /d:vhd:xvda:w:disk:coalesce", "exception: disk xvda with snapshot mode coalesce"),
         ("disk = /no/such:file:xvda:w:disk:", "InvalidConfig.*disk xvda: cannot open /no/such"),
         ("vif =", "InvalidConfig.*nic 0: the host has no bridge"),
         ("vif = bridge=br7", "InvalidConfig.*nic 0: the host has no bridge br7"),

@@ -24,7 +24,7 @@ from openxt_core.ids import Uuid
 from openxt_core.places import Places
 
 VMS = effort(5, 200)
-BATCH = 20  # of starts at once
+BATCH = 5  # of starts at once
 LIVES = effort(30, 1000)
 PRIVATE_KIB = 9 * 1024  # 4 MiB were wished for: see docs/architecture.md
 GROWTH_KIB = 512  # of a monitor's memory, in the second half of its lives

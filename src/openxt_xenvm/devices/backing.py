@@ -32,6 +32,9 @@ class Attachment:
 IMAGE_TYPES = frozenset({"qcow", "vhd"})
 RAW_FILES = frozenset({"file", "aio"})
 ENCIPHERED = "temporary-encrypted"
+FORGOTTEN = frozenset({"temporary", "coalesce", ENCIPHERED})
+"""What is written is thrown away at the end.  `coalesce` was to merge it; that was never written, and what
+there was of it ended as `temporary` does.  Source: OpenXT xenvm, 2015."""
 SCRIPTED_SNAPSHOTS = frozenset({"scripted", "scripted-author", "scripted-no-snapshot"})
 OVERLAY_SUFFIX = ".snap.tmp.qcow2"
 
@@ -52,7 +55,7 @@ def layers(disk: Disk) -> tuple[Layer, ...]:
 
 
 def _snapshot(disk: Disk) -> list[Layer]:
-    if disk.snapshot in ("temporary", ENCIPHERED):
+    if disk.snapshot in FORGOTTEN:
         return [Layer.SNAPSHOT]
     return [Layer.SCRIPTED] if disk.snapshot in SCRIPTED_SNAPSHOTS else []
 

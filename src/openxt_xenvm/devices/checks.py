@@ -28,16 +28,11 @@ class HostDevices:
     pci_taken: Mapping[str, int] = field(default_factory=dict)  # address: the domain that has it
 
 
-UNBUILT_SNAPSHOTS = frozenset({"coalesce"})
-
-
 def not_built_yet(config: DomainConfig) -> Iterator[str]:
     """Every disk that asks for a part which does not exist yet."""
     for disk in config.disk:
         if disk.type == "vdi":
             yield f"disk {disk.virtpath} of type vdi (the storage daemon)"
-        if disk.snapshot in UNBUILT_SNAPSHOTS:
-            yield f"disk {disk.virtpath} with snapshot mode {disk.snapshot}"
 
 
 def _pci_mistakes(config: DomainConfig, host: HostDevices) -> Iterator[str]:

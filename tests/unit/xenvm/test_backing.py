@@ -27,6 +27,7 @@ DISK = Disk("/images/win.vhd", "file", "xvda", writable=True, is_cdrom=False)
         ({"type": "phy", "key_file": "/k"}, (Layer.CRYPT,)),
         ({"type": "phy", "snapshot": "temporary"}, (Layer.SNAPSHOT, Layer.IMAGE)),
         ({"type": "file", "snapshot": "temporary-encrypted"}, (Layer.SNAPSHOT, Layer.IMAGE)),
+        ({"type": "vhd", "snapshot": "coalesce"}, (Layer.SNAPSHOT, Layer.IMAGE)),
         ({"type": "vhd", "snapshot": "scripted"}, (Layer.SCRIPTED, Layer.IMAGE)),
         ({"type": "vhd", "backend_domid": 3}, ()),
     ],
