@@ -6,6 +6,7 @@ file:PATH      a file of the host
 http:, https:  recognised, not fetched
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from posixpath import normpath
@@ -16,6 +17,8 @@ from openxt_ovf.model import File
 
 _REMOTE = ("http:", "https:", "ftp:")
 MAX_CHUNKS = 10_000
+_FILE_NAME = re.compile(r"[^\x00-\x1f/:\x7f]{1,120}\Z")
+_HOLDS_NO_NAME = (".", "-")  # hidden files, and options of programs
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +74,20 @@ def chunk_names(file: File, names: Sequence[str]) -> list[str]:
 def _is_chunk(name: str, href: str) -> bool:
     stem, _, number = name.rpartition(".")
     return stem == href and len(number) == 9 and number.isascii() and number.isdigit()
+
+
+def file_name(text: str, what: str) -> str:
+    """The text, if it can be part of file names and database paths.  Raises BadRequest."""
+    if not _FILE_NAME.match(text) or text.startswith(_HOLDS_NO_NAME):
+        raise BadRequest(
+            f"{what} cannot be {text[:60]!r}: no slash, colon or control character, no dot or dash first"
+        )
+    return text
+
+
+def base_name(file: File) -> str:
+    """What a file of the package is called on the host.  Raises BadRequest."""
+    place = place_of(file.href)
+    return file_name(
+        (place.host_path or place.names[-1]).rpartition("/")[2], f"the name of {file.href[:80]!r}"
+    )

@@ -39,6 +39,7 @@ _URI_PARTS = (
     ("bb676673", Format.VHD),  # http://technet.microsoft.com/en-us/virtualserver/bb676673.aspx
     ("vhdx", Format.VHDX),
     ("vhd", Format.VHD),
+    ("linkid=137171", Format.VHD),  # http://go.microsoft.com/fwlink/?LinkId=137171
     ("vdi", Format.VDI),
     ("en.wikipedia.org/wiki/byte", Format.RAW),  # oVirt
     ("raw", Format.RAW),

@@ -24,7 +24,7 @@ from openxt_ovf.progress import Progress
 from openxt_ovf.qemu_nodes import Node, file_node, image_node, name_of
 from openxt_ovf.references import References
 from openxt_ovf.slices import Slice, write_all
-from openxt_ovf.to_template import MAX_IMAGE_BYTES
+from openxt_ovf.to_drives import MAX_IMAGE_BYTES
 from openxt_ovf.units import MIB, mib
 
 EXT = ("ext2", "ext3", "ext4")

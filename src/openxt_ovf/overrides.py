@@ -14,6 +14,7 @@ from openxt_bus.values import value_of
 from openxt_core.errors import BadRequest, InvalidArgs
 from openxt_core.signature import Variant
 from openxt_core.spec import Interface
+from openxt_ovf.model import Item
 from openxt_ovf.plan import Setting
 
 VM = VM_FILE.interfaces
@@ -43,3 +44,11 @@ def _setting(name: str, text: str, interfaces: Sequence[Interface], where: str) 
     except InvalidArgs as error:
         raise BadRequest(f"{where}: property {name[:80]!r} cannot be {text[:60]!r}: {error}") from None
     return Setting(interface.name, plain, Variant(found.type, value))
+
+
+def refuse_unknown(instances: Iterable[str], items: Iterable[Item], where: str) -> None:
+    """Raises BadRequest for an override of an item that is not there."""
+    known = {item.instance for item in items}
+    for instance in instances:
+        if instance not in known:
+            raise BadRequest(f"{where} has no such item: {instance[:40]!r}")

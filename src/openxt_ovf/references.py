@@ -100,10 +100,11 @@ def check_manifest(package: Package, references: References, files: Iterable[Fil
     found = package.beside(name)
     if found is None:
         return None
-    listed = manifest.read_manifest(found.read(manifest.MAX_BYTES, name), name)
+    entries = manifest.read_manifest(found.read(manifest.MAX_BYTES, name), name)
+    listed = {_name_in(package, one): digest for one, digest in entries.items()}
     needed = [package.own_name, *(one for file in files for one in references.names(file))]
     for one in manifest.unlisted(listed, needed):
-        raise BadRequest(f"{name} does not list {one[:120]!r}")
+        raise BadRequest(f"{name} does not list {one[:120]!r}; --skip-manifest does without")
     for one, digest in listed.items():
         member = package.beside(one)
         if member is None:
@@ -113,3 +114,9 @@ def check_manifest(package: Package, references: References, files: Iterable[Fil
                 f"{one[:120]!r} is not as {name} says: its {digest.algorithm.upper()} digest differs"
             )
     return found
+
+
+def _name_in(package: Package, listed: str) -> str:
+    """What a manifest lists, by the name that it has in the package: encoded or not, as hrefs are."""
+    names = place_of(listed).names
+    return next((name for name in names if package.beside(name) is not None), listed)

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from openxt_core.errors import BadRequest
 from openxt_core.signature import Variant
+from openxt_ovf.hardware import mac, memory_mib
 from openxt_ovf.model import Item, Resource, System
 from openxt_ovf.plan import Copy, Plan, Vm
 from openxt_ovf.read import read_envelope
-from openxt_ovf.to_template import Choices, mac, memory_mib, plan_of
+from openxt_ovf.to_template import Choices, plan_of
 from ovf_packages import Descriptor, item, section
 
 FILE = '<File ovf:id="f" ovf:href="a.vhd"/>'
