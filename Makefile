@@ -10,7 +10,7 @@ RUN_DIR ?= run
 KEEP ?=
 TESTS ?= tests
 UI_CLIENTS := dbus ctxusb_daemon network_daemon updatemgr vm_disk vm_nic xenmgr xenmgr_host xenmgr_vm xenmgr_vm_devices \
-	xenmgr_vm_why
+	xenmgr_vm_why xenmgr_v4v
 
 RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps qemu-utils e2fsprogs xorriso \
 	libarchive-tools openssl
@@ -45,6 +45,10 @@ proof: .venv/check native ## the tests of unlimited size (fuzzing, kills, faults
 xen: .venv/test native ## the tests that need the real hypervisor, in QEMU
 	@$(BIN)/python scripts/xenbed/bed test -m 'xen and not fresh'
 	@$(BIN)/python scripts/xenbed/bed test -m 'xen and fresh'
+
+xen-ui: .venv/test native ## the browser UI on the real hypervisor, in QEMU, with Chromium on this machine
+	@scripts/need chromium
+	@$(BIN)/pytest -q -m xen tests/browser/test_ui_on_xen.py
 
 check: .venv/check ## lint, types, layers, generated files, manual pages
 	@scripts/need groff-base
@@ -103,4 +107,4 @@ clean: ## remove what the other words made, but no caches outside this folder
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[check]'
 	@touch $@
 
-.PHONY: help run run-xen test proof xen check bench bench-xen idl man native guest clean
+.PHONY: help run run-xen test proof xen xen-ui check bench bench-xen idl man native guest clean

@@ -69,7 +69,7 @@ def _run_once(machine: Machine, payload: Payload, folder: Path, start: Start) ->
     started = time.monotonic()
     try:
         _emulate_twice(_command(machine, wiring, start), folder, payload.limit_s * start.slowness + GRACE_S)
-        code = _exit_code(folder)
+        code = brought_back(folder)
     finally:
         for image in (wiring.payload, wiring.result):
             image.unlink()
@@ -147,7 +147,8 @@ def _has_result(folder: Path) -> bool:
         return disk.read(len(PLACEHOLDER)) != PLACEHOLDER
 
 
-def _exit_code(folder: Path) -> int:
+def brought_back(folder: Path) -> int:
+    """The exit code of what ran; `out` is then there.  Raises BedError if there is no result."""
     if not _has_result(folder):
         _show_console(folder)
         raise BedError("the machine went down before the payload ended: Xen or dom0 crashed")

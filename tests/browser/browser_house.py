@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from pictures import PICTURES
 
@@ -26,7 +26,7 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-quic",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 40_000  # machines that test are busy
 # those that are not ours: file in daemons/, name on the bus
 DAEMONS = {
     "network": "com.citrix.xenclient.networkdaemon",
@@ -108,6 +108,7 @@ async def chromium() -> AsyncIterator[Browser]:
 @contextlib.asynccontextmanager
 async def ui(share: Path = PROJECT) -> AsyncIterator[Ui]:
     """`share`: the folder that has the pages in `uivm`."""
+    expect.set_options(timeout=TIMEOUT_MS)
     ports = UiPorts(_free_port(), _free_port())
     async with house() as one, chromium() as browser:
         await one.supervisor.start(ui_services(one.layout, share, ports))

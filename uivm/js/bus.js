@@ -21,6 +21,8 @@ export const host = () => client("XenmgrHostClient", XENMGR, "/host").xenmgr.hos
 export const vm = (path) => client("XenmgrVmClient", XENMGR, path).xenmgr.vm;
 export const why = (path) => client("XenmgrVmWhyClient", XENMGR, path).xenmgr.vm.why;
 export const devices = (path) => client("XenmgrVmDevicesClient", XENMGR, path).xenmgr.vm.devices;
+export const firewall = () => client("XenmgrV4vClient", XENMGR, "/").xenmgr.v4v;
+export const firewallOf = (path) => client("XenmgrV4vClient", XENMGR, path).xenmgr.vm.v4v;
 export const disk = (path) => client("VmDiskClient", XENMGR, path).vmdisk;
 export const nic = (path) => client("VmNicClient", XENMGR, path).vmnic;
 export const networks = () => client("NetworkDaemonClient", SERVICES.networks, "/").networkdaemon;

@@ -24,6 +24,8 @@ ORIGINALS = {
     "service-uivm",
 }
 
+OURS = {"new-vm-pv", "new-vm-pvh"}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -35,21 +37,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_nine_of_the_original_and_one_of_ours_are_shipped() -> None:
-    assert set(Templates(SHIPPED).tags()) == ORIGINALS | {"new-vm-pvh"}
+def test_the_nine_of_the_original_and_two_of_ours_are_shipped() -> None:
+    assert set(Templates(SHIPPED).tags()) == ORIGINALS | OURS
 
 
-@pytest.mark.parametrize("name", sorted(ORIGINALS | {"new-vm-pvh"}))
+@pytest.mark.parametrize("name", sorted(ORIGINALS | OURS))
 def test_every_shipped_template_can_be_read_and_holds_texts_only(name: str) -> None:
     tree = Templates(SHIPPED).read(name)
     assert text(tree, "config/notify") == "dbus"
 
 
-def test_the_pvh_template_needs_no_device_model() -> None:
-    tree = Templates(SHIPPED).read("new-vm-pvh")
+@pytest.mark.parametrize("kind", ["pv", "pvh"])
+def test_our_templates_need_no_device_model(kind: str) -> None:
+    tree = Templates(SHIPPED).read(f"new-vm-{kind}")
     config = VmConfig.of("00000000-0000-0000-0000-00000000000a", tree)  # type: ignore[arg-type]
-    assert (config.virt_type, config["stubdom"], config["qemu-dm-path"]) == ("pvh", False, "")
-    assert "new-vm-pvh" in [entry["template"] for entry in Templates(SHIPPED).for_ui()]
+    assert (config.virt_type, config["stubdom"], config["qemu-dm-path"]) == (kind, False, "")
+    assert f"new-vm-{kind}" in [entry["template"] for entry in Templates(SHIPPED).for_ui()]
 
 
 def test_service_templates_are_not_offered_by_name(folder: Path) -> None:

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 // The VMs that must run before this one starts.
 
+import { badge } from "../badges.js";
 import * as bus from "../bus.js";
 import { h, row, table } from "../dom.js";
 import { nameOf, vms } from "../model.js";
-import { badge } from "../views/list.js";
 import { adder, remover } from "./form.js";
 
 const pathOf = (uuid) => `/vm/${uuid.replaceAll("-", "_")}`;

@@ -4,6 +4,7 @@
 /* global XenClient */
 
 import { buttons, remove } from "../actions.js";
+import { badge, tile } from "../badges.js";
 import * as bus from "../bus.js";
 import { card, doer, facts, h } from "../dom.js";
 import { events, nameOf, stateOf, vms } from "../model.js";
@@ -14,7 +15,6 @@ import { nics } from "../parts/nics.js";
 import { pci } from "../parts/pci.js";
 import { usb } from "../parts/usb.js";
 import { lines } from "./events.js";
-import { badge, tile } from "./list.js";
 import { properties, showLive } from "./properties.js";
 
 const MOVING = ["creating", "stopping", "rebooting", "suspending", "restoring"];
@@ -81,8 +81,9 @@ function overview(path) {
 
 /** Changes what is live, and leaves alone what a person may be typing into. */
 export function refresh(kind, path, shown) {
-  if (kind === "vms" && !vms.has(shown)) return void (location.hash = "#/vms"); // deleted, here or elsewhere
-  if (path && path !== shown) return;
+  const is_gone = kind === "vms" && !vms.has(shown);
+  if (is_gone) location.hash = "#/vms"; // deleted, here or elsewhere
+  if (is_gone || (path && path !== shown)) return;
   if (kind === "vm") refreshHead(shown);
   for (const [id, , , kinds] of PARTS) {
     if (kinds.includes(kind) || (kind === "config" && id !== "vm-events")) document.getElementById(id)?.redraw();

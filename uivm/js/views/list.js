@@ -2,19 +2,9 @@
 // The list of VMs, and of service VMs, with their live state.
 
 import { buttons } from "../actions.js";
+import { badge, tile } from "../badges.js";
 import { h, table } from "../dom.js";
 import { listed, nameOf, state, stateOf, vms } from "../model.js";
-
-export const badge = (path) => h("span", { class: `state ${stateOf(path)}` }, stateOf(path));
-
-/** A VM's first letter on a colour of its own; its name stands beside it. */
-export function tile(path) {
-  const letter = [...nameOf(path).replace(/[^\p{L}\p{N}]/gu, "")][0] || "?";
-  const hue = [...path].reduce((sum, char) => (sum * 31 + char.charCodeAt(0)) % 360, 7);
-  const made = h("span", { class: "tile", "aria-hidden": "true" }, letter.toUpperCase());
-  made.style.setProperty("--hue", hue);
-  return made;
-}
 
 export function list(kind) {
   const paths = listed(kind);
