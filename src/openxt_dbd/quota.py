@@ -99,16 +99,23 @@ class Quotas:
         """Whether a VM may make these changes of its dom-store.  Raises QuotaExceeded."""
         store = changes[0].path[1]
         limits = limits_of(root)
-        used = before = self._used.setdefault(store, size(tree.find(root, (TOP, store))))
+        used = before = self._size_of(root, store)
         owner = tree.Owner()
-        for change in changes:
+        for number, change in enumerate(changes, 1):
             _check_change(change, limits)
             path, old, new = tree.step(root, change, 2)
             used = used.grown(_size_at(path, new), _size_at(path, old))
-            after = tree.apply(root, change.path, change.node, owner)
-            root = Nodes() if after is ABSENT else after
+            if number < len(changes):
+                after = tree.apply(root, change.path, change.node, owner)
+                root = Nodes() if after is ABSENT else after
         _need("nodes", used.nodes, limits, before.nodes)
         _need("total-bytes", used.text_bytes, limits, before.text_bytes)
+
+    def _size_of(self, root: Node, store: str) -> Size:
+        """Counted when it is asked for first: a full dom-store takes as long as a thousand writes."""
+        if store not in self._used:
+            self._used[store] = size(tree.find(root, (TOP, store)))
+        return self._used[store]
 
 
 def _size_at(path: Path, node: Node | Absent) -> Size:

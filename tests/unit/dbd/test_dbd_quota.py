@@ -142,3 +142,18 @@ def test_what_is_kept_up_to_date_is_what_counting_gives(
 def test_the_size_of_a_tree_is_that_of_its_names_and_values() -> None:
     node = Nodes({"a": "1", "b": Nodes({"c/": "/"})})
     assert quota.size(node) == quota.Size(3, 3 + 3 + 3 + 5 + 4)
+
+
+def test_a_full_dom_store_is_counted_once_not_at_each_write(
+    make: Callable[..., Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = make()
+    database.inject(parse(STORE), "{" + ", ".join(f'"k{n}": "v"' for n in range(1000)) + "}", DOM0)
+    with pytest.raises(QuotaExceeded):
+        database.write(parse(f"{STORE}/more"), "1", GUEST)
+    counted: list[object] = []
+    monkeypatch.setattr(quota, "text_bytes", lambda leaf: counted.append(leaf) or len(str(leaf)))
+    with pytest.raises(QuotaExceeded):
+        database.write(parse(f"{STORE}/more"), "1", GUEST)
+    database.write(parse(f"{STORE}/k7"), "w", GUEST)
+    assert 0 < len(counted) < 20
