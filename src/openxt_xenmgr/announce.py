@@ -23,7 +23,8 @@ class Announcer:
         self._root = XenmgrSignals(emitter, "/")
         self._config = Debounce(CONFIG_DELAY_S, self._config_due)
         self._discs = Debounce(DISC_DELAY_S, self._disc_due)
-        self._holders: dict[str, Uuid | None] = {}  # by CD drive
+        self._holders: dict[str, Uuid | None] = {}  # by CD drive, still to be told
+        self._told_holders: dict[str, Uuid | None] = {}  # or about to be
 
     def vm_created(self, uuid: Uuid) -> None:
         self._root.vm_created(uuid, vm_path(uuid))
@@ -51,8 +52,12 @@ class Announcer:
 
     def cd_assignment_changed(self, drive: str, uuid: Uuid | None) -> None:
         """Said a second after the last of a series of changes; None: nobody has it."""
-        self._holders[drive] = uuid
+        self._holders[drive] = self._told_holders[drive] = uuid
         self._discs.request(drive)
+
+    def is_other_holder(self, drive: str, uuid: Uuid | None) -> bool:
+        """Whether somebody else, or nobody any more, has a drive since it was told of."""
+        return drive not in self._told_holders or self._told_holders[drive] != uuid
 
     def _disc_due(self, drive: str) -> None:
         uuid = self._holders.pop(drive)

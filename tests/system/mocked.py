@@ -54,9 +54,9 @@ class Mocked:
 
 @contextlib.asynccontextmanager
 async def mocked(
-    house: House, spec: Interface, objects: Sequence[Part] = (), **answers: str
+    house: House, spec: Interface, objects: Sequence[Part] = (), *, name: str = "", **answers: str
 ) -> AsyncIterator[Mocked]:
-    """A daemon whose bus name is that of its interface; it ends with the `with` block.
+    """A daemon whose bus name is that of its interface, unless it has another; it ends with the `with` block.
 
     `answers`: by method a Python expression of what it answers, in which `args` are the arguments; other
     methods of the interface answer nothing.
@@ -64,12 +64,12 @@ async def mocked(
     parameters = json.dumps({"methods": _methods(spec, answers), "objects": objects})
     process = await asyncio.create_subprocess_exec(
         *("/usr/bin/python3", "-m", "dbusmock", "--system", "--template", TEMPLATE, "-p", parameters),
-        env={**house.supervisor.environ, "MOCKED": spec.name},
+        env={**house.supervisor.environ, "MOCKED": name or spec.name},
         stdout=asyncio.subprocess.DEVNULL,
     )
     there = asyncio.Event()
-    watch = await house.bus.watch_name(spec.name, lambda _, new: new and there.set())
-    daemon = Mocked(house, spec.name, process)
+    watch = await house.bus.watch_name(name or spec.name, lambda _, new: new and there.set())
+    daemon = Mocked(house, name or spec.name, process)
     try:
         async with asyncio.timeout(PATIENCE_S):
             await there.wait()

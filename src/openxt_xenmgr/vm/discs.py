@@ -145,8 +145,9 @@ async def note_media(world: World) -> None:
 
 
 async def tell_holders(world: World) -> None:
-    """A guest may have taken a drive or let it go: say who has which."""
+    """A guest may have taken a drive or let it go: say who has which, if that is news."""
     for one in cd_drives(world.places):
         _, uuid = next(iter(await holders(world, one)), (False, None))
-        world.announcer.cd_assignment_changed(one.id, uuid)
-    await note_media(world)
+        if world.announcer.is_other_holder(one.id, uuid):
+            world.announcer.cd_assignment_changed(one.id, uuid)
+            await note_media(world)
