@@ -196,7 +196,7 @@ class ObjectTree:
             runs[introspect.PROPERTIES] = {
                 "Get": lambda call, body: properties.get(_service(node, call, body[0]), body[1]),
                 "Set": lambda call, body: properties.set_(_service(node, call, body[0]), *body[1:]),
-                "GetAll": lambda call, body: properties.get_all(_service(node, call, body[0])),
+                "GetAll": lambda call, body: properties.answer_all(_service(node, call, body[0])),
             }
         if self._managed and node is self._root:
             runs[introspect.OBJECT_MANAGER] = {"GetManagedObjects": self._managed_objects}

@@ -62,6 +62,16 @@ _RETURN_HEADER = struct.Struct("<6I")
 _RETURN_KIND = int.from_bytes(b"l\x02\x01\x01", "little")
 _REPLY_SERIAL_FIELD = int.from_bytes(b"\x05\x01u\x00", "little")
 
+
+class Marshalled:
+    """The body of a reply with one out argument, as it travels: to be made once and sent often."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+
 Encoder: TypeAlias = Callable[[Value], Any]
 
 
@@ -261,6 +271,8 @@ def method_return(serial: int, request: Message, signature: str, body: Sequence[
 
 def content(signature: str, body: Sequence[Value]) -> bytes:
     """A reply's marshalled body.  Raises RuntimeError when it does not fit the signature, or is too long."""
+    if body and type(body[0]) is Marshalled:
+        return body[0].content
     try:
         marshalled = bytes(Marshaller(signature, encode(body, signature)).marshall()) if signature else b""
     except (InvalidArgs, *UNSENDABLE) as error:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Mapping
 from inspect import isawaitable
 from typing import Any
 
+from openxt_bus.message import Marshalled, content
 from openxt_core.errors import InvalidArgs, OpenxtError, PropertyReadOnly, UnknownProperty
 from openxt_core.signature import INTEGERS, Variant, check, single
 from openxt_core.spec import Interface, MaybeAwaitable, Service, Value
@@ -60,6 +61,30 @@ def get_all(service: Service) -> MaybeAwaitable[dict[str, Variant]]:
     if any(type(value) not in _AT_HAND and isawaitable(value) for value in values.values()):
         return _all_later(service.SPEC, _gathered(service.SPEC, values))
     return _typed(service.SPEC, values)
+
+
+_PADDING = 8  # a dict entry begins at a multiple of that
+_EMPTY = bytes(_PADDING)  # the length of a dictionary, and what is between it and the entries
+
+
+def answer_all(service: Service) -> MaybeAwaitable[dict[str, Variant] | Marshalled]:
+    """As `get_all`, or what the service has made ready of it."""
+    ready = service.get_all_marshalled()
+    return get_all(service) if ready is None else ready
+
+
+def entries(spec: Interface, values: Mapping[str, Value]) -> bytes:
+    """These properties as entries of GetAll's answer; what cannot be sent is logged and left out."""
+    return content("a{sv}", [_typed(spec, values)])[len(_EMPTY) :]
+
+
+def of_entries(*parts: bytes) -> Marshalled:
+    """GetAll's answer of several `entries`."""
+    whole = b""
+    for part in parts:
+        if part:
+            whole += bytes(-len(whole) % _PADDING) + part
+    return Marshalled(len(whole).to_bytes(4, "little") + _EMPTY[4:] + whole)
 
 
 def _one_by_one(service: Service) -> dict[str, Any]:

@@ -161,6 +161,10 @@ class Service:
         """All readable properties at once, where that is cheaper than one by one; else None."""
         return None
 
+    def get_all_marshalled(self) -> MaybeAwaitable[Any] | None:
+        """GetAll's answer as `openxt_bus.properties.of_entries` makes it, where it is at hand; else None."""
+        return None
+
 
 class Caller(Protocol):
     """Who can make a method call on the bus."""

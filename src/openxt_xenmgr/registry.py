@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from openxt_core.errors import BadRequest, OpenxtError, Unavailable
-from openxt_core.ids import Domid, Uuid, vm_path
+from openxt_core.ids import Domid, Uuid, underscored, vm_path
 from openxt_xenmgr.vm.events import Event, ShutdownReason
 from openxt_xenmgr.vm.states import State
 
@@ -101,6 +101,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._vms: dict[Uuid, Vm] = {}
+        self._by_element: dict[str, Vm] = {}  # by what stands for the uuid in object paths
         self.creating = asyncio.Lock()
         self.slots = asyncio.Lock()
         self.memory = asyncio.Lock()
@@ -115,6 +116,10 @@ class Registry:
     def find(self, uuid: str) -> Vm | None:
         return self._vms.get(Uuid(uuid))
 
+    def at_element(self, element: str) -> Vm | None:
+        """The VM whose uuid an element of an object path stands for."""
+        return self._by_element.get(element)
+
     def need(self, uuid: Uuid) -> Vm:
         """Raises BadRequest for an unknown VM."""
         found = self._vms.get(uuid)
@@ -124,12 +129,15 @@ class Registry:
 
     def add(self, uuid: Uuid) -> Vm:
         """The VM of that uuid, made if it is new; it is in the database."""
-        vm = self._vms.setdefault(uuid, Vm(uuid))
+        vm = self._vms.get(uuid)
+        if vm is None:
+            vm = self._vms[uuid] = self._by_element[underscored(uuid)] = Vm(uuid)
         vm.is_missing = False
         return vm
 
     def remove(self, uuid: Uuid) -> None:
         self._vms.pop(uuid, None)
+        self._by_element.pop(underscored(uuid), None)
 
     def domid_of(self, uuid: str) -> Domid | None:
         """None for a VM that is unknown or has no domain."""

@@ -42,6 +42,7 @@ from openxt_xenmgr.vm.diagnostics import Diagnostics
 from openxt_xenmgr.vm.edits import Editor
 from openxt_xenmgr.vm.firewall import Firewall
 from openxt_xenmgr.vm.focus import Focus
+from openxt_xenmgr.vm.graph import Graph
 from openxt_xenmgr.vm.guest import Agents, GuestWatches
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.memory import HostMemory
@@ -97,6 +98,7 @@ async def _until_end(lifetime: Lifetime, store_lost: asyncio.Event) -> None:
 def make_world(bus: Bus, xs: XenStore) -> World:
     places = Places.of(os.environ)
     announcer, db, peers, registry = Announcer(bus), DbClient(bus), Peers(bus), Registry()
+    store = VmStore(db, announcer)
     return World(
         places=places,
         environ=os.environ,
@@ -104,7 +106,8 @@ def make_world(bus: Bus, xs: XenStore) -> World:
         db=db,
         nodes=Nodes(xs),
         announcer=announcer,
-        store=VmStore(db, announcer),
+        store=store,
+        graph=Graph(store.leases, peers),
         registry=registry,
         templates=Templates(folder_of(places, os.environ)),
         memory=HostMemory(os.environ),
@@ -161,6 +164,7 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
         raise Unavailable(f"the bus name {XENMGR_NAME} is taken: is another instance running?")
     await world.peers.follow(PEERS)
     await wait_for_database(world.bus)
+    await world.store.leases.follow(world.bus)
     await world.nodes.prepare_host()
     await inject_services(world)
     await set_default_backend(world)

@@ -17,6 +17,7 @@ from openxt_xenmgr.links.surfman import Surfman
 from openxt_xenmgr.links.usb import UsbDaemon
 from openxt_xenmgr.registry import Registry
 from openxt_xenmgr.tasks import Background
+from openxt_xenmgr.vm.graph import Graph
 from openxt_xenmgr.vm.memory import HostMemory
 from openxt_xenmgr.vm.store import VmStore
 from openxt_xenmgr.vm.templates import Templates
@@ -31,6 +32,7 @@ class World:
     nodes: Nodes
     announcer: Announcer
     store: VmStore
+    graph: Graph
     registry: Registry
     templates: Templates
     memory: HostMemory

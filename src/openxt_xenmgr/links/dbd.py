@@ -23,6 +23,7 @@ PAUSES_S = (0.05, 0.1, 0.25, 0.6, 1.0, 1.0, 1.0, 1.0)
 
 TRANSACTIONS = f"{DBD_NAME}.transactions"
 HISTORY = f"{DBD_NAME}.history"
+WATCH = f"{DBD_NAME}.watch"
 
 Operation: TypeAlias = tuple[str, str, str]
 """write, inject or rm; a path; the value."""
@@ -70,6 +71,11 @@ class DbClient:
     async def dump_text(self, path: str) -> str:
         """The subtree at `path` as JSON text."""
         (text,) = await self._ask("dump", "s", path)
+        return str(text)
+
+    async def lease_text(self, path: str) -> str:
+        """As `dump_text`; before the path, or anything below it, is changed, `Leases` hears of it."""
+        _, text = await self._ask("lease", "s", path, interface=WATCH)
         return str(text)
 
     async def write(self, path: str, value: str) -> None:

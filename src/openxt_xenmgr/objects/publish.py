@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from openxt_bus.export import Face, ObjectTree
-from openxt_core.errors import BadRequest
-from openxt_core.ids import dashed, disk_path, nic_path, underscored
+from openxt_core.ids import disk_path, nic_path, underscored
 from openxt_core.spec import Emitter
 from openxt_xenmgr.registry import Registry, Vm
 from openxt_xenmgr.vm.store import VmStore
@@ -29,11 +28,7 @@ class Faces:
 
 def vm_of(registry: Registry, key: Key) -> Vm | None:
     """The VM that the first element of a path's key names; None for one that left the database."""
-    try:
-        uuid = dashed(key[0])
-    except BadRequest:
-        return None
-    vm = registry.find(uuid) if underscored(uuid) == key[0] else None
+    vm = registry.at_element(key[0])
     return None if vm is None or vm.is_missing else vm
 
 

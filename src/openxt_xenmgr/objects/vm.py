@@ -11,11 +11,12 @@ from openxt_api.xenmgr_vm import (
     XenmgrVmProduct,
     XenmgrVmUnrestricted,
 )
+from openxt_bus.message import Marshalled
 from openxt_core.errors import ActionSuppressedByPolicy, BadRequest, IoError, UnknownObject
 from openxt_core.ids import disk_path, nic_path
-from openxt_core.spec import Call, Value
+from openxt_core.spec import Call, MaybeAwaitable, Value
 from openxt_xenmgr.objects.publish import vm_of
-from openxt_xenmgr.objects.vm_properties import get_all, get_property, set_property
+from openxt_xenmgr.objects.vm_properties import get_all, get_all_marshalled, get_property, set_property
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.properties.vm_live import is_locked
 from openxt_xenmgr.registry import Vm
@@ -52,7 +53,7 @@ class VmObject(XenmgrVm):
         self._work = work
         self._vm = found_vm(work, call)
 
-    def get_property(self, name: str) -> Awaitable[Value]:
+    def get_property(self, name: str) -> MaybeAwaitable[Value]:
         return get_property(self._work, self._vm, self.SPEC, name)
 
     def set_property(self, name: str, value: Value) -> Awaitable[None]:
@@ -60,6 +61,9 @@ class VmObject(XenmgrVm):
 
     def get_all(self) -> Awaitable[dict[str, Value]]:
         return get_all(self._work, self._vm)
+
+    def get_all_marshalled(self) -> MaybeAwaitable[Marshalled]:
+        return get_all_marshalled(self._work, self._vm, self.SPEC)
 
     # Keys
 
@@ -200,7 +204,7 @@ class VmUnrestrictedObject(XenmgrVmUnrestricted):
         self._work = work
         self._vm = found_vm(work, call)
 
-    def get_property(self, name: str) -> Awaitable[Value]:
+    def get_property(self, name: str) -> MaybeAwaitable[Value]:
         return get_property(self._work, self._vm, self.SPEC, name)
 
     def set_property(self, name: str, value: Value) -> Awaitable[None]:
@@ -208,6 +212,9 @@ class VmUnrestrictedObject(XenmgrVmUnrestricted):
 
     def get_all(self) -> Awaitable[dict[str, Value]]:
         return get_all(self._work, self._vm)
+
+    def get_all_marshalled(self) -> MaybeAwaitable[Marshalled]:
+        return get_all_marshalled(self._work, self._vm, self.SPEC)
 
 
 class VmProductObject(XenmgrVmProduct):

@@ -10,7 +10,8 @@ from openxt_core.spec import Call
 from openxt_xenmgr.objects.vm import found_vm
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.vm import needs
-from openxt_xenmgr.vm.backends import NEEDED_KEY, dependencies
+from openxt_xenmgr.vm.backends import dependencies
+from openxt_xenmgr.vm.graph import NEEDED_KEY
 from openxt_xenmgr.vm.tree import items
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from openxt_xenmgr.properties import disk, nic
 from openxt_xenmgr.properties.table import Joined, Live, Stored
 from openxt_xenmgr.properties.vm import STORED
-from openxt_xenmgr.vm.backends import NEEDED_KEY
+from openxt_xenmgr.vm.graph import NEEDED_KEY
 from openxt_xenmgr.vm.model import VIRT_TYPES
 from openxt_xenmgr.vm.rules import NET_KEY, PCI_KEY, V4V_KEY
 

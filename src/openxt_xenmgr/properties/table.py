@@ -105,6 +105,7 @@ class Live(Generic[S]):
     read: Callable[[S], MaybeAwaitable[Value]]
     write: Callable[[S, Any], MaybeAwaitable[None]] | None = None
     guarded: bool = True
+    of_config: bool = False  # what is stored of the subject alone tells the value
 
     def local(self) -> bool:
         return False

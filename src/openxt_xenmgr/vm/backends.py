@@ -9,19 +9,20 @@ from collections.abc import Collection
 
 from openxt_core.ids import DOM0_UUID, Uuid
 from openxt_xenmgr.vm.dependencies import Edges, dependencies_of, stop_order
+from openxt_xenmgr.vm.graph import NEEDED_KEY, needs_nothing
 from openxt_xenmgr.vm.model import Nic, VmConfig, nics_of
 from openxt_xenmgr.vm.tree import Tree, items, text
 from openxt_xenmgr.world import World
 
-NEEDED_KEY = "dependencies"  # a list of uuids: what a VM needs besides its network backends
-
 
 async def dependencies(world: World, config: VmConfig) -> list[Uuid]:
     """The VMs that a VM needs, deepest first.  Raises BadRequest naming a cycle."""
-    if not config.nics and not items(config.tree, NEEDED_KEY):
+    if needs_nothing(config):
         return []
-    vms = await stored_vms(world)
-    return needed_among(config.uuid, await _reachable(world, vms, [config.uuid]), vms)
+    now = await world.graph.snapshot()
+    needed = needed_among(config.uuid, await _reachable(world, now.vms, [config.uuid]), now.vms)
+    world.graph.remember(now, config.uuid, needed)
+    return needed
 
 
 def needed_among(uuid: Uuid, edges: Edges, vms: Tree) -> list[Uuid]:
@@ -44,8 +45,8 @@ async def edges_with(world: World, uuid: Uuid, needed: Uuid) -> tuple[Edges, Tre
 
 
 async def stored_vms(world: World) -> Tree:
-    stored = await world.db.dump("/vm")
-    return stored if isinstance(stored, dict) else {}
+    """Of each what says whom it needs, and who it is."""
+    return (await world.graph.snapshot()).vms
 
 
 async def _reachable(world: World, vms: Tree, todo: list[Uuid]) -> dict[Uuid, list[Uuid]]:
@@ -85,8 +86,7 @@ async def backend_domids(world: World, nics: tuple[Nic, ...]) -> tuple[tuple[int
     """Nic id → domain id of its backend, for those whose backend is a running VM."""
     if not nics:
         return ()
-    stored = await world.db.dump("/vm")
-    vms = stored if isinstance(stored, dict) else {}
+    vms = await stored_vms(world)
     found = []
     for nic in nics:
         vm = world.registry.find(await backend_uuid(world, nic, vms) or DOM0_UUID)

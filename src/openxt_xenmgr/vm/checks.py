@@ -11,10 +11,11 @@ from openxt_xenmgr.links.nodes import HOST_STATE
 from openxt_xenmgr.properties.config import setting
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
-from openxt_xenmgr.vm.backends import NEEDED_KEY, missing_backends
+from openxt_xenmgr.vm.backends import missing_backends
 from openxt_xenmgr.vm.extraction import extraction_obstacles, sources
 from openxt_xenmgr.vm.firewall import SETTING as FIREWALL
 from openxt_xenmgr.vm.firewall import unreadable_rules
+from openxt_xenmgr.vm.graph import NEEDED_KEY
 from openxt_xenmgr.vm.measuring import FIRST_DISK, measuring_obstacles
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.ovf import transport_obstacles

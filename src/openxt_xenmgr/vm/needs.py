@@ -5,7 +5,8 @@ from openxt_core.errors import BadRequest
 from openxt_core.ids import Uuid, parse_uuid
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
-from openxt_xenmgr.vm.backends import NEEDED_KEY, edges_with, needed_among, users_of
+from openxt_xenmgr.vm.backends import edges_with, needed_among, users_of
+from openxt_xenmgr.vm.graph import NEEDED_KEY
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.policy import need_edit
 from openxt_xenmgr.vm.start import last_start_key

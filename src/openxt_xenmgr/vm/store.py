@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A VM's configuration in the database: read it whole, write only what changed, then announce it.
 
-Each operation starts with one dump; what it decodes to is kept with its text, and used again when the next
-dump is the same text.  A change is one transaction on the VM's whole tree: who decides on what was read, and
-comes second, reads and decides again.  So nobody's change is lost, whoever else edits the database.
+Each operation starts with one dump, which is leased: what it decodes to is used again while the lease holds,
+and also when the next dump is the same text.  A change is one transaction on the VM's whole tree: who decides
+on what was read, and comes second, reads and decides again.  So nobody's change is lost, whoever else edits
+the database.
 """
 
 import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
+from openxt_bus.message import Marshalled
 from openxt_core.errors import BadRequest, Unavailable
 from openxt_core.spec import Value
 from openxt_xenmgr.announce import Announcer
 from openxt_xenmgr.links.dbd import DbClient, Operation, Outcome, decode, replacing_list
+from openxt_xenmgr.links.leases import Lease, Leases
 from openxt_xenmgr.properties.table import Change, Stored, value_in
 from openxt_xenmgr.properties.vm import STORED
 from openxt_xenmgr.registry import Vm
@@ -34,12 +37,22 @@ Decide: TypeAlias = Callable[[VmConfig], tuple[Iterable[Change], T]]
 """What to change of a VM, and what to tell whoever wanted it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dump:
-    """What a text from dbd was decoded to.  The text itself is the key, so a Dump cannot be stale."""
+    """What a text from dbd was decoded to."""
 
     text: str
     config: VmConfig
+    lease: Lease | None = None
+    told: VmConfig | None = None  # as the bus was told last; None: as it is
+    # By interface: what of GetAll depends on it alone; the last whole answer, with what more was in it.
+    entries: dict[str, bytes] = field(default_factory=dict)
+    replies: dict[str, tuple[Any, Marshalled]] = field(default_factory=dict)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it is known to be what is stored now."""
+        return self.lease is not None and self.lease.holds
 
 
 class VmStore:
@@ -50,10 +63,22 @@ class VmStore:
         self._announcer = announcer
         self.on_change: OnChange = lambda _vm, _before, _after: None
         self._recent: OrderedDict[str, Dump] = OrderedDict()  # by uuid
+        self.leases = Leases(db)
+
+    def held(self, vm: Vm) -> Dump | None:
+        """The VM's whole tree if it is known without asking."""
+        known = self._recent.get(vm.uuid)
+        return known if known is not None and known.is_current else None
 
     async def dump(self, vm: Vm) -> Dump:
         """The VM's whole tree as it is now."""
-        return self._dump(vm, await self.db.dump_text(vm.db))
+        known = self.held(vm)
+        if known is not None:
+            return known
+        text, lease = await self.leases.read(vm.db)
+        found = self._dump(vm, text)
+        found.lease = lease
+        return found
 
     def _dump(self, vm: Vm, text: str) -> Dump:
         known = self._recent.get(vm.uuid)
@@ -64,7 +89,8 @@ class VmStore:
         if vm.is_missing:
             raise BadRequest(f"VM {vm.uuid} is not in the database")
         learn_lists(vm, tree)
-        return self._keep(vm, Dump(text, VmConfig.of(vm.uuid, tree)))
+        told = None if known is None else known.told or known.config
+        return self._keep(vm, Dump(text, VmConfig.of(vm.uuid, tree), told=told))
 
     def _keep(self, vm: Vm, dump: Dump) -> Dump:
         self._recent[vm.uuid] = dump
@@ -96,6 +122,9 @@ class VmStore:
 
     async def value(self, vm: Vm, row: Stored) -> Value:
         """One property whose leaf alone tells its value."""
+        known = self.held(vm)
+        if known is not None:
+            return known.config.values[row.name]
         leaf = await self.db.dump(f"{vm.db}/{row.key}")
         return value_in(row, _nested(row.key, leaf))
 
@@ -133,31 +162,35 @@ class VmStore:
         raise Unavailable(f"VM {vm.uuid} could not be changed: others do so all the time")
 
     async def _announce(self, vm: Vm, before: VmConfig, quiet: bool) -> None:
-        after = await self.config(vm)
-        self.on_change(vm, before, after)
+        dump = await self.dump(vm)
+        after, told, dump.told = dump.config, dump.told or before, None
+        self.on_change(vm, told, after)
         if not quiet:
             self._announcer.vm_config_changed(vm.uuid)
-        changed = {name: value for name, value in after.values.items() if before.values[name] != value}
-        self._announcer.vm_properties(vm.uuid, changed)
+        self._announcer.vm_properties(vm.uuid, _changed(told, after))
 
     async def announce_outside(self, vm: Vm, keys: Sequence[str]) -> None:
         """Somebody else changed these keys, or something above them: tell what is different now."""
-        known = self._recent.get(vm.uuid)
-        after = await self.config(vm)
-        if known is not None:
-            changed = {
-                name: value for name, value in after.values.items() if known.config.values[name] != value
-            }
-            is_other = known.config.tree != after.tree
+        is_known = vm.uuid in self._recent
+        dump = await self.dump(vm)
+        after, told, dump.told = dump.config, dump.told, None
+        if told is not None:
+            changed, is_other = _changed(told, after), told.tree != after.tree
+        elif is_known:
+            return
         else:
             changed = {row.name: after.values[row.name] for row in STORED if _is_at(row.key, keys)}
             is_other = True
-        self.on_change(vm, None if known is None else known.config, after)
+        self.on_change(vm, told, after)
         if is_other:
             self._announcer.vm_config_changed(vm.uuid)
         if "name" in changed:
             self._announcer.vm_name_changed(vm.uuid)
         self._announcer.vm_properties(vm.uuid, changed)
+
+
+def _changed(before: VmConfig, after: VmConfig) -> dict[str, Value]:
+    return {name: value for name, value in after.values.items() if before.values[name] != value}
 
 
 def _is_at(key: str, changed: Sequence[str]) -> bool:

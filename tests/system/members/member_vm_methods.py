@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from member_machine import CARD
-from member_methods import GONE, SOME_UUID, Stage, fault, faults, works
+from member_methods import SOME_UUID, Stage, fault, faults, works
 from member_root_methods import creation_forbidden, runs
 from peers import INPUT, peer
 
@@ -341,12 +341,16 @@ async def with_product(s: Stage) -> None:
     await s.it.db("inject", f"/vm/{s.uuid}/productproperty/c.k", json.dumps(fields))
 
 
-# Not built yet; a row like those above when it is.
-GONE |= {(XENMGR_VM_PRODUCT.name, "get_ovf_env_xml"): ()}
+@works(XENMGR_VM_PRODUCT, "get_ovf_env_xml")
+async def _environment(s: Stage) -> None:
+    await with_product(s)
+    await s.it.db("write", f"/appliance/a/vm/{s.uuid}/id", "system")
+    assert "<Environment" in await s.call()
+
 
 faults(
     XENMGR_VM_PRODUCT,
-    get_ovf_env_xml=(),
+    get_ovf_env_xml=(fault("does not belong to any appliance"),),
     list_product_properties=(),
     get_product_property=(fault("not the id", "a/b"), fault("not the id", "")),
     set_product_property=(
