@@ -19,13 +19,14 @@ sys.path.append(str(Path(__file__).parents[1] / "system"))
 
 from houses import PROJECT, House, house
 
-from openxt_core.ids import DBD_NAME
+from openxt_core.ids import DBD_NAME, XENMGR_NAME
 from openxt_house.services import UiPorts, ui_services
 
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-quic",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+SERVICE_VMS = ("0001", "0002")
 TIMEOUT_MS = 40_000  # machines that test are busy
 # those that are not ours: file in daemons/, name on the bus
 DAEMONS = {
@@ -83,9 +84,28 @@ class Ui:
         await watch.close()
         return process
 
+    async def clear(self) -> None:
+        """As if it had just begun: no pages, no daemons of others, only service VMs, no discs."""
+        for context in self.browser.contexts:
+            await context.close()
+        while self.others:
+            await ended(self.others.pop())
+        for disc in (self.house.layout.places.storage / "isos").iterdir():
+            disc.unlink()
+        (paths,) = await self.house.bus.call(XENMGR_NAME, "/", XENMGR_NAME, "list_vms")
+        for path in paths:
+            if not path.endswith(SERVICE_VMS):
+                await self.house.bus.call(XENMGR_NAME, path, f"{XENMGR_NAME}.vm", "destroy")
+                await self.db_write(f"/vm/{uuid_of(path)}/policies/modify-vm-settings", "true")
+                await self.house.bus.call(XENMGR_NAME, path, f"{XENMGR_NAME}.vm", "delete")
+
     async def kill(self, service: str) -> None:
         """The supervisor starts it again."""
         os.kill(self.house.supervisor.supervised[service].pid, 9)
+
+
+def uuid_of(path: str) -> str:
+    return path.removeprefix("/vm/").replace("_", "-")
 
 
 async def picture(page: Page, name: str, *, whole: bool = False) -> None:

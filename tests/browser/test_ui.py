@@ -4,8 +4,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from browser_house import Ui, ended, picture
+from browser_house import Ui, ended, picture, uuid_of
 from browser_house import ui as running
 from playwright.async_api import Locator, Page, expect
 
@@ -22,13 +23,19 @@ TOO_WIDE = """[...document.querySelectorAll("body *")]
     .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
     .map((one) => one.outerHTML.slice(0, 80))"""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
 
 
-@pytest.fixture
-async def ui() -> AsyncIterator[Ui]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def host() -> AsyncIterator[Ui]:
     async with running() as one:
         yield one
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def ui(host: Ui) -> AsyncIterator[Ui]:
+    yield host
+    await host.clear()
 
 
 async def create(page: Page, name: str, template: str = "new-vm-pvh", disk_gb: int = 0) -> str:
@@ -116,9 +123,7 @@ async def test_a_vm_lives_its_life_in_the_browser_and_another_one_watches(ui: Ui
     await expect(page.locator("#facts")).to_contain_text("mail and papers")
     await expect(row(other, "desktop")).to_contain_text("mail and papers")
     path = page.url.partition("#")[2]
-    await ui.db_write(
-        f"/vm/{path.removeprefix('/vm/').replace('_', '-')}/policies/modify-vm-settings", "false"
-    )
+    await ui.db_write(f"/vm/{uuid_of(path)}/policies/modify-vm-settings", "false")
     await set_property(page, "memory", "128")
     refused = page.locator('[data-property="memory"]')
     await expect(refused.get_by_role("alert")).to_contain_text("(error 202)")
@@ -189,7 +194,7 @@ async def test_why_a_vm_cannot_start_stands_above_it(ui: Ui) -> None:
     page = await ui.page()
     path = await create(page, "hindered")
     await expect(page.locator("#why")).to_be_hidden()
-    await ui.db_write(f"/vm/{path.removeprefix('/vm/').replace('_', '-')}/config/notify", "nobody")
+    await ui.db_write(f"/vm/{uuid_of(path)}/config/notify", "nobody")
     await expect(page.locator("#why")).to_contain_text("config/notify must be 'dbus'")
     await page.get_by_role("button", name="Start hindered").click()
     await expect(page.locator("#messages .error")).to_contain_text("config/notify must be 'dbus'")

@@ -5,15 +5,30 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 from xenmgr_house import Desk, desk
 
 from openxt_core.ids import DOM0_UUID
 
+SERVICE_VMS = ("0001", "0002")
 
-@pytest.fixture
-async def it() -> AsyncIterator[Desk]:
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def host() -> AsyncIterator[Desk]:
     async with desk() as one:
         yield one
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def it(host: Desk) -> AsyncIterator[Desk]:
+    """The host, without the VMs of an earlier test."""
+    yield host
+    for path in await host.root("list_vms"):
+        if not path.endswith(SERVICE_VMS):
+            await host.vm(path, "delete")
 
 
 async def typed(it: Desk, line: str, *more: str) -> str:
