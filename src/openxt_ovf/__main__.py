@@ -11,7 +11,7 @@ from openxt_bus.blocking import BlockingBus
 from openxt_core.errors import OpenxtError
 from openxt_core.places import Places
 from openxt_ovf.options import request_of
-from openxt_ovf.progress import Progress
+from openxt_ovf.progress import Progress, harmless
 from openxt_ovf.session import Session
 
 OK, FAILED = 0, 1
@@ -47,7 +47,7 @@ def main() -> int:
     except OSError as error:
         print(f"apptool: {error.filename or 'cannot go on'}: {error.strerror}", file=sys.stderr)
     except OpenxtError as error:
-        print(f"apptool: {error}", file=sys.stderr)
+        print(f"apptool: {harmless(str(error))}", file=sys.stderr)
     return FAILED
 
 

@@ -141,7 +141,7 @@ def _check_vhd(head: bytes, tail: bytes, _has_parent: bool) -> None:
 
 
 def _check_vdi(head: bytes, _tail: bytes, _has_parent: bool) -> None:
-    if struct.unpack_from("<I", head, 76)[0] not in (1, 2):
+    if len(head) < 80 or struct.unpack_from("<I", head, 76)[0] not in (1, 2):
         raise BadRequest("only dynamic and fixed VDI images are read, no differencing ones")
 
 

@@ -23,7 +23,7 @@ from openxt_ovf.plan import KEYS, Image
 from openxt_ovf.progress import Progress
 from openxt_ovf.qemu_nodes import Node, file_node, image_node, name_of
 from openxt_ovf.references import References
-from openxt_ovf.slices import Slice, write_all
+from openxt_ovf.slices import Slice, sync, write_all
 from openxt_ovf.to_drives import MAX_IMAGE_BYTES
 from openxt_ovf.units import MIB, mib
 
@@ -65,6 +65,7 @@ class Maker:
         except BadRequest as error:
             raise BadRequest(f"Disk {image.disk.id[:80]!r}: {error}") from None
         target.chmod(0o600)
+        sync(target)  # qemu-img leaves that to the kernel
         return key
 
     def check_all(self, images: Iterable[Image]) -> None:

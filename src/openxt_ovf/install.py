@@ -137,7 +137,7 @@ class Installer:
             one = self._remover.appliances().get(f"{inventory.TEMP}{self.plan.id}")
             if one is not None:
                 self._remover.clear(one)
-        except OpenxtError as error:
+        except (OpenxtError, OSError) as error:
             self.progress.tell(f"apptool: cannot take everything back: {error}; run apptool --cleanup")
 
     # Files

@@ -12,6 +12,8 @@ from openxt_core.errors import NotSupported, Unavailable
 
 ALSO_SEARCHED = "/usr/local/sbin:/usr/sbin:/sbin"
 COMPLAINT_LIMIT = 400
+READS_WHAT_COMES = ("qemu-img", "bsdtar")  # images and archives from outside, which may claim any size
+MEMORY_LIMIT = 4 << 30  # of address space, threads' stacks included
 PACKAGES = {
     "qemu-img": "Debian's qemu-utils",
     "genisoimage": "Debian's genisoimage",
@@ -53,7 +55,8 @@ def run(
     The program ends with us: what interrupts this ends it first.  Raises Unavailable when it fails.
     """
     environ = {**os.environ, "LC_ALL": "C.UTF-8", **(more or {})}
-    command = (needed(name), *words)
+    limit = ("prlimit", f"--as={MEMORY_LIMIT}", "--") if name in READS_WHAT_COMES else ()
+    command = (*limit, needed(name), *words)
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ

@@ -1,10 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Tell a person what is going on: lines on standard error, and on a terminal how far it is."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
+
+_TERMINAL = re.compile(r"[^\n\t\x20-\x7e\xa0-\U0010ffff]|[\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def harmless(text: str) -> str:
+    """Text from a package without what would steer a terminal, or turn its direction."""
+    return _TERMINAL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 @dataclass
@@ -15,7 +23,7 @@ class Progress:
     _shown: int = -1
 
     def tell(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        print(harmless(text), file=self.stream, flush=True)
 
     def percent(self, figure: float) -> None:
         """How far the present work is, 0 to 100."""

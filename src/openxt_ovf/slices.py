@@ -72,6 +72,15 @@ class Slice:
         return found.hexdigest()
 
 
+def sync(path: Path) -> None:
+    """A file's content, or a folder's names, are on the disk afterwards."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class _SliceReader(io.RawIOBase):
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from openxt_core.errors import Refused, Unavailable
 from openxt_core.places import Places
+from openxt_ovf.slices import sync
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,15 @@ class Staging:
                 raise Refused(f"file {path} already exists and would be overwritten, aborting!")
 
     def place(self, paths: Iterable[str]) -> None:
+        """They are where they belong even after a power cut, once this has returned."""
+        folders = set()
         for path in paths:
             made = self.folder / "new" / path.lstrip("/")
             if made.exists():
                 _move(made, self._made(Path(path)))
+                folders.add(Path(path).parent)
+        for folder in folders:
+            sync(folder)
 
     @staticmethod
     def remove(paths: Iterable[str]) -> None:
@@ -87,6 +93,7 @@ def _move(source: Path, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     try:
         shutil.copy2(source, part)
+        sync(part)
         part.rename(target)
         source.unlink()
     except OSError as error:

@@ -13,6 +13,7 @@ from openxt_core.ovf_environment import property_id
 from openxt_ovf import overrides
 from openxt_ovf.hardware import cores, mac, memory_mib, vcpus
 from openxt_ovf.hrefs import base_name, file_name, inside
+from openxt_ovf.inventory import TEMP
 from openxt_ovf.model import Envelope, Item, Product, Resource, System, XciSystem
 from openxt_ovf.plan import (
     DEFAULT_NETWORK,
@@ -48,7 +49,7 @@ class _Planner:
     def __init__(self, envelope: Envelope, choices: Choices) -> None:
         self._envelope = envelope
         self._choices = choices
-        self._id = file_name(choices.id or envelope.xci.appliance_id or UNNAMED, "the appliance's id")
+        self._id = appliance_id(choices.id or envelope.xci.appliance_id or UNNAMED)
         self._xci_systems = {system.id: system for system in envelope.xci.systems}
         self._networks = self._network_paths()
         self._drives = DriveMaker(envelope, self._id, choices.new_uuid)
@@ -156,6 +157,13 @@ class _Planner:
             item.is_automatic,
             overrides.settings((*given, *extra), overrides.NIC, where),
         )
+
+
+def appliance_id(text: str) -> str:
+    """Raises BadRequest for what is no file name, or means an installation under way."""
+    if text.startswith(TEMP):
+        raise BadRequest(f"the appliance's id cannot begin with {TEMP!r}")
+    return file_name(text, "the appliance's id")
 
 
 def checked_products(system: System) -> tuple[Product, ...]:

@@ -62,6 +62,7 @@ def two_disks(it: Shop) -> Package:
         + item(8, 17, "HostResource=ovf:/disk/sys Parent=3 AddressOnParent=0 Access=1")
         + item(9, 15, "AutomaticAllocation=false"),
         system=PRODUCT,
+        hardware=' ovf:transport="iso"',
         xci=section(
             '<xci:Network xci:name="VM Network" xci:clientNetworkId="/wired/0/shared"/>'
             + XCI_PVH.format(kernel=kernel(it))
@@ -110,6 +111,9 @@ async def test_an_appliance_of_two_disks_is_imported_and_its_vm_starts(it: Shop)
     await it.desk.set(nic, "enabled", "b", False, NIC)  # the simulated host has no such network
     await it.desk.vm(vm, "start")
     assert await it.desk.until_state(vm, "running") == "running"
+    environment = it.desk.places.at(f"/var/lib/ovf/{it.desk.uuid(vm)}-env.iso")
+    listed = subprocess.run(["bsdtar", "-xOf", environment, "ovf-env.xml"], check=True, capture_output=True)
+    assert b'ovfenv:key="org.shop.port" ovfenv:value="80"' in listed.stdout
     assert "is not stopped" in await it.fails("--remove", "shop")
     await it.desk.vm(vm, "destroy")
     await it.desk.until_state(vm, "stopped")

@@ -239,6 +239,7 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
     ),
     "a system's name with a slash": ({"id": "a/b"}, "no slash"),
     "an appliance's name that hides": ({"xci": section("", ".x")}, "no dot"),
+    "an appliance's name of one under way": ({"xci": section("", "_temp_x")}, "cannot begin with '_temp_'"),
     "an environment file elsewhere": (
         {
             "files": FILE,
