@@ -37,7 +37,7 @@ async def house(programs: Collection[str] = ALL, *, simulated: bool = True) -> A
     with tempfile.TemporaryDirectory(prefix="house") as folder:
         layout = Layout(Path(folder) / "r", simulated)
         lay_out(layout, PROJECT)
-        supervisor = Supervisor(layout.environ(), layout.root)
+        supervisor = Supervisor(layout.environ(), layout.root, 30.0 if simulated else 120.0)
         try:
             await supervisor.start(tuple(one for one in services(layout) if one.name in programs))
             bus = await Bus.connect(layout.bus_address)

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +23,6 @@ from openxt_xen.hypervisor import HvmParam, Hypervisor
 from openxt_xen.libxc import LibXc
 from openxt_xen.simulated import SimulatedHypervisor
 
-BIN = Path(sys.executable).parent
 UNRESTRICTED = "com.citrix.xenclient.xenmgr.vm.unrestricted"
 NAMES = {"dbd": DBD_NAME, "xenmgr": XENMGR_NAME}
 DBD = ("-s", "com.citrix.xenclient.db")
@@ -70,8 +68,7 @@ class Machine:
     async def command(self, *argv: str) -> Done:
         """Run it once."""
         process = await asyncio.create_subprocess_exec(
-            str(BIN / argv[0]),
-            *argv[1:],
+            *argv,
             env={**os.environ, **self.house.supervisor.environ},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -266,7 +263,7 @@ async def machine(*, is_real: bool = False) -> AsyncIterator[Machine]:
 @contextlib.asynccontextmanager
 async def _watched(one: Machine) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
-        *(str(BIN / "xec"), "--json", "watch", "vm-state-changed"),
+        *("xec", "--json", "watch", "vm-state-changed"),
         env={**os.environ, **one.house.supervisor.environ},
         stdout=asyncio.subprocess.PIPE,
     )

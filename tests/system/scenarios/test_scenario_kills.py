@@ -9,7 +9,7 @@ import contextlib
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,7 +21,8 @@ from disk_images import needs_root
 from effort import effort
 
 KILLS = int(os.environ.get("OPENXT_KILLS", effort(4, 200)))
-A_DAY = 4  # kills
+AGAIN = 0.3
+FINDS_BACK_S = 2.0
 SEED = int(os.environ.get("OPENXT_SEED", "20261129"))
 LOOK_S = 0.02
 PART_TIMEOUT_S = 240.0
@@ -51,12 +52,11 @@ async def nobody_runs_twice(it: Machine) -> AsyncIterator[None]:
             await looking
 
 
-async def a_part(it: Machine, part: Part, kill_after_s: float | None = None) -> None:
-    """One part of a day; xenmgr dies so long after it began, or at its end at the latest."""
+async def a_part(it: Machine, part: Part, pauses_s: Sequence[float] = ()) -> None:
+    """One part of a day; after each pause xenmgr dies, at the part's end at the latest."""
     living = asyncio.create_task(part(it))
-    if kill_after_s is not None:
-        await asyncio.wait([living], timeout=kill_after_s)
-        print(f"  {part.__name__}: killed after {kill_after_s:.2f} s")
+    for pause_s in pauses_s:
+        await asyncio.wait([living], timeout=pause_s)
         it.house.supervisor.kill("xenmgr")
     try:
         async with asyncio.timeout(PART_TIMEOUT_S):
@@ -86,13 +86,23 @@ async def test_xenmgr_killed_at_any_moment_of_a_day_loses_doubles_and_invents_no
         length_s = {part: await _timed(it, part) for part in DAY}
         await nothing_is_lost_or_invented(it)
         it.is_patient = True
-        for number in range(0, KILLS, A_DAY):
-            print(f"day {number // A_DAY}")
-            doomed = dice.sample(DAY, min(A_DAY, KILLS - number))
-            moments = {part: dice.uniform(0, length_s[part]) for part in doomed}
+        killed = 0
+        while killed < KILLS:
+            doomed = dice.sample(DAY, min(len(DAY), KILLS - killed))
+            pauses = {part: _pauses_s(dice, length_s[part]) for part in doomed}
             for part in DAY:
-                await a_part(it, part, moments.get(part))
+                print(f"{part.__name__}: killed after", *(f"{pause:.2f} s" for pause in pauses.get(part, ())))
+                await a_part(it, part, pauses.get(part, ()))
             await nothing_is_lost_or_invented(it)
+            killed += sum(map(len, pauses.values()))
+
+
+def _pauses_s(dice: random.Random, length_s: float) -> list[float]:
+    """A kill at any moment; now and then another one, while xenmgr finds back."""
+    found = [dice.uniform(0, length_s)]
+    while dice.random() < AGAIN:
+        found.append(dice.uniform(0, FINDS_BACK_S))
+    return found
 
 
 async def _timed(it: Machine, part: Part) -> float:

@@ -12,7 +12,10 @@ from machine import Machine, machine
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.fixture(params=["simulated", pytest.param("real", marks=[pytest.mark.xen])])
+REAL = [pytest.mark.xen, pytest.mark.fresh, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(params=["simulated", pytest.param("real", marks=REAL)])
 async def it(request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
     async with machine(is_real=request.param == "real") as opened:
         yield opened
