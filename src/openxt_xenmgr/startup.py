@@ -170,6 +170,7 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     await set_default_backend(world)
     await Outside(world).follow()
     await find_vms(world, work, recovery)
+    await work.remover.finish()
     await work.firewall.begin()
     world.background.spawn("network backends", move_all_clients(world))
     await hide_early(world)

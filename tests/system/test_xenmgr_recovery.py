@@ -252,3 +252,23 @@ async def settle(it: Desk, path: str) -> None:
         await asyncio.sleep(0.05)
         state = await it.until_state(path, "running", "stopped", "paused")
         same, last = (same + 1 if state == last else 0), state
+
+
+async def test_a_deletion_that_lost_its_xenmgr_is_finished(it: Desk) -> None:
+    path, other = await it.create(), await it.create()
+    uuid = it.uuid(path)
+    await it.vm(path, "start")
+    await it.vm(path, "destroy")
+    image = it.places.storage / "disks/it.vhd"
+    image.write_text("")
+    await it.db("write", f"/xenmgr/leaving/{uuid}", f'["{image}"]')  # and then xenmgr died
+    await it.db("rm", f"/vm/{uuid}")
+    await it.db("write", "/xenmgr/leaving/no-uuid", "{")
+    await it.restart()
+    assert await it.root("list_vms") == [vm for vm in await it.root("list_vms") if vm != path]
+    assert other in await it.root("list_vms")
+    assert not image.exists()
+    assert not await it.has_monitor(path)
+    assert [node for node in await it.nodes() if uuid in node] == []
+    assert [file for file in it.files() if uuid in file.name] == []
+    assert not await it.db("exists", f"/xenmgr/leaving/{uuid}")

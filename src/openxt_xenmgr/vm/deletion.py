@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Delete a VM with everything that is its own: configuration, private store, disks, nodes, files, monitor."""
 
+import contextlib
+import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openxt_core.errors import CannotRemoveRunning
+from openxt_core.errors import CannotRemoveRunning, OpenxtError
+from openxt_core.ids import parse_uuid
 from openxt_core.places import Places
 from openxt_xenmgr.host.images import real_path
 from openxt_xenmgr.registry import Vm
@@ -22,6 +25,8 @@ from openxt_xenmgr.vm.tree import node
 from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
+
+LEAVING_KEY = "/xenmgr/leaving"  # uuid → the files that go with it, while a VM is being deleted
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,38 @@ class Remover:
                 raise CannotRemoveRunning
             if config["run-pre-delete"]:
                 await run_hard(self.world, config["run-pre-delete"], vm.uuid)
+            files = await self._own_files(config)
+            await self.world.db.write(_leaving_key(vm), json.dumps([str(path) for path in files]))
             vm.is_leaving = True
             try:
-                await self._remove_stored(vm, config)
+                await self._remove_stored(vm, files)
             except BaseException:
-                vm.is_leaving = False
+                await self._call_off(vm)
                 raise
             await self._forget(vm)
         log.info("VM %s deleted", vm.uuid)
 
-    async def _remove_stored(self, vm: Vm, config: VmConfig) -> None:
-        files = await self._own_files(config)
+    async def finish(self) -> None:
+        """Carry deletions to their end that a xenmgr which died has begun."""
+        stored = await self.world.db.dump(LEAVING_KEY)
+        for uuid, files in (stored if isinstance(stored, dict) else {}).items():
+            log.warning("VM %s: its deletion was cut short, and is finished", uuid)
+            try:
+                vm = self.world.registry.add(parse_uuid(uuid))
+                vm.is_leaving = True
+                await self._remove_stored(vm, [Path(path) for path in json.loads(files)])
+                await self._forget(vm)
+            except (OpenxtError, ValueError, TypeError) as error:
+                log.error("VM %s: its deletion cannot be finished: %s", uuid, error)
+
+    async def _call_off(self, vm: Vm) -> None:
+        """A VM that is still stored stays, also after a restart."""
+        vm.is_leaving = False
+        with contextlib.suppress(OpenxtError):
+            if await self.world.db.exists(vm.db):
+                await self.world.db.rm(_leaving_key(vm))
+
+    async def _remove_stored(self, vm: Vm, files: Sequence[Path]) -> None:
         await self.world.db.rm(vm.db)
         await self.world.db.rm(vm.domstore)
         await self.world.db.rm(last_start_key(vm))
@@ -68,6 +94,7 @@ class Remover:
         await self.world.nodes.forget(vm.uuid)
         self.withdraw(vm)
         self.world.registry.remove(vm.uuid)
+        await self.world.db.rm(_leaving_key(vm))
         self.world.announcer.vm_deleted(vm.uuid)
 
     async def _own_files(self, config: VmConfig) -> list[Path]:
@@ -85,6 +112,10 @@ class Remover:
             if disk.type == "vhd" and not disk.shared and not disk.is_cd and disk.path not in used
         ]
         return [file for path in own for file in image_files(self.world.places, path)]
+
+
+def _leaving_key(vm: Vm) -> str:
+    return f"{LEAVING_KEY}/{vm.uuid}"
 
 
 def _paths_of_others(vms: dict[str, Any], uuid: str) -> set[str]:

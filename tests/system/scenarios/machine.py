@@ -196,6 +196,13 @@ class Machine:
         with self.xen() as hypervisor:
             return {info.domid: info.uuid for info in hypervisor.domains() if info.domid != 0}
 
+    async def monitors(self) -> set[str]:
+        """uuids of the VMs that have a monitor on the bus."""
+        bus = "org.freedesktop.DBus"
+        (names,) = await self.house.bus.call(bus, "/", bus, "ListNames")
+        prefix = "org.xen.vm.uuid_"
+        return {dashed(name.removeprefix(prefix)) for name in names if name.startswith(prefix)}
+
     def acpi(self, domid: int) -> int:
         """The ACPI state of a guest: 0 awake, 3 asleep."""
         with self.xen() as hypervisor:

@@ -66,7 +66,7 @@ async def a_part(it: Machine, part: Part, pauses_s: Sequence[float] = ()) -> Non
 
 
 async def nothing_is_lost_or_invented(it: Machine) -> None:
-    """After a day all VMs are there, none runs, and every place that has a state says so."""
+    """After a day all VMs are there and none runs, every place says so, and none speaks of another VM."""
     assert tuple(await it.names()) == NAMES
     assert it.domains() == {}
     xs = it.house.xenstore
@@ -77,6 +77,13 @@ async def nothing_is_lost_or_invented(it: Machine) -> None:
         assert await it.state(name) == "stopped"
     assert await it.db("exists", "/xenmgr/autostart-pending-vms") == "false"
     assert [domid for domid in await xs.list("/local/domain") if domid != "0"] == []
+    known = {await it.uuid(name) for name in NAMES}
+    for key in ("/vm", "/dom-store", "/xenmgr/last-start", "/xenmgr/leaving"):
+        assert set((await it.db("list", key)).split()) <= known, key
+    assert set(await xs.list("/vm")) <= known
+    assert await it.monitors() <= known
+    files = [*it.places.at("/tmp").iterdir(), *(it.places.run / "xenvm").glob("*.json")]
+    assert [file for file in files if not any(uuid in file.name for uuid in known)] == []
 
 
 async def test_xenmgr_killed_at_any_moment_of_a_day_loses_doubles_and_invents_nothing(tmp_path: Path) -> None:
