@@ -177,7 +177,7 @@ async def serve(lifetime: Lifetime, world: World, *, autostart: bool) -> None:
     work.publisher.lay_out(faces(work))
     world.bus.serve(tree)
     await PowerEvents(world, work.power).follow()
-    await Agents(world, work.identity, set()).follow()
+    await Agents(world, work.identity).follow()
     _stop_vms_when_asked(world, work.power)
     await work.power.take_up_sleep()
     starter = Autostart(world, work.life, work.power.focus)

@@ -184,6 +184,22 @@ async def test_what_could_not_be_closed_is_closed_later_and_nothing_is_opened_be
     assert len(viptables.table()) == len(BASE) + 2
 
 
+async def test_a_rule_that_fails_while_all_are_built_leaves_nothing_open_to_everybody(
+    it: Desk, viptables: Viptables
+) -> None:
+    path = await with_rules(it, "myself -> 0:80", "myself -> 0:81")
+    await it.vm(path, "start")
+    viptables.fail_on("--port-out 81")
+    await it.restart()
+    assert viptables.table()[1:] == BASE
+    assert "the v4v firewall is not as it should be" in it.house.log("xenmgr")
+    assert "the rules could not be built" in (await status(it))["detail"]
+    viptables.fail_on("")
+    await it.call("/", V4V, "settle")
+    assert len(viptables.table()) == len(BASE) + 4
+    assert (await status(it))["enforced"] == "true"
+
+
 async def test_a_rule_that_cannot_be_read_stops_the_start_and_is_shown(it: Desk) -> None:
     path = await with_rules(it, "myself -> 0:80")
     await it.db("write", f"/vm/{it.uuid(path)}/v4v-firewall-rules/1", "myself -> nowhere:80")

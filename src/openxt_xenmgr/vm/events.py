@@ -97,3 +97,17 @@ def parse_notification(text: str) -> Event | None:
 
 def reason_after(event: Event, before: ShutdownReason) -> ShutdownReason:
     return _REASONS.get(event, before)
+
+
+def in_words(event: Event) -> str:
+    """One event for the log."""
+    match event:
+        case StateChanged(state):
+            return f"state {state}"
+        case PowerChanged(acpi):
+            return f"guest in ACPI state {acpi}"
+        case MeasurementFailed():
+            return f"its measurement failed: {event.in_words()}"
+        case GuestWrote(subject):
+            return f"guest wrote: {subject}"
+    return f"guest set its clock: offset {event.guest_offset!r:.30}"

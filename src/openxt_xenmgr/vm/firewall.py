@@ -87,17 +87,19 @@ class Firewall:
             await self._run(words.FLUSH)
 
     async def _build(self, wanted: Openings) -> None:
-        """Connections that stand are not cut: all is open until the rules are there."""
+        """Connections that stand are not cut: all is open until the rules are there, and no longer."""
         self._program = programs.found(PROGRAM)
         if self._program is None:
             log.warning(NOT_ENFORCED)
         self._standing = None  # if it fails half way, the next one begins again
         await self._run(words.FLUSH)
-        await self._run(words.ACCEPT_ALL)
         standing: Openings = {}
-        await self._change(standing, wanted)
-        for command in (words.ACCEPT_NO_MORE, words.DOM0_TO_ITSELF, words.REJECT_ALL):
-            await self._run(command)
+        try:
+            await self._run(words.ACCEPT_ALL)
+            await self._change(standing, wanted)
+        finally:
+            for command in (words.ACCEPT_NO_MORE, words.DOM0_TO_ITSELF, words.REJECT_ALL):
+                await self._run(command)
         self._standing = standing
         log.info("v4v firewall: %d openings", len(standing))
 

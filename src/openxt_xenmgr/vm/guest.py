@@ -8,7 +8,7 @@ Source: OpenXT xenmgr, 2015.
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from openxt_api.guest import GUEST
 from openxt_bus.connection import Match, Signal
@@ -105,7 +105,7 @@ class Agents:
 
     world: World
     identity: Identity
-    busy: "set[tuple[str, str]]"
+    busy: set[tuple[str, str]] = field(default_factory=set)
 
     async def follow(self) -> None:
         heard: dict[str, Callable[[Domid, Vm], Awaitable[None]]] = {

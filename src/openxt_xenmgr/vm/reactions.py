@@ -29,6 +29,7 @@ from openxt_xenmgr.vm.events import (
     ShutdownReason,
     StateChanged,
     Written,
+    in_words,
     reason_after,
 )
 from openxt_xenmgr.vm.guest import GuestWatches, note_addons, note_no_addons
@@ -268,20 +269,6 @@ def _tell_console(console: Path, line: str) -> None:
         log.warning("%s: %s", console, error.strerror)
     finally:
         os.close(file)
-
-
-def in_words(event: Event) -> str:
-    """One event for the log."""
-    match event:
-        case StateChanged(state):
-            return f"state {state}"
-        case PowerChanged(acpi):
-            return f"guest in ACPI state {acpi}"
-        case MeasurementFailed():
-            return f"its measurement failed: {event.in_words()}"
-        case GuestWrote(subject):
-            return f"guest wrote: {subject}"
-    return f"guest set its clock: offset {event.guest_offset!r:.30}"
 
 
 Reaction = Callable[[Reactor, Vm, Event], Awaitable[None]]

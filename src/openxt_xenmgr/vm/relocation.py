@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 
 from openxt_core.errors import OpenxtError
-from openxt_core.ids import DOM0, Domid
+from openxt_core.ids import DOM0, DOM0_UUID, Domid
 from openxt_xenmgr.links.xenvm import XenvmClient
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import backend_uuid, stored_vms
@@ -32,9 +32,18 @@ class Client:
 
 async def move_all_clients(world: World) -> None:
     """For all running VMs: what was left to do when xenmgr ended."""
-    for vm in world.registry:
-        if vm.domid is not None:
-            await move_clients(world, vm, await world.store.config(vm))
+    running = [(vm, vm.domid) for vm in world.registry if vm.domid is not None]
+    cards = [
+        (Client(vm, domid, nic.id), nic)
+        for vm, domid in running
+        for nic in (await world.store.config_or_none_set(vm)).nics
+        if nic.enabled
+    ]
+    vms = await stored_vms(world) if cards else {}
+    for client, nic in cards:
+        backend = world.registry.domid_of(await backend_uuid(world, nic, vms) or DOM0_UUID)
+        if backend is not None:
+            await _move(world, client, backend)
 
 
 async def move_clients(world: World, vm: Vm, config: VmConfig) -> None:
