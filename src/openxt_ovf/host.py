@@ -109,6 +109,10 @@ class Host:
         body = (one.interface, one.name, one.value)
         self.bus.call(XENMGR_NAME, path, PROPERTIES, "Set", "ssv", body)
 
+    def get_disk(self, path: str, name: str) -> Any:
+        (found,) = self.bus.call(XENMGR_NAME, path, PROPERTIES, "Get", "ss", (VMDISK.name, name))
+        return found.value
+
     def set_disk(self, path: str, name: str, value: Any) -> None:
         self.set(path, setting(VMDISK, name, value))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openxt_core.errors import BadRequest, Refused
+from openxt_core.ids import Uuid, vm_path
 from openxt_core.places import Places
 from openxt_ovf import inventory
 from openxt_ovf.host import Host, inject
@@ -54,6 +55,7 @@ class Remover:
 
     def undo(self, one: Appliance) -> None:
         """Take back an installation that was not completed: everything is as it was before."""
+        self._spare_images(one)
         self._delete_vms(one.vms)
         staging = Staging(self.places, one.id)
         installed = self.appliances().get(one.id)
@@ -66,6 +68,15 @@ class Remover:
         self._restore(one, old)
         staging.discard()
         self.host.remove(one.path)
+
+    def _spare_images(self, one: Appliance) -> None:
+        """Images that were there before are not removed with the VMs that were to use them."""
+        for uuid in one.vms:
+            path = vm_path(Uuid(uuid))
+            if self.host.has_vm(uuid):
+                for disk in self.host.vm(path, "list_disks"):
+                    if self.host.get_disk(disk, "phys-path") not in one.files:
+                        self.host.set_disk(disk, "shared", True)
 
     def _forget(self, files: Iterable[str]) -> None:
         """dom-stores of files that were put in place before their VMs were made."""

@@ -491,6 +491,27 @@ async def test_images_can_be_imported_first_and_their_vms_later(it: Shop) -> Non
     assert content_of(paths[0]).startswith(b"from a stream")
 
 
+async def test_images_that_were_there_survive_an_import_that_fails(it: Shop) -> None:
+    refused = (
+        '<xci:StorageDevice xci:ovfInstanceId="7"><xci:PropertyOverride>'
+        '<xci:Property xci:name="snapshot" xci:value="dance"/></xci:PropertyOverride></xci:StorageDevice>'
+    )
+    made = package(
+        Descriptor(
+            disks=disk("vhd", file=""),
+            items=item(7, 17, "HostResource=ovf:/disk/d"),
+            xci=section(f'<xci:VirtualMachine xci:ovfId="web">{refused}</xci:VirtualMachine>'),
+        )
+    )
+    ova, mapped = made.ova(it.folder / "a.ova"), it.folder / "map"
+    await it.does("--import", ova, "--only-disk-images", "--disk-image-map", mapped)
+    before = await it.state()
+    words = ("--with-existing-disk-images", "--disk-image-map", mapped)
+    assert "snapshot" in await it.fails("--import", ova, *words)
+    assert await it.state() == before
+    assert len(before[-1]) == 1
+
+
 async def test_images_stay_out_when_the_map_file_cannot_be_written(it: Shop) -> None:
     ova = two_disks(it).ova(it.folder / "shop.ova")
     before = await it.state()
