@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Troubles of single VMs, by xec and xec-vm alone: circles, hooks that hang, damage, drift, deletion."""
+"""Troubles of single VMs, by xec and xec-vm alone: circles, hooks that hang, damage, drift, deletion.
+
+On real Xen too: `OPENXT_PROOF=1 scripts/xenbed/bed test tests/system/scenarios -m xen`.
+"""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +16,16 @@ from machine import Machine, machine
 pytestmark = pytest.mark.timeout(180)
 
 
-REAL = [pytest.mark.xen, pytest.mark.fresh, pytest.mark.timeout(900)]
+REAL = [
+    pytest.mark.xen,
+    pytest.mark.fresh,
+    pytest.mark.proof,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        os.environ.get("OPENXT_PROOF") != "1",
+        reason="each takes minutes in the emulator, for its Python: OPENXT_PROOF=1 tries them",
+    ),
+]
 
 
 @pytest.fixture(params=["simulated", pytest.param("real", marks=REAL)])
