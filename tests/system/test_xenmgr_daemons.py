@@ -188,6 +188,8 @@ async def test_an_input_daemon_that_refuses_or_hangs_holds_up_no_vm(it: Desk) ->
     async with mocked(it.house, INPUT, set_slot=hangs, switch_focus="1 / 0"):
         await it.until_there(INPUT.name)
         await it.vm(path, "start")
+        ready = f"/local/domain/{await it.get(path, 'domid')}/switcher/ready"
+        await it.house.xenstore.write(ready, "true")
         await it.vm(path, "switch")
         await it.set(path, "slot", "i", 5)
         assert await it.get(path, "slot") == 5

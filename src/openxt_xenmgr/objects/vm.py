@@ -157,8 +157,7 @@ class VmObject(XenmgrVm):
 
     async def switch(self) -> None:
         """No error when the VM does not run, or the switch fails."""
-        if self._vm.domid is not None:
-            await self._work.world.input.switch_focus(self._vm.domid)
+        await self._work.power.focus.switch(self._vm)
 
     async def read_icon(self) -> bytes:
         image = await self._work.world.db.read(f"{self._vm.db}/image_path")
