@@ -102,8 +102,6 @@ class Registry:
     def __init__(self) -> None:
         self._vms: dict[Uuid, Vm] = {}
         self._by_element: dict[str, Vm] = {}  # by what stands for the uuid in object paths
-        self.creating = asyncio.Lock()
-        self.slots = asyncio.Lock()
         self.memory = asyncio.Lock()
         self.autostart_pending: list[Uuid] = []  # in the order in which they are to start
 

@@ -202,6 +202,17 @@ async def test_names_and_transfers_have_signals_of_their_own(it: Desk) -> None:
     await it.until(lambda: it.count("vm_transfer_changed", path) == 2)
 
 
+async def test_slots_that_are_taken_and_given_at_once_stay_different(it: Desk) -> None:
+    paths = [await it.root("create_vm") for _ in range(4)]
+    async with asyncio.TaskGroup() as group:
+        for turn in range(3):
+            for at, path in enumerate(paths):
+                group.create_task(it.set(path, "slot", "i", (at + turn) % 4 + 1))
+        late = group.create_task(it.root("create_vm"))
+    slots = [await it.get(path, "slot") for path in (*paths, late.result())]
+    assert sorted(slots) == [1, 2, 3, 4, 5]
+
+
 async def test_taking_a_slot_swaps_and_native_experience_moves(it: Desk) -> None:
     one, other = await it.root("create_vm"), await it.root("create_vm")
     await it.set(one, "slot", "i", 2)

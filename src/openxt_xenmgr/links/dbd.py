@@ -7,7 +7,8 @@ away before it answered, the question is put again.
 
 import asyncio
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -18,6 +19,8 @@ from openxt_core.spec import Caller, Value
 TIMEOUT_S = 25.0
 # A daemon that is being restarted is back within tenths of a second; five tries a second apart are
 # what the original's clients made.
+MAX_ATTEMPTS = 100
+PAUSE_S = 0.01
 PAUSES_S = (0.05, 0.1, 0.25, 0.6, 1.0, 1.0, 1.0, 1.0)
 
 
@@ -118,6 +121,20 @@ class DbClient:
             raise
         return Outcome.DONE
 
+    async def edit(self, path: str, decide: Callable[[Any], Sequence[Operation]]) -> None:
+        """Carry out what is decided on the subtree at `path` as it is: all of it at once, or nothing.
+
+        `decide` is asked again when something there was changed meanwhile, and when the answer was lost: it
+        gives no operations for what it finds done.  It raises what speaks against it.  Raises Unavailable.
+        """
+        for attempt in range(MAX_ATTEMPTS):
+            revision, text = await self.snapshot_text(path)
+            operations = decide(decode(text))
+            if not operations or await self.commit(path, revision, operations) is Outcome.DONE:
+                return
+            await pause(attempt)
+        raise Unavailable(f"{path} could not be changed: others do so all the time")
+
     async def _ask(
         self, member: str, signature: str, *body: Value, interface: str = DBD_NAME
     ) -> Sequence[Value]:
@@ -139,6 +156,11 @@ class DbClient:
         self, member: str, signature: str, body: Sequence[Value], interface: str
     ) -> Sequence[Value]:
         return await self._caller.call(DBD_NAME, "/", interface, member, signature, body, timeout_s=TIMEOUT_S)
+
+
+async def pause(attempt: int) -> None:
+    """Between two tries of a commit: not as long as whoever else tries."""
+    await asyncio.sleep(random.uniform(0, PAUSE_S * min(attempt, 10)))  # noqa: S311
 
 
 def decode(text: str) -> Any:

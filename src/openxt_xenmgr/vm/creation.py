@@ -4,6 +4,7 @@
 Only `create_vm*` asks policy first; that is the face's business.
 """
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from uuid import uuid4
 
 from openxt_core.errors import BadRequest
 from openxt_core.ids import Uuid, parse_uuid
+from openxt_xenmgr.links.dbd import Operation
 from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.limited_hooks import run_hard
 from openxt_xenmgr.vm.measuring import KINDS, sum_key
 from openxt_xenmgr.vm.model import is_user_type
 from openxt_xenmgr.vm.slots import free_slot, wants_slot
+from openxt_xenmgr.vm.store import vms_in
 from openxt_xenmgr.vm.templates import CHILD, parse_document
 from openxt_xenmgr.vm.tree import Tree, maybe_text, merge, number, subtree, text, with_leaf
 from openxt_xenmgr.world import World
@@ -78,13 +81,21 @@ class Creator:
         return vm
 
     async def _make(self, wanted: Wanted, document: Tree, *, has_slot: bool) -> Vm:
-        async with self.world.registry.creating:
-            uuid = self._uuid(wanted, document)
-            await self._need_unused(uuid)
-            if has_slot:
-                document = with_leaf(document, "slot", str(await self._free_slot()))
-            await self.world.db.inject(f"/vm/{uuid}", completed(document, uuid, wanted))
-            return self.world.registry.add(uuid)
+        uuid = self._uuid(wanted, document)
+        made: dict[str, Any] = {}
+
+        def decide(stored: Any) -> tuple[Operation, ...]:
+            vms = vms_in(stored)
+            if made and vms.get(uuid) == made:
+                return ()
+            if uuid in vms:
+                raise BadRequest(f"there is a VM {uuid} already")
+            slot = {"slot": str(free_slot(slots_of_user_vms(vms).values()))} if has_slot else {}
+            made.update(completed({**document, **slot}, uuid, wanted))
+            return (("inject", f"/vm/{uuid}", json.dumps(made)),)
+
+        await self.world.db.edit("/vm", decide)
+        return self.world.registry.add(uuid)
 
     async def _tell(self, vm: Vm) -> None:
         log.info("VM %s created", vm.uuid)
@@ -94,13 +105,6 @@ class Creator:
     def _uuid(self, wanted: Wanted, document: Tree) -> Uuid:
         chosen = wanted.uuid.strip() or text(document, "uuid")
         return parse_uuid(chosen) if chosen else Uuid(str(uuid4()))
-
-    async def _need_unused(self, uuid: Uuid) -> None:
-        if await self.world.db.exists(f"/vm/{uuid}"):
-            raise BadRequest(f"there is a VM {uuid} already")
-
-    async def _free_slot(self) -> int:
-        return free_slot((await slots_of_user_vms(self.world)).values())
 
     async def _run_hook(self, vm: Vm) -> None:
         hook = await self.world.db.read(f"{vm.db}/run-post-create")
@@ -134,11 +138,9 @@ def completed(document: Tree, uuid: Uuid, wanted: Wanted) -> dict[str, Any]:
     return tree
 
 
-async def slots_of_user_vms(world: World) -> dict[Uuid, int]:
+def slots_of_user_vms(vms: Mapping[Uuid, Tree]) -> dict[Uuid, int]:
     """The slot of each user VM; an unset one counts 0."""
-    stored = await world.db.dump("/vm")
-    vms = stored.items() if isinstance(stored, dict) else ()
-    return {Uuid(uuid): number(tree, "slot") for uuid, tree in vms if is_user_type(text(tree, "type"))}
+    return {uuid: number(tree, "slot") for uuid, tree in vms.items() if is_user_type(text(tree, "type"))}
 
 
 async def inject_services(world: World) -> list[Uuid]:

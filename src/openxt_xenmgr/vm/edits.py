@@ -27,7 +27,8 @@ from openxt_xenmgr.vm.devices import nic_in
 from openxt_xenmgr.vm.model import Nic, VmConfig, nics_of
 from openxt_xenmgr.vm.slots import swapped
 from openxt_xenmgr.vm.states import AT_REST
-from openxt_xenmgr.vm.tree import encode, flag
+from openxt_xenmgr.vm.store import vms_in
+from openxt_xenmgr.vm.tree import Tree, encode, flag
 from openxt_xenmgr.world import World
 
 EMPTY_DISC = "null.iso"
@@ -70,16 +71,19 @@ class Editor:
 
     async def set_slot(self, vm: Vm, slot: int) -> None:
         """A slot that another user VM holds is exchanged with it."""
-        async with self.world.registry.slots:
-            for uuid, new in swapped(await slots_of_user_vms(self.world), vm.uuid, slot).items():
-                other = self.world.registry.add(uuid)
-                if other.domid is not None:
-                    await self.world.input.set_slot(other.domid, new)
-                await self._write_plain(other, "slot", new)
+        row = STORED_BY_NAME["slot"]
+
+        def decide(vms: dict[Uuid, Tree]) -> dict[Vm, Change]:
+            wanted = swapped(slots_of_user_vms(vms), vm.uuid, slot)
+            return {self.world.registry.add(one): changes_for(row, new)[0] for one, new in wanted.items()}
+
+        for other, change in (await self.world.store.edit_several(decide)).items():
+            if other.domid is not None:
+                await self.world.input.set_slot(other.domid, int(str(change.value)))
 
     async def set_native_experience(self, vm: Vm, value: bool) -> None:
         """At most one VM has it: it is taken from all user VMs first."""
-        for uuid in await slots_of_user_vms(self.world):
+        for uuid in slots_of_user_vms(vms_in(await self.world.db.dump("/vm"))):
             other = self.world.registry.add(uuid)
             if other is not vm:
                 await self._write_plain(other, "native-experience", False)

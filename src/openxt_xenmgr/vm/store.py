@@ -7,18 +7,17 @@ on what was read, and comes second, reads and decides again.  So nobody's change
 the database.
 """
 
-import asyncio
-import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from openxt_bus.message import Marshalled
 from openxt_core.errors import BadRequest, Unavailable
+from openxt_core.ids import Uuid
 from openxt_core.spec import Value
 from openxt_xenmgr.announce import Announcer
-from openxt_xenmgr.links.dbd import DbClient, Operation, Outcome, decode, replacing_list
+from openxt_xenmgr.links.dbd import MAX_ATTEMPTS, DbClient, Operation, Outcome, decode, pause, replacing_list
 from openxt_xenmgr.links.leases import Lease, Leases
 from openxt_xenmgr.properties.table import Change, Stored, value_in
 from openxt_xenmgr.properties.vm import STORED
@@ -27,8 +26,6 @@ from openxt_xenmgr.vm.model import VmConfig, disks_of, nics_of
 from openxt_xenmgr.vm.tree import Tree, items, leaf_text, maybe_text, node, parts
 
 MAX_RECENT = 64
-MAX_ATTEMPTS = 100
-PAUSE_S = 0.01
 
 T = TypeVar("T")
 OnChange: TypeAlias = Callable[[Vm, VmConfig | None, VmConfig], None]
@@ -158,8 +155,29 @@ class VmStore:
                 await self._announce(vm, now, quiet)
                 return result
             unanswered = (due, now, result) if outcome is Outcome.UNKNOWN else None
-            await asyncio.sleep(random.uniform(0, PAUSE_S * min(attempt, 10)))  # noqa: S311  (a pause)
+            await pause(attempt)
         raise Unavailable(f"VM {vm.uuid} could not be changed: others do so all the time")
+
+    async def edit_several(
+        self, decide: Callable[[dict[Uuid, Tree]], Mapping[Vm, Change]]
+    ) -> Mapping[Vm, Change]:
+        """As `edit`, for changes of several VMs that belong together; decided on the trees of all VMs.
+
+        Returns what was written.
+        """
+        made: list[tuple[Vm, Change, VmConfig]] = []
+
+        def operations(stored: Any) -> list[Operation]:
+            trees = vms_in(stored)
+            due = {vm: one for vm, one in decide(trees).items() if differs(trees.get(vm.uuid, {}), one)}
+            if due:  # none: that of the last time was done
+                made[:] = [(vm, one, VmConfig.of(vm.uuid, trees.get(vm.uuid, {}))) for vm, one in due.items()]
+            return [_operation(vm, change) for vm, change in due.items()]
+
+        await self.db.edit("/vm", operations)
+        for vm, _, before in made:
+            await self._announce(vm, before, quiet=False)
+        return {vm: change for vm, change, _ in made}
 
     async def _announce(self, vm: Vm, before: VmConfig, quiet: bool) -> None:
         dump = await self.dump(vm)
@@ -191,6 +209,12 @@ class VmStore:
 
 def _changed(before: VmConfig, after: VmConfig) -> dict[str, Value]:
     return {name: value for name, value in after.values.items() if before.values[name] != value}
+
+
+def vms_in(stored: Any) -> dict[Uuid, Tree]:
+    """The trees of all VMs in what is stored at `/vm`."""
+    vms = stored.items() if isinstance(stored, dict) else ()
+    return {Uuid(uuid): tree for uuid, tree in vms if isinstance(tree, dict)}
 
 
 def _is_at(key: str, changed: Sequence[str]) -> bool:
