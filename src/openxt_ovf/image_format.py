@@ -126,7 +126,12 @@ def _check_qcow2(head: bytes, _tail: bytes, has_parent: bool) -> None:
 VHD_FIXED, VHD_DYNAMIC, VHD_DIFFERENCING = 2, 3, 4
 
 
-def _check_vhd(head: bytes, tail: bytes, _has_parent: bool) -> None:
+def is_differencing_vhd(tail: bytes) -> bool:
+    """Of an image that has been checked."""
+    return tail[:8] == b"conectix" and struct.unpack_from(">I", tail, 60)[0] == VHD_DIFFERENCING
+
+
+def _check_vhd(head: bytes, tail: bytes, has_parent: bool) -> None:
     """The footer must be whole and right: it says which kind of image this is."""
     footer = tail if tail[:8] == b"conectix" else head[:SECTOR]
     if len(footer) < SECTOR:
@@ -134,9 +139,9 @@ def _check_vhd(head: bytes, tail: bytes, _has_parent: bool) -> None:
     (kind, checksum) = struct.unpack_from(">II", footer, 60)
     if checksum != ~(sum(footer) - sum(footer[64:68])) & 0xFFFFFFFF:
         raise BadRequest("the VHD image's footer is damaged")
-    if kind == VHD_DIFFERENCING:
-        raise BadRequest("the VHD image is a differencing one; merge it with its parent before packing")
-    if kind not in (VHD_FIXED, VHD_DYNAMIC):
+    if kind == VHD_DIFFERENCING and not has_parent:
+        raise BadRequest("the VHD image is a differencing one, and the package names no parent (parentRef)")
+    if kind not in (VHD_FIXED, VHD_DYNAMIC, VHD_DIFFERENCING):
         raise BadRequest(f"the VHD image is of an unknown kind, {kind}")
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openxt_core.errors import BadRequest, NotSupported, OpenxtError, Unavailable
-from openxt_ovf import image_format, programs
+from openxt_ovf import image_format, programs, vhd
 from openxt_ovf.archive import bunzip2
 from openxt_ovf.image_format import CPIO, HEAD_BYTES, RAW_FILESYSTEM, TAIL_BYTES, Format
 from openxt_ovf.model import File
+from openxt_ovf.overlay import flattened
 from openxt_ovf.plan import KEYS, Image
 from openxt_ovf.progress import Progress
 from openxt_ovf.qemu_nodes import Node, file_node, image_node, name_of
@@ -40,6 +41,14 @@ _MAKE = {
     "minix": ("mkfs.minix",),
     "swap": ("mkswap",),
 }
+
+
+@dataclass(frozen=True)
+class Below:
+    """What a disk builds on; `id` is what a VHD calls itself."""
+
+    node: Node
+    id: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -74,10 +83,11 @@ class Maker:
 
     def _check(self, image: Image) -> None:
         """Raises BadRequest for an image that cannot be made, as far as is seen without making it."""
-        if image.disk.format == CPIO or (image.file is None and not image.parents):
+        if image.disk.format == CPIO or image.file is None or image.parents:
             return
         try:
-            self._size(image, self._content(image, self.temp))
+            with tempfile.TemporaryDirectory(dir=self.temp) as folder:
+                self._size(image, self._content(image, Path(folder)))
         except BadRequest as error:
             raise BadRequest(f"Disk {image.disk.id[:80]!r}: {error}") from None
 
@@ -130,24 +140,30 @@ class Maker:
             return self._empty(image, folder)
         if image.disk.format == CPIO:
             return self._from_cpio(image, folder)
-        node: Node | None = None
+        below: Below | None = None
         for disk, file in reversed(image.parents):
             # QEMU takes the name that stands in the image above, unless the one below is a file of its own
-            node = self._node(disk.format, self.references.whole_file(file), node)
+            below = self._layer(disk.format, self.references.whole_file(file), below, folder)
         if image.file is not None:
-            node = self._node(image.disk.format, self.references.slice(image.file), node)
-        return node
+            below = self._layer(image.disk.format, self.references.slice(image.file), below, folder)
+        return below.node if below else None
 
-    def _node(self, declared: str, part: Slice, backing: Node | None) -> Node:
+    def _layer(self, declared: str, part: Slice, below: "Below | None", folder: Path) -> "Below":
+        """An image, above another one or none."""
         file = file_node(part, part.path.stat().st_size)
         if declared == RAW_FILESYSTEM:
-            return image_node(Format.RAW, file)
+            return Below(image_node(Format.RAW, file))
         head, tail = part.head(HEAD_BYTES), part.tail(TAIL_BYTES)
         wanted = image_format.declared(declared)
-        format = image_format.checked(head, tail, wanted, has_parent=backing is not None)
-        if backing is not None and format not in (Format.VMDK, Format.QCOW2):
-            raise BadRequest(f"a {format.name} image cannot build on another (parentRef)")
-        return image_node(format, file, backing)
+        format = image_format.checked(head, tail, wanted, has_parent=below is not None)
+        id = vhd.image_id(tail) if format is Format.VHD else b""
+        if below is not None and format is Format.VHD and image_format.is_differencing_vhd(tail):
+            flat = folder / f"flat-{len(list(folder.iterdir()))}"
+            flattened(part, below.node, below.id, flat)
+            return Below(image_node(Format.RAW, {"driver": "file", "filename": str(flat)}), id)
+        if below is not None and format not in (Format.VMDK, Format.QCOW2):
+            raise BadRequest(f"a {format.name} image of this kind cannot build on another (parentRef)")
+        return Below(image_node(format, file, below.node if below else None), id)
 
     def _empty(self, image: Image, folder: Path) -> Node | None:
         if image.disk.format in (RAW_FILESYSTEM, CPIO):

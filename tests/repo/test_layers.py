@@ -90,6 +90,7 @@ PURE_MODULES = (
     "openxt_ovf.to_drives",
     "openxt_ovf.to_template",
     "openxt_ovf.units",
+    "openxt_ovf.vhd",
     "openxt_ovf.xml_tree",
     "openxt_rpcproxy.rules.model",
     "openxt_rpcproxy.rules.grammar",

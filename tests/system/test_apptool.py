@@ -4,6 +4,7 @@
 import asyncio
 import gzip
 import os
+import struct
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -256,6 +257,42 @@ async def test_a_disk_above_another_shows_both(it: Shop, format: str) -> None:
     found = content_of(path, 80000)
     assert found[:65536] == b"A" * 65536
     assert found[70005:70009] == b"kept"
+
+
+def differencing(child: bytes, parent: bytes, hidden: int) -> bytes:
+    """A dynamic VHD made one that lies above another, with its sectors from `hidden` on not its own."""
+    data = bytearray(child)
+    header, bitmap = 512, struct.unpack_from(">I", data, struct.unpack_from(">Q", data, 512 + 16)[0])[0] * 512
+    data[header + 40 : header + 56] = parent[-512:][68:84]
+    for sector in range(hidden, 4096):
+        data[bitmap + sector // 8] &= ~(0x80 >> sector % 8) & 0xFF
+    for at, size, checksum in ((header, 1024, 36), (0, 512, 64), (len(data) - 512, 512, 64)):
+        if size == 512:
+            struct.pack_into(">I", data, at + 60, 4)
+        struct.pack_into(">I", data, at + checksum, 0)
+        struct.pack_into(">I", data, at + checksum, ~sum(data[at : at + size]) & 0xFFFFFFFF)
+    return bytes(data)
+
+
+async def test_a_differencing_vhd_is_laid_over_its_parent(it: Shop) -> None:
+    options = "subformat=dynamic,force_size=on"
+    parent = image(it.folder, "vpc", b"p" * 4096, options=options)
+    child = differencing(image(it.folder, "vpc", b"c" * 4096, options=options), parent, hidden=3)
+    below = '<Disk ovf:diskId="e" ovf:fileRef="g" ovf:capacity="2097152" ovf:format="vhd"/>'
+    disks = below + disk("vhd", more=' ovf:parentRef="e"')
+    path = await imported_disk(it, disks, {"a.vhd": child, "b.vhd": parent})
+    assert content_of(path, 8192) == b"c" * 1536 + b"p" * 2560 + bytes(4096)
+    other = image(it.folder, "vpc", b"o" * 4096, options=options)
+    made = package(
+        Descriptor(
+            files='<File ovf:id="f" ovf:href="a"/><File ovf:id="g" ovf:href="b"/>',
+            disks=disks,
+            items=item(7, 17, "HostResource=ovf:/disk/d"),
+        ),
+        {"a": child, "b": other},
+    )
+    text = await it.fails("--import", made.ova(it.folder / "o.ova"))
+    assert "was made above another image than its parentRef names" in text
 
 
 async def test_an_empty_disk_has_its_capacity_and_file_system(it: Shop) -> None:

@@ -226,7 +226,10 @@ IMAGES: dict[str, tuple[Case, str]] = {
         lambda folder: with_image(QCOW2, reaching_qcow2(folder, "data")),
         "keeps its data in another file",
     ),
-    "a differencing VHD": (lambda folder: with_image(VHD, differencing_vhd(folder)), "a differencing one"),
+    "a differencing VHD": (
+        lambda folder: with_image(VHD, differencing_vhd(folder)),
+        "the package names no parent",
+    ),
     "a VHD with a damaged footer": (
         lambda folder: with_image(VHD, image(folder, "vpc", b"x")[:-100] + b"\1" * 100),
         "footer is damaged",
