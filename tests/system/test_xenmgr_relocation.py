@@ -2,11 +2,15 @@
 """A network VM that ends and comes back: its clients' cards follow it, with real monitors."""
 
 import asyncio
+import contextlib
+import re
 from collections.abc import AsyncIterator
 
 import pytest
+from mocked import mocked
 from xenmgr_house import Desk, desk
 
+from openxt_api.network_daemon import NETWORKDAEMON
 from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
 
@@ -136,3 +140,52 @@ async def test_what_was_left_to_move_when_xenmgr_died_is_moved_by_the_next(it: D
     await it.restart()
     await it.fails(starting)
     await it.until(lambda: is_connected(it, user, net))
+
+
+async def test_the_network_daemon_hears_of_the_new_domain_before_the_cards_are_moved_to_it(it: Desk) -> None:
+    heard: list[tuple[str, ...]] = []
+    async with mocked(it.house, NETWORKDAEMON, is_initialized="True"), calls(it, heard):
+        await it.until_there(NETWORKDAEMON.name)
+        net = await network_vm(it)
+        user = await client(it, **{"backend-uuid": it.uuid(net)})
+        await it.until(lambda: is_connected(it, user, net))
+        await it.vm(net, "destroy")
+        await it.vm(net, "start")
+        new = str(await domid(it, net))
+        await it.until(lambda: any(member == "set_nic_backend_dom" for member, *_ in heard))
+    assert [words for words in heard if words[0] != "NameLost"] == [
+        ("ndvm_status", it.uuid(net), str(int(new) - 2), "1"),
+        ("ndvm_status", it.uuid(net), "-1", "0"),
+        ("ndvm_status", it.uuid(net), new, "1"),
+        ("set_nic_backend_dom", "id", "0", "domid", new),
+    ]
+
+
+@contextlib.asynccontextmanager
+async def calls(it: Desk, heard: list[tuple[str, ...]]) -> AsyncIterator[None]:
+    """Writes down, in the order on the bus, the calls that matter with the texts and numbers in them."""
+    rules = [f"type='method_call',member='{name}'" for name in ("ndvm_status", "set_nic_backend_dom")]
+    monitor = await asyncio.create_subprocess_exec(
+        *("stdbuf", "-oL", "dbus-monitor", "--address", it.house.layout.bus_address),
+        *(*rules, "member='NameLost'"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert monitor.stdout is not None
+
+    async def read(lines: asyncio.StreamReader) -> None:
+        async for raw in lines:
+            line = raw.decode()
+            if found := re.search(r"member=(\w+)", line):
+                heard.append((found[1],))
+            elif heard and (found := re.match(r'\s+(?:string "(.*)"|u?int32 (-?\d+))', line)):
+                heard[-1] += (found[1] or found[2],)
+
+    reading = asyncio.create_task(read(monitor.stdout))
+    try:
+        await it.until(lambda: any(words[0] == "NameLost" for words in heard))  # as who listens has no name
+        heard.clear()
+        yield
+    finally:
+        monitor.kill()
+        await monitor.wait()
+        await reading
