@@ -15,12 +15,14 @@ import measurement
 import rpcproxy
 import xec
 import xenmgr
+import xenmgr_many
 from harness import HERE, Missing, Promise, Result, room
 
 PROMISES: tuple[Promise, ...] = (
     *dbd.PROMISES,
     *dbd_limits.PROMISES,
     *xenmgr.PROMISES,
+    *xenmgr_many.PROMISES,
     *xec.PROMISES,
     *measurement.PROMISES,
     *rpcproxy.PROMISES,
