@@ -68,7 +68,10 @@ def reached(state: State, wanted: State) -> bool:
 
 
 def acpi_state(state: State, *, hibernated: bool, hardware_state: int) -> int:
-    """The ACPI state that clients see.  `hardware_state` is xenvm's, 0 for a PV or PVH domain."""
-    if state is State.SHUTDOWN:
+    """The ACPI state that clients see.  `hardware_state` is xenvm's, 0 for a PV or PVH domain.
+
+    Before xenvm is asked for a domain there is none: the VM is as it was when it ended.
+    """
+    if state in (State.SHUTDOWN, State.PRE_CREATE):
         return ACPI_S4 if hibernated else ACPI_S5
     return ACPI_S3 if hardware_state == ACPI_S3 else ACPI_S0

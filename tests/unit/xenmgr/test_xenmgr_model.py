@@ -50,6 +50,8 @@ def test_a_state_that_was_passed_counts_as_reached() -> None:
     [
         (State.SHUTDOWN, False, 0, 5),
         (State.SHUTDOWN, True, 0, 4),
+        (State.PRE_CREATE, False, 0, 5),
+        (State.CREATING_DOMAIN, False, 0, 0),
         (State.RUNNING, False, 0, 0),
         (State.RUNNING, False, 3, 3),
         (State.RUNNING, False, 5, 0),
