@@ -282,6 +282,8 @@ async def test_without_viptables_rules_are_shown_and_it_is_said_that_nothing_enf
         await it.call("/", V4V, "settle")
         assert viptables.table()[2:] == BASE
         assert (await status(it))["enforced"] == "true"
+        viptables.remove()
+        assert "nothing enforces them" in (await status(it))["detail"]
 
 
 async def test_a_stub_domain_may_speak_before_it_runs_and_no_longer_than_its_guest(

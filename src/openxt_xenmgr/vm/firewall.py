@@ -177,7 +177,7 @@ class Firewall:
         """Why it does not hold; empty when viptables itself says that all is there."""
         if self._standing is None:
             return "the rules could not be built: see the log"
-        if self._program is None:
+        if self._program is None or programs.found(PROGRAM) is None:
             return NOT_ENFORCED
         listed = list(words.parse_listing(await programs.run(self._program, "-L")))
         if ("REJECT", Opening(None, None)) not in listed:
