@@ -204,26 +204,30 @@ def page_text(number: str, service: str, method: str, *args: str) -> str:
     return f'{{"id":{number},{where},"args":[{listed}]}}'
 
 
-class Guests:
-    """Guests with two connections each, by plain sockets."""
+class Entered:
+    """A connection to a bus, or a domain's to our proxy at `port`, that has said Hello."""
 
-    def __init__(self, port: Path, count: int) -> None:
-        self._sockets = [self._entered(port, 100 + number // 2) for number in range(2 * count)]
-
-    def _entered(self, port: Path, domid: int) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.connect(str(port))
-        sock.sendall(HELLO.pack(MAGIC, domid, 1) + b"\0AUTH EXTERNAL 30\r\n")
-        assert sock.recv(200).startswith(b"OK")
+    def __init__(self, port: Path, domid: int | None) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(port))
+        who = b"" if domid is None else HELLO.pack(MAGIC, domid, 1)
+        self.sock.sendall(who + b"\0AUTH EXTERNAL %b\r\n" % str(os.getuid()).encode().hex().encode())
+        assert self.sock.recv(200).startswith(b"OK")
         fields = {
             1: "/org/freedesktop/DBus",
             2: "org.freedesktop.DBus",
             3: "Hello",
             6: "org.freedesktop.DBus",
         }
-        sock.sendall(b"BEGIN\r\n" + encode(Message(1, 1, fields)))
-        assert sock.recv(4096)
-        return sock
+        self.sock.sendall(b"BEGIN\r\n" + encode(Message(1, 1, fields)))
+        assert self.sock.recv(4096)
+
+
+class Guests:
+    """Guests with two connections each, by plain sockets."""
+
+    def __init__(self, port: Path, count: int) -> None:
+        self._sockets = [Entered(port, 100 + number // 2).sock for number in range(2 * count)]
 
     def call(self, times: int) -> None:
         """Each connection calls so often, one call at a time."""

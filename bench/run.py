@@ -13,6 +13,7 @@ import dbd
 import dbd_limits
 import measurement
 import rpcproxy
+import rpcproxy_attacks
 import xec
 import xenmgr
 import xenmgr_many
@@ -26,6 +27,7 @@ PROMISES: tuple[Promise, ...] = (
     *xec.PROMISES,
     *measurement.PROMISES,
     *rpcproxy.PROMISES,
+    *rpcproxy_attacks.PROMISES,
 )
 
 

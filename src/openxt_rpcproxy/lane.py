@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from openxt_bus.framing import FIXED_HEADER, MAX_FIELDS, FramingError, Header, scan
+from openxt_bus.transport.pipe import Data
 from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.express import BIG, BIG_MARK, HEADS, LITTLE, NUMBERS, Express
 from openxt_rpcproxy.passed import Passed
@@ -47,7 +48,7 @@ class Lane:
     def __init__(
         self,
         judge: Judge,
-        on: Callable[[bytes], None],
+        on: Callable[[Data], None],
         back: Callable[[bytes], None],
         max_size: int,
         *,
@@ -74,7 +75,7 @@ class Lane:
         """The message that cannot be judged yet."""
         return bytes(self._rest[: self._needed])
 
-    def feed(self, data: bytes) -> bool:
+    def feed(self, data: Data) -> bool:
         """False: a message is held.  Raises FramingError for what is no message: the stream cannot go on."""
         if self.held_bytes or self._skip:
             data = self._together(data)
@@ -86,7 +87,7 @@ class Lane:
                 self._work(data, at)
         return not self.is_held
 
-    def _known_until(self, data: bytes, at: int) -> int:
+    def _known_until(self, data: Data, at: int) -> int:
         """Where the messages end that pass unchanged, as their likes were judged before, and are whole.
 
         The hot path: what is done for each message is written out here.
@@ -104,7 +105,8 @@ class Lane:
             stop = at + (FIXED_HEADER + fields + 7 & ~7) + body
             if stop > end or serial == 0 or stop - at > self._max_size:
                 break
-            tail = data[at + 12 : at + FIXED_HEADER + fields]
+            part = data[at + 12 : at + FIXED_HEADER + fields]
+            tail = part if isinstance(part, bytes) else bytes(part)
             if first >> 8 & 0xFF in _NOT_ANSWERS:
                 kept = express.plain.get(tail)
                 if kept is None or kept.first != first:
@@ -125,7 +127,7 @@ class Lane:
             at = stop
         return at
 
-    def _together(self, data: bytes) -> bytes:
+    def _together(self, data: Data) -> Data:
         """The data with what waits for it; empty while that is not enough."""
         if self._skip:
             skipped = min(self._skip, len(data))
@@ -140,9 +142,9 @@ class Lane:
         self.is_held = False
         self._work(bytes(self._rest), 0)
 
-    def _work(self, data: bytes, at: int) -> None:
+    def _work(self, data: Data, at: int) -> None:
         """Messages that need a look, the first one at `at`; those before it go on."""
-        pieces: list[bytes] = []
+        pieces: list[Data] = []
         start = 0
         end = len(data)
         needed = FIXED_HEADER
@@ -158,14 +160,14 @@ class Lane:
                 if end - at < head_size:
                     needed = head_size
                     break
-                pieces += (data[start:at], self._pass_over(data[at : at + head_size], stop - at))
+                pieces += (data[start:at], self._pass_over(bytes(data[at : at + head_size]), stop - at))
                 self._skip = max(0, stop - end)
                 at = start = min(stop, end)
                 continue
             if stop > end:
                 needed = stop - at
                 break
-            message = data[at:stop]
+            message = bytes(data[at:stop])
             passed = self._judged(message)
             if passed is None:
                 self.is_held, needed = True, stop - at
@@ -181,7 +183,7 @@ class Lane:
             self.held_bytes = len(self._rest)
         self._send_on(pieces)
 
-    def _send_on(self, pieces: list[bytes]) -> None:
+    def _send_on(self, pieces: list[Data]) -> None:
         some = [piece for piece in pieces if piece]
         if some:
             self._on(some[0] if len(some) == 1 else b"".join(some))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from openxt_bus.framing import FramingError
-from openxt_bus.transport.pipe import Pipe
+from openxt_bus.transport.pipe import Data, Pipe
 from openxt_rpcproxy.budget import LimitsExceeded, Share
 from openxt_rpcproxy.dialect import Dialect, RawDialect
 from openxt_rpcproxy.lane import Judge, Lane
@@ -54,10 +54,10 @@ class Side:
         self.dialect = dialect
         self.direction = direction
         self.lane: Lane
-        self.feed: Callable[[bytes], bool]
+        self.feed: Callable[[Data], bool]
         self.stops = Stop.NOTHING
         self.is_raw = isinstance(dialect, RawDialect)
-        self.send: Callable[[bytes], None] = pipe.send if self.is_raw else self._send
+        self.send: Callable[[Data], None] = pipe.send if self.is_raw else self._send
 
     def join(self, other: "Side", judge: Judge, max_size: int, ended: Callable[[str], None]) -> None:
         """What comes from here goes there, if `judge` lets it."""
@@ -75,14 +75,14 @@ class Side:
         if bool(self.stops) is not bool(before):
             (self.pipe.pause if self.stops else self.pipe.resume)()
 
-    def _send(self, messages: bytes) -> None:
-        data = self.dialect.send(messages)
+    def _send(self, messages: Data) -> None:
+        data = self.dialect.send(bytes(messages))
         if data:
             self.pipe.send(data)
 
-    def _feed(self, data: bytes) -> bool:
+    def _feed(self, data: Data) -> bool:
         """False: something must be waited for.  Raises FramingError."""
-        messages = self.dialect.feed(data)
+        messages = self.dialect.feed(bytes(data))
         if messages:
             self.lane.feed(messages)
         answers = self.dialect.take()
@@ -138,7 +138,7 @@ class Relay:
     # Both ways are written out, as they are gone for each message; what is wrong with the bytes ends the
     # conversation.
 
-    def _from_client(self, data: bytes) -> None:
+    def _from_client(self, data: Data) -> None:
         client = self._client
         try:
             if not client.feed(data):
@@ -150,7 +150,7 @@ class Relay:
         if self._is_to_settle or client.lane.held_bytes or client.pipe.queued or self._bus.pipe.queued:
             self._settle()
 
-    def _from_bus(self, data: bytes) -> None:
+    def _from_bus(self, data: Data) -> None:
         bus = self._bus
         try:
             if not bus.feed(data):

@@ -214,6 +214,28 @@ def header_lies(new: Open, count: int) -> Iterator[str]:
         yield f"{told} cut off"
 
 
+def new_headers(new: Open, count: int) -> Iterator[str]:
+    """Each message has another header, on as many connections as go: nothing kept helps to judge them."""
+    one = new().enter()
+    fields = {1: "/", 2: "made.up", 6: "made.up"}
+    batches = [
+        b"".join(
+            encode(Message(CALL, 10 + number, {**fields, 3: f"m{connection}_{number}"}, (), NO_REPLY))
+            for number in range(2000)
+        )
+        for connection in range(count - 1)
+    ]
+    others = [one, *(new().enter() for _ in batches[1:])]
+    rests = [memoryview(batch) for batch in batches]
+    for other in others:
+        other.sock.setblocking(False)
+    while True:
+        for at, other in enumerate(others):
+            with contextlib.suppress(BlockingIOError):
+                rests[at] = rests[at][other.sock.send(rests[at]) :] or memoryview(batches[at])
+        yield f"{len(others)} connections"
+
+
 def serial_reuse(new: Open, count: int) -> Iterator[str]:
     one = new().enter()
     one.sock.sendall(b"".join(one.call("GetNameOwner", BUS, serial=77) for _ in range(2)))
@@ -247,7 +269,7 @@ ATTACKS: dict[str, Attack] = {
     one.__name__: one
     for one in (
         *(slow_reader, unread_replies, match_flood, name_flood, connections, maximal_messages, half_messages),
-        *(auth_stalls, header_lies, serial_reuse, forged_replies, hello_twice),
+        *(auth_stalls, header_lies, new_headers, serial_reuse, forged_replies, hello_twice),
     )
 }
 

@@ -16,6 +16,10 @@ from openxt_bus.loop import BusLoop
 from openxt_bus.transport.base import Stream
 
 READ_SIZE = 256 * 1024
+LARGE = 16 * 1024
+Data = bytes | memoryview
+"""What a pipe receives; a view (of more than LARGE bytes) holds them no longer than the call lasts."""
+
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -24,12 +28,12 @@ class Pipe(Protocol):
     """Bytes that the peer has not taken yet."""
 
     def start(
-        self, receive: Callable[[bytes], None], drained: Callable[[], None], ended: Callable[[str], None]
+        self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
     ) -> None:
         """Read from now on.  `drained`: everything queued was taken.  `ended` is called once or twice."""
         ...
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Data) -> None:
         """Send now, or queue."""
         ...
 
@@ -68,7 +72,7 @@ class SocketPipe:
         self.queued = 0
 
     def start(
-        self, receive: Callable[[bytes], None], drained: Callable[[], None], ended: Callable[[str], None]
+        self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
     ) -> None:
         self._receive, self._drained, self._ended = receive, drained, ended
         self.resume()
@@ -76,7 +80,7 @@ class SocketPipe:
             receive(self._early)
             self._early = b""
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Data) -> None:
         if not self._is_open:
             return None
         sent = 0
@@ -88,7 +92,7 @@ class SocketPipe:
             except OSError as error:
                 return self._ended(f"it is gone: {error.strerror}")
         if sent < len(data):
-            self._out.append(data[sent:])
+            self._out.append(bytes(data[sent:]))
             self.queued += len(data) - sent
             self._wait_until_writable()
         return None
@@ -131,7 +135,8 @@ class SocketPipe:
             self._ended(f"it is gone: {error.strerror}")
             return
         if size:
-            self._receive(bytes(self._buffer[:size]))
+            data = self._buffer[:size]
+            self._receive(data if size > LARGE else bytes(data))
         else:
             self.pause()
             self._ended("")
@@ -178,7 +183,7 @@ class StreamPipe:
         self.queued = 0
 
     def start(
-        self, receive: Callable[[bytes], None], drained: Callable[[], None], ended: Callable[[str], None]
+        self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
     ) -> None:
         self._drained = drained
         self._tasks = [
@@ -190,8 +195,8 @@ class StreamPipe:
             receive(self._early)
             self._early = b""
 
-    def send(self, data: bytes) -> None:
-        self._out.append(data)
+    def send(self, data: Data) -> None:
+        self._out.append(bytes(data))
         self.queued += len(data)
         self._to_send.set()
 
@@ -223,7 +228,7 @@ class StreamPipe:
         except OSError as error:
             ended(f"it is gone: {error}")
 
-    async def _read(self, receive: Callable[[bytes], None]) -> None:
+    async def _read(self, receive: Callable[[Data], None]) -> None:
         while data := await self._stream.reader.read(READ_SIZE):
             await self._may_read.wait()
             receive(data)

@@ -154,7 +154,7 @@ def test_it_does_not_matter_how_the_stream_is_cut(some: list[bytes], sizes: list
     for size in sizes:
         pieces.lane.feed(data[at : at + size])
         at += size
-    pieces.lane.feed(data[at:])
+    pieces.lane.feed(memoryview(data)[at:])
     assert (whole.on, whole.back) == (pieces.on, pieces.back)
     assert whole.lane.held_bytes == pieces.lane.held_bytes == 0
 

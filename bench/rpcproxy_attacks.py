@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a guest that attacks rpc-proxy costs another guest and dom0: the late calls (99th percentile) of both.
+
+Calm and attack take turns, many times within a minute, so that whatever else the machine does hits both; what
+counts is the median of the round-by-round ratios.  The attacker has a processor of its own, as a VM has; bus,
+proxy and the two that work share one.
+"""
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import HERE, Promise, Room
+from rpcproxy import GUEST, Entered, started_proxy, until_there
+
+from openxt_bus.codec import Message, encode
+from openxt_core.places import Places
+
+ATTACKER = 20
+HOSTILE = HERE.parent / "tests" / "system" / "hostile_guest.py"
+BUS = "org.freedesktop.DBus"
+CALLS = 600  # of each of the two, each time
+TURNS = 5
+READY_S = 30
+
+ATTACKS = {
+    "slow_reader": 3000,
+    "unread_replies": 1000,
+    "match_flood": 400,
+    "name_flood": 100,
+    "connections": 200,
+    "maximal_messages": 1,
+    "half_messages": 1,
+    "auth_stalls": 1,
+    "header_lies": 1,
+    "serial_reuse": 1,
+    "forged_replies": 2000,
+    "hello_twice": 1,
+    "new_headers": 32,
+}
+"""Attack of tests/system/hostile_guest.py → its size."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    port: Path
+    guest: socket.socket
+    dom0: socket.socket
+    attacker_cpu: int
+
+
+@contextmanager
+def scene(room: Room) -> Iterator[Scene]:
+    with ExitStack() as stack:
+        bus = stack.enter_context(room.bus())
+        options = ("--limit", "messages-per-s=10000", "--limit", "burst=20000")
+        stack.enter_context(started_proxy(room, bus, bus, "v4v:5555", BUS, *options))
+        port = Places.of({"OPENXT_ROOT": str(bus.parent)}).v4v / "0" / "5555"
+        until_there(port)
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {room.cpu})
+        try:
+            yield Scene(port, Entered(port, GUEST).sock, Entered(bus, None).sock, min(before - {room.cpu}))
+        finally:
+            os.sched_setaffinity(0, before)
+
+
+def late_us(*socks: socket.socket) -> list[float]:
+    """What no more than one call in a hundred takes longer than, on each of these connections."""
+    took: list[list[float]] = [[] for _ in socks]
+    fields = {1: "/org/freedesktop/DBus", 2: BUS, 3: "GetNameOwner", 6: BUS, 8: "s"}
+    for serial in range(2, CALLS + 2):
+        call = encode(Message(1, serial, fields, (BUS,)))
+        for sock, times in zip(socks, took, strict=True):
+            start = time.perf_counter()
+            sock.sendall(call)
+            assert sock.recv(4096)
+            times.append(1e6 * (time.perf_counter() - start))
+    return [statistics.quantiles(times, n=100)[98] for times in took]
+
+
+@contextmanager
+def attacked(here: Scene, attack: str) -> Iterator[None]:
+    """From the attack's height on, until the block ends."""
+    words = [str(HOSTILE), attack, str(here.port), str(ATTACKER), str(ATTACKS[attack])]
+    process = subprocess.Popen(
+        ["taskset", "-c", str(here.attacker_cpu), sys.executable, *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        if not process.stdout.readline().startswith("on "):
+            raise RuntimeError(f"{attack} did not get that far")
+        yield
+    finally:
+        process.stdin.close()
+        process.wait(READY_S)
+
+
+def under_attack(room: Room, rounds: int, attack: str) -> list[float]:
+    """Late calls in peace to late ones under attack, for whom of the two it is worse."""
+    found = []
+    with scene(room) as here:
+        for _ in range(rounds * TURNS):
+            calm = late_us(here.guest, here.dom0)
+            with attacked(here, attack):
+                found.append(min(map(float.__truediv__, calm, late_us(here.guest, here.dom0))))
+    return found
+
+
+PROMISES = tuple(
+    Promise(
+        f"rpcproxy-under-{attack.replace('_', '-')}",
+        0.5,
+        lambda room, rounds, attack=attack: under_attack(room, rounds, attack),  # type: ignore[misc]
+    )
+    for attack in ATTACKS
+)
