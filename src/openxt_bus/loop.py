@@ -21,6 +21,15 @@ AT_A_TIME = 64  # descriptors
 _INPUT = select.EPOLLIN
 
 
+class Turns:
+    """Counts the looks at what is ready: whoever had its share waits for the next."""
+
+    __slots__ = ("number",)
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
 class _Selector(selectors.EpollSelector):
     """Waits; meanwhile runs the callbacks of favoured descriptors until something is `stirred`."""
 
@@ -29,13 +38,15 @@ class _Selector(selectors.EpollSelector):
 
     def __init__(self) -> None:
         super().__init__()
+        self.turns = Turns()
         self.favoured: dict[int, Callable[[], None]] = {}
         # The same set of descriptors, without what the class above does around each wait.
         self._epoll = select.epoll.fromfd(os.dup(self.fileno()))
 
     def select(self, timeout: float | None = None) -> Ready:
         """Written out, as it is run for each message."""
-        favoured = self.favoured
+        favoured, turns = self.favoured, self.turns
+        turns.number += 1
         if not favoured or (timeout is not None and timeout <= 0):
             return super().select(timeout)
         poll = self._epoll.poll
@@ -52,6 +63,7 @@ class _Selector(selectors.EpollSelector):
                     self.report({"message": "a favoured callback failed", "exception": error})
                 if self.stirred:
                     return []
+            turns.number += 1
             if deadline is not None:
                 timeout = deadline - monotonic()
                 if timeout <= 0:
@@ -68,6 +80,7 @@ class BusLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._bus_selector = _Selector()
+        self.turns = self._bus_selector.turns
         super().__init__(self._bus_selector)
         self._bus_selector.report = self.call_exception_handler
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What one domain may use of us and of the bus, however many connections it opens.  Pure.
+"""What one domain may use of us and of the bus, however many connections it opens.
 
 A `Budget` counts for a domain, a `Share` what one conversation has of it; when the conversation ends, all of
 that goes back.  Messages beyond the rate are not refused: the domain is read more slowly.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from openxt_core.errors import BadRequest, Refused
 from openxt_core.ids import DOM0, Domid
 from openxt_rpcproxy.loglimit import LogLimit
+from openxt_rpcproxy.turns import Turns
 
 MIB = 1024 * 1024
 MAX_IDLE = 1024  # domains without a conversation whose budgets are kept
@@ -57,7 +58,7 @@ class Budget:
 
     __slots__ = (
         "_complaints", "_paid_until", "connections", "held_bytes", "limits", "lines", "match_rules",
-        "names", "open_calls",
+        "names", "open_calls", "turns",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, now: float = 0.0) -> None:
@@ -66,6 +67,7 @@ class Budget:
         self.lines = LogLimit()
         self._complaints: dict[str, LogLimit] = {}
         self._paid_until = now
+        self.turns: Turns | None = None  # of its conversations; none before the first
 
     def spend(self, messages: int, now: float) -> float:
         """Seconds to wait before more messages are read."""

@@ -15,6 +15,8 @@ from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.express import BIG, BIG_MARK, HEADS, LITTLE, NUMBERS, Express
 from openxt_rpcproxy.passed import Passed
 
+JUDGED_AT_ONCE = 16
+JUDGING = 4  # what judging a message costs, in messages that pass as their likes were judged before
 MAX_SIZE = 128 * 1024 * 1024 + MAX_FIELDS  # the protocol's own limit
 _NOT_ANSWERS = frozenset({1, 4})  # calls and signals
 
@@ -42,7 +44,7 @@ class Judge:
 class Lane:
     __slots__ = (
         "_back", "_express", "_judge", "_max_size", "_needed", "_on", "_rest", "_skip", "count",
-        "held_bytes", "is_held",
+        "held_bytes", "is_held", "is_tired",
     )  # fmt: skip
 
     def __init__(
@@ -64,9 +66,11 @@ class Lane:
         self._needed = FIXED_HEADER
         self._skip = 0
         self.count = 0
-        """Messages seen so far."""
+        """Messages seen so far; one that had to be judged counts as several, for it costs as much."""
         self.is_held = False
         """A message waits for something; call `go_on` when that has come."""
+        self.is_tired = False
+        """So many messages had to be judged that others are next; call `go_on` then."""
         self.held_bytes = 0
         """Of messages that are not whole yet, or wait."""
 
@@ -76,7 +80,7 @@ class Lane:
         return bytes(self._rest[: self._needed])
 
     def feed(self, data: Data) -> bool:
-        """False: a message is held.  Raises FramingError for what is no message: the stream cannot go on."""
+        """False: messages wait.  Raises FramingError for what is no message: the stream cannot go on."""
         if self.held_bytes or self._skip:
             data = self._together(data)
         if data:
@@ -85,7 +89,7 @@ class Lane:
                 self._on(data)
             else:
                 self._work(data, at)
-        return not self.is_held
+        return not (self.is_held or self.is_tired)
 
     def _known_until(self, data: Data, at: int) -> int:
         """Where the messages end that pass unchanged, as their likes were judged before, and are whole.
@@ -135,11 +139,11 @@ class Lane:
             return data[skipped:]
         self._rest += data
         self.held_bytes = len(self._rest)
-        return b"" if self.is_held or self.held_bytes < self._needed else bytes(self._rest)
+        return b"" if self.is_held or self.is_tired or self.held_bytes < self._needed else bytes(self._rest)
 
     def go_on(self) -> None:
         """Judge what waits.  Raises FramingError."""
-        self.is_held = False
+        self.is_held = self.is_tired = False
         self._work(bytes(self._rest), 0)
 
     def _work(self, data: Data, at: int) -> None:
@@ -148,7 +152,11 @@ class Lane:
         start = 0
         end = len(data)
         needed = FIXED_HEADER
+        judged = 0
         while end - at >= FIXED_HEADER:
+            if judged == JUDGED_AT_ONCE:
+                self.is_tired = True
+                break
             unpack = HEADS.get(data[at])
             if unpack is None:
                 raise FramingError(f"byte order mark {data[at]:#x}")
@@ -167,6 +175,7 @@ class Lane:
             if stop > end:
                 needed = stop - at
                 break
+            judged += 1
             message = bytes(data[at:stop])
             passed = self._judged(message)
             if passed is None:
@@ -191,7 +200,7 @@ class Lane:
     def _judged(self, message: bytes) -> Passed | None:
         passed = self._judge.judge(message)
         if passed is not None:
-            self.count += 1
+            self.count += JUDGING
             if passed.back:
                 self._back(passed.back)
             if self._express is not None and passed.ticket is not None:

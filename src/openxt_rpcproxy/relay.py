@@ -11,17 +11,20 @@ is what a message costs most.
 
 import asyncio
 import enum
+import functools
 import logging
 import time
 from collections.abc import Callable
 
 from openxt_bus.framing import FramingError
 from openxt_bus.transport.pipe import Data, Pipe
+from openxt_core.ids import DOM0
 from openxt_rpcproxy.budget import LimitsExceeded, Share
 from openxt_rpcproxy.dialect import Dialect, RawDialect
 from openxt_rpcproxy.lane import Judge, Lane
 from openxt_rpcproxy.passage import Passage
 from openxt_rpcproxy.rules.model import Direction
+from openxt_rpcproxy.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +44,16 @@ class Stop(enum.Flag):
     CHOKED = enum.auto()  # nor does it itself
     HELD = enum.auto()  # a message waits for something that is being read
     RATE = enum.auto()  # the domain sent too many messages
+    TURN = enum.auto()  # others are next
     OVER = enum.auto()
 
 
 class Side:
     """One pipe, how its peer speaks, and the lane of what comes from it."""
 
-    __slots__ = ("_ended", "dialect", "direction", "feed", "is_raw", "lane", "pipe", "send", "stops")
+    __slots__ = (
+        "_ended", "dialect", "direction", "feed", "is_raw", "lane", "pipe", "send", "stops", "wait_for_turn",
+    )  # fmt: skip
 
     def __init__(self, pipe: Pipe, dialect: Dialect, direction: Direction) -> None:
         self.pipe = pipe
@@ -56,6 +62,8 @@ class Side:
         self.lane: Lane
         self.feed: Callable[[Data], bool]
         self.stops = Stop.NOTHING
+        self.wait_for_turn: Callable[[], None]
+        """Nothing but a turn is missing."""
         self.is_raw = isinstance(dialect, RawDialect)
         self.send: Callable[[Data], None] = pipe.send if self.is_raw else self._send
 
@@ -74,6 +82,8 @@ class Side:
         self.stops = before | why if is_so else before & ~why
         if bool(self.stops) is not bool(before):
             (self.pipe.pause if self.stops else self.pipe.resume)()
+        if self.stops is Stop.TURN and before is not Stop.TURN:
+            self.wait_for_turn()
 
     def _send(self, messages: Data) -> None:
         data = self.dialect.send(bytes(messages))
@@ -90,7 +100,7 @@ class Side:
             self.pipe.send(answers)
         if self.dialect.is_over:
             self._ended("its peer said so")
-        return not (self.lane.is_held or self.dialect.is_waiting)
+        return not (self.lane.is_held or self.lane.is_tired or self.dialect.is_waiting)
 
 
 class Relay:
@@ -116,6 +126,18 @@ class Relay:
         self._paid = 0  # messages that the domain's rate has been charged with
         self._unpaid_from = PAID_AT_ONCE
         self._is_to_settle = True
+        self._take_turns(share)
+
+    def _take_turns(self, share: Share) -> None:
+        """Among those of the domain; of dom0, which is nobody's enemy, each has turns of its own."""
+        turns = share.budget.turns or Turns(self._loop)
+        sides = self._client, self._bus
+        if self._passage.domid != DOM0:
+            share.budget.turns = turns
+            for side in sides:
+                side.pipe.pace = turns.pace
+        for side in sides:
+            side.wait_for_turn = functools.partial(turns.wait, functools.partial(self._go_on_in_turn, side))
 
     async def run(self) -> None:
         """Returns when a side ends; raises FramingError, LimitsExceeded or TimeoutError when we end it."""
@@ -175,7 +197,7 @@ class Relay:
                 side.stop(Stop.FULL, queued > FULL)
             if queued > CHOKED or (queued < LOW and other.stops & Stop.CHOKED):
                 other.stop(Stop.CHOKED, queued > CHOKED)
-        if unfinished and not client.stops & Stop.HELD and "message" not in self._timers:
+        if unfinished and not client.stops & (Stop.HELD | Stop.TURN) and "message" not in self._timers:
             self._watch_message()  # what is held is looked at again when it goes on
         return None
 
@@ -183,7 +205,9 @@ class Relay:
 
     def _hold(self, side: Side) -> None:
         """Read no more from that side until what it waits for is there."""
-        if not side.stops & Stop.HELD:
+        if side.lane.is_tired:
+            side.stop(Stop.TURN)
+        elif not side.stops & Stop.HELD:
             side.stop(Stop.HELD)
             task = self._loop.create_task(self._wait_for(side))
             self._tasks.add(task)
@@ -209,6 +233,20 @@ class Relay:
                 side.lane.go_on()
         except FramingError as error:
             return self._fail(error)
+        (self._from_client if side is self._client else self._from_bus)(b"")
+        return None
+
+    def _go_on_in_turn(self, side: Side) -> None:
+        if self._done.done() or side.stops is not Stop.TURN:
+            return None  # it comes again when that stop is over
+        try:
+            side.lane.go_on()
+        except FramingError as error:
+            return self._fail(error)
+        if side.lane.is_tired:
+            side.wait_for_turn()
+        else:
+            side.stop(Stop.TURN, False)
         (self._from_client if side is self._client else self._from_bus)(b"")
         return None
 

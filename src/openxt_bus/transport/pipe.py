@@ -16,6 +16,7 @@ from openxt_bus.loop import BusLoop
 from openxt_bus.transport.base import Stream
 
 READ_SIZE = 256 * 1024
+READS_AT_ONCE = 2
 LARGE = 16 * 1024
 Data = bytes | memoryview
 """What a pipe receives; a view (of more than LARGE bytes) holds them no longer than the call lasts."""
@@ -23,9 +24,32 @@ Data = bytes | memoryview
 CLOSE_TIMEOUT_S = 5.0
 
 
+class Pace:
+    """How often the pipes of one owner are read in one turn of the loop, however many they are."""
+
+    __slots__ = ("_left", "_turn", "_turns", "is_behind")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._turns = loop.turns if isinstance(loop, BusLoop) else None
+        self._turn = self._left = 0
+        self.is_behind = False
+        """What was read is not done yet: nothing is read before."""
+
+    def may_read(self) -> bool:
+        """Whether one more may be read now; it will be ready in the next turn as well."""
+        if self._turns is None:
+            return True
+        if self._turn != self._turns.number:
+            self._turn, self._left = self._turns.number, READS_AT_ONCE
+        self._left -= 1
+        return self._left >= 0 and not self.is_behind
+
+
 class Pipe(Protocol):
     queued: int
     """Bytes that the peer has not taken yet."""
+    pace: Pace | None
+    """None: it is read whenever there is something."""
 
     def start(
         self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
@@ -53,7 +77,7 @@ class SocketPipe:
 
     __slots__ = (
         "_drained", "_early", "_ended", "_fd", "_give", "_is_open", "_is_reading", "_is_writing", "_loop",
-        "_out", "_receive", "_sock", "_take", "queued",
+        "_out", "_receive", "_sock", "_take", "pace", "queued",
     )  # fmt: skip
 
     # One for all: a reading is over before the next begins, and a large one would be mapped at each.
@@ -70,6 +94,7 @@ class SocketPipe:
         self._is_reading = self._is_writing = False
         self._is_open = True
         self.queued = 0
+        self.pace: Pace | None = None
 
     def start(
         self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
@@ -126,6 +151,8 @@ class SocketPipe:
         self._sock.close()
 
     def _readable(self) -> None:
+        if self.pace is not None and not self.pace.may_read():
+            return
         try:
             size = self._take(self._buffer)
         except (BlockingIOError, InterruptedError):
@@ -181,6 +208,7 @@ class StreamPipe:
         self._out: deque[bytes] = deque()
         self._tasks: list[asyncio.Task[None]] = []
         self.queued = 0
+        self.pace: Pace | None = None  # it has a turn for each reading anyway
 
     def start(
         self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
