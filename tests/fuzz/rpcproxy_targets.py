@@ -87,6 +87,8 @@ def _passed(stream: list[bytes]) -> tuple[bytes, bool]:
     try:
         for data in stream:
             lane.feed(data)
+            while lane.is_tired:
+                lane.go_on()
             assert lane.held_bytes <= MAX_SIZE + len(data) + (64 << 10)
     except FramingError:
         return bytes(_whole(b"".join(stream))), True

@@ -13,7 +13,7 @@ from openxt_bus.codec import Message, encode
 from openxt_bus.framing import FramingError, Header, MessageType, scan
 from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.express import MAX_KEPT, Express, Manner, Ticket
-from openxt_rpcproxy.lane import Judge, Lane
+from openxt_rpcproxy.lane import JUDGED_AT_ONCE, Judge, Lane
 from openxt_rpcproxy.passed import Passed
 
 CALL, RETURN, SIGNAL = 1, 2, 4
@@ -75,6 +75,12 @@ class World:
         rules = self.rules
         judge = Judge(rules.epoch, rules.judge, rules.too_large, rules.asks, rules.answers)
         self.lane = Lane(judge, self._go_on, self.back.append, MAX)
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Everything that can be judged."""
+        self.lane.feed(data)
+        while self.lane.is_tired:
+            self.lane.go_on()
 
     def _go_on(self, data: Any) -> None:
         self.on += bytes(data)
@@ -149,12 +155,12 @@ def test_what_passes_is_what_would_pass_if_nothing_were_kept(some: list[bytes | 
 def test_it_does_not_matter_how_the_stream_is_cut(some: list[bytes], sizes: list[int]) -> None:
     whole, pieces = World(), World()
     data = b"".join(some)
-    whole.lane.feed(data)
+    whole.feed(data)
     at = 0
     for size in sizes:
-        pieces.lane.feed(data[at : at + size])
+        pieces.feed(data[at : at + size])
         at += size
-    pieces.lane.feed(memoryview(data)[at:])
+    pieces.feed(memoryview(data)[at:])
     assert (whole.on, whole.back) == (pieces.on, pieces.back)
     assert whole.lane.held_bytes == pieces.lane.held_bytes == 0
 
@@ -165,6 +171,19 @@ def test_messages_in_a_row_go_on_in_one_piece_and_only_the_first_is_judged() -> 
     world.lane.feed(some)
     assert (world.on, world.sent, world.rules.judged) == (some, 1, 1)
     assert [serial for _, serial in world.rules.asked] == list(range(1, 40))
+
+
+def test_of_many_that_must_be_judged_some_wait_and_nothing_passes_them() -> None:
+    world = World()
+    some = [call(serial, path=f"/p{serial}") for serial in range(1, JUDGED_AT_ONCE + 3)]
+    assert world.lane.feed(b"".join(some)) is False
+    assert world.on == b"".join(some[:JUDGED_AT_ONCE])
+    assert world.lane.feed(call(99)) is False
+    assert world.on == b"".join(some[:JUDGED_AT_ONCE])
+    world.lane.go_on()
+    assert world.on == b"".join(some) + call(99)
+    assert not world.lane.is_tired
+    assert world.lane.held_bytes == 0
 
 
 def test_a_message_that_waits_holds_up_those_behind_it_and_no_other() -> None:

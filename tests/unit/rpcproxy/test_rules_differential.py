@@ -101,8 +101,9 @@ class World:
     async def feed(self, direction: str, data: bytes) -> None:
         lane = self.lanes[direction]
         lane.feed(data)
-        while lane.is_held:
-            await self.passage.prepare(lane.waiting, Direction(direction))
+        while lane.is_held or lane.is_tired:
+            if lane.is_held:
+                await self.passage.prepare(lane.waiting, Direction(direction))
             lane.go_on()
 
     async def send_all(self, some: list[Said], order: str, first: int) -> set[int]:
