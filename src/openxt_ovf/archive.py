@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,10 @@ MAX_HEADER = 1 << 20  # of a long name in a tar file
 
 _GZIP, _BZIP2, _XZ, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"PK\x03\x04"
 _S_IFREG = 0o10
+# What zipfile raises for archives that lie; NotImplementedError is a RuntimeError, UnicodeError a ValueError.
+_ZIP_FAULTS = (
+    zipfile.BadZipFile, OSError, EOFError, ValueError, OverflowError, RuntimeError, KeyError, struct.error,
+)  # fmt: skip
 
 
 class Members(Protocol):
@@ -146,7 +151,7 @@ class Zip:
                 for entry in archive.infolist():
                     if not entry.is_dir():
                         found[_new_name(entry.filename, found)] = _plain_entry(entry, len(found))
-        except (zipfile.BadZipFile, ValueError) as error:
+        except _ZIP_FAULTS as error:
             raise BadRequest(f"{path.name} is no zip archive, or damaged: {error}") from error
         return cls(path, temp, found)
 
@@ -176,7 +181,7 @@ def _entry_stream(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> zipfile.Z
     """Raises BadRequest for an encrypted or oddly compressed member."""
     try:
         opened = archive.open(entry)
-    except (RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+    except _ZIP_FAULTS as error:
         raise BadRequest(f"{entry.filename[:80]!r} cannot be unpacked: {error}") from error
     assert isinstance(opened, zipfile.ZipExtFile)
     return opened

@@ -5,7 +5,10 @@ import itertools
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from openxt_core.errors import BadRequest, NotSupported
 from openxt_ovf.image_format import Format, declared
 from openxt_ovf.plan import Plan, Vm
 from openxt_ovf.read import read_envelope
@@ -69,3 +72,29 @@ def test_formats_are_known_by_their_addresses() -> None:
 def test_parts_of_their_own_are_passed_over_and_told_unless_marked() -> None:
     told = [(name, text) for name in EXPECTED for text in plan(name).warnings if "passed over" in text]
     assert told == [("vmware-esxi", "'vmw:BootOrderSection' is not understood and passed over")]
+
+
+@given(st.sampled_from(sorted(EXPECTED)), st.data())
+def test_a_damaged_export_becomes_a_plan_or_is_refused(name: str, data: st.DataObject) -> None:
+    text = bytearray((GOLDEN / f"{name}.ovf").read_bytes())
+    words = [
+        b'"',
+        b"<",
+        b">",
+        b"-1",
+        b"999999999999999999999",
+        b"/",
+        b"../",
+        b"${x}",
+        b"",
+        b"0",
+        b"\xc3\xa9",
+        b" ",
+    ]
+    for _ in range(data.draw(st.integers(1, 5))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        text[at : at + data.draw(st.integers(0, 12))] = data.draw(st.sampled_from(words))
+    try:
+        plan_of(read_envelope(bytes(text)), Choices(lambda: "00000000-0000-0000-0000-000000000000"))
+    except (BadRequest, NotSupported):
+        pass
