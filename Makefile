@@ -50,6 +50,9 @@ xen-ui: .venv/test native ## the browser UI on the real hypervisor, in QEMU, wit
 	@scripts/need chromium
 	@$(BIN)/pytest -q -m xen tests/browser/test_ui_on_xen.py
 
+xen-hvm: .venv/test native ## HVM guests on the real hypervisor, in a QEMU whose clocks go by instructions: slow
+	@$(BIN)/python scripts/xenbed/bed test --counted tests/xen/test_xen_hvm.py
+
 check: .venv/check ## lint, types, layers, generated files, manual pages
 	@scripts/need groff-base
 	@$(BIN)/ruff format --check -q .
@@ -107,4 +110,4 @@ clean: ## remove what the other words made, but no caches outside this folder
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[check]'
 	@touch $@
 
-.PHONY: help run run-xen test proof xen xen-ui check bench bench-xen idl man native guest clean
+.PHONY: help run run-xen test proof xen xen-hvm xen-ui check bench bench-xen idl man native guest clean

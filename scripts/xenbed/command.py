@@ -137,8 +137,10 @@ def _test(options: argparse.Namespace) -> int:
     wanted = list(options.pytest)
     if not any((REPOSITORY / word.partition("::")[0]).exists() for word in wanted):
         wanted += TEST_FOLDERS
-    effort = [f"OPENXT_PROOF={value}"] if (value := os.environ.get("OPENXT_PROOF")) else []
-    script = TEST_SCRIPT.format(command=shlex.join(["env", *effort, *PYTEST, *wanted]))
+    told = [f"OPENXT_BED={options.start.name.lower()}"]
+    if value := os.environ.get("OPENXT_PROOF"):
+        told.append(f"OPENXT_PROOF={value}")
+    script = TEST_SCRIPT.format(command=shlex.join(["env", *told, *PYTEST, *wanted]))
     return run_payload(_machine(), Payload("test", script, options.timeout), options.start)
 
 

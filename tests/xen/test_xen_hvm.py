@@ -2,7 +2,9 @@
 """HVM domains of xenvm on real Xen: hvmloader, SeaBIOS and Debian's QEMU boot a guest from its disk.
 
 In QEMU's emulation of a processor with virtualisation about four boots in ten hang in the BIOS: a timer's
-interrupt in real mode comes back to a wrong code segment.  xl's do, too.  Those are started again.
+interrupt in real mode comes back to a wrong code segment.  xl's do, too.  Where the emulator's clocks go by
+instructions none of six did, so these tests want `bed test --counted` (`make xen-hvm`); one that hangs
+nevertheless is started once more, and says so.
 """
 
 import os
@@ -20,15 +22,15 @@ pytestmark = [
     pytest.mark.xen,
     pytest.mark.timeout(240),
     pytest.mark.skipif(
-        os.environ.get("OPENXT_PROOF") != "1",
-        reason="four BIOS boots in ten hang in the emulator: OPENXT_PROOF=1 tries them",
+        os.environ.get("OPENXT_BED") != "counted",
+        reason="four BIOS boots in ten hang unless the emulator's clocks go by instructions: make xen-hvm",
     ),
 ]
 
 UUID = "d1357d03-0000-4000-8000-000000000003"
 CMDLINE_AT, CMDLINE_BYTES = 0x100, 240  # in the guest's boot sector
-BIOS_S = 12.0
-ATTEMPTS = 8
+BIOS_S = 30.0  # 4 in the middle
+ATTEMPTS = 2
 
 
 @pytest.fixture(autouse=True)
@@ -79,12 +81,13 @@ class Machine:
 
     def start(self) -> Guest:
         """Until its BIOS has found the disk."""
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             self.serial.unlink(missing_ok=True)
             run("xenvm-cmd", "--reply-timeout", "150", UUID, "start")
             try:
                 until(lambda: "GUEST BOOTED" in self.said(), "the BIOS boots the disk", BIOS_S)
             except AssertionError:
+                print(f"the emulator's known fault: boot {attempt + 1} hangs in the BIOS")
                 run("xenvm-cmd", UUID, "destroy")
                 continue
             return Guest(self.name, int(run("xenvm-cmd", UUID, "get-domid")))
