@@ -185,7 +185,8 @@ class VmStore:
         self.on_change(vm, told, after)
         if not quiet:
             self._announcer.vm_config_changed(vm.uuid)
-        self._announcer.vm_properties(vm.uuid, _changed(told, after))
+        # Also what is now as it was told last, but was not before this change.
+        self._announcer.vm_properties(vm.uuid, _changed(told, after) | _changed(before, after))
 
     async def announce_outside(self, vm: Vm, keys: Sequence[str]) -> None:
         """Somebody else changed these keys, or something above them: tell what is different now."""
