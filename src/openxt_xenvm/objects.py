@@ -37,6 +37,7 @@ class TaskTree(ObjectTree):
     """Answers instead of the usual tree, whose tables it never fills."""
 
     def __init__(self, monitor: Monitor) -> None:
+        super().__init__()
         self._monitor = monitor
         self._jobs = ObjectTree()
         self._jobs.route(
