@@ -112,7 +112,7 @@ def operate(room: Room, bus: Path, count: int) -> None:
 # Guests
 
 
-def guest_ratios(room: Room, rounds: int, pause_s: float) -> list[float]:
+def guest_ratios(room: Room, rounds: int) -> list[float]:
     """dom0's 99th percentile without guests, to the one with guests whose dom-stores are full.
 
     All of dom0 shares one CPU: bus, dbd, the proxy and the client that is measured.
@@ -120,7 +120,7 @@ def guest_ratios(room: Room, rounds: int, pause_s: float) -> list[float]:
     load = Load(DBD, "/", DBD, "read", READ, DOM0_CALLS, 1)
     found = []
     for _ in range(rounds):
-        with room.bus() as bus, guests_of_a_proxy(room, bus, pause_s):
+        with room.bus() as bus, guests_of_a_proxy(room, bus):
             alone = room.late_us(bus, load)
             Path(f"{bus}.go").touch()
             found.append(alone / room.late_us(bus, load))
@@ -137,7 +137,7 @@ def fill_stores(root: Path) -> None:
 
 
 @contextmanager
-def guests_of_a_proxy(room: Room, bus: Path, pause_s: float) -> Iterator[None]:
+def guests_of_a_proxy(room: Room, bus: Path) -> Iterator[None]:
     """dbd, and full guests that wait for a word at the ports of an rpc-proxy; not on the CPU of dom0."""
     port = Places.of({"OPENXT_ROOT": str(bus.parent)}).v4v / "0" / "5555"
     with simulated_host(room, bus) as environ, running_dbd(room, bus, more=environ, prepare=fill_stores):
@@ -146,7 +146,7 @@ def guests_of_a_proxy(room: Room, bus: Path, pause_s: float) -> Iterator[None]:
         proxy = ("sh", "-c", f'echo started; exec "{PROGRAMS}/rpc-proxy" "$@"', "sh", *words)
         with room.service(*proxy, ready="started", environ=environ):
             until_there(port)
-            command = [sys.executable, HERE / "guests.py", port, GUESTS, f"{bus}.go", pause_s]
+            command = [sys.executable, HERE / "guests.py", port, GUESTS, f"{bus}.go", PAUSE_S]
             with subprocess.Popen(
                 list(map(str, command)), env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True
             ) as guests:
@@ -162,6 +162,5 @@ PROMISES = (
     Promise("dbd-flush-1000-vms", 0.8, flush_ratios),
     Promise("dbd-startup-cpu", 1.0, startup_ratios),
     Promise("dbd-memory-flat", 0.95, memory_ratios),
-    Promise("dbd-full-guests", 0.5, lambda room, rounds: guest_ratios(room, rounds, PAUSE_S)),
-    Promise("dbd-fast-guests", 0.5, lambda room, rounds: guest_ratios(room, rounds, 0.0)),
+    Promise("dbd-full-guests", 0.5, guest_ratios),
 )

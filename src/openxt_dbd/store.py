@@ -40,8 +40,10 @@ NOWHERE: Final = Nodes()
 
 
 def _length(leaf: Node | Absent) -> int:
-    """About what a leaf takes."""
-    return len(leaf) if type(leaf) is str or type(leaf) is tuple else 0
+    """What a leaf takes, in characters; an array may take anything."""
+    if type(leaf) is tuple:
+        return LARGE + 1
+    return len(leaf) if type(leaf) is str else 0
 
 
 class Database:
