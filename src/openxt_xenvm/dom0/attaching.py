@@ -94,7 +94,7 @@ class Nbds(Attacher):
     def detach(self, made: Attachment) -> None:
         """Until its process is gone, and with it the lock on the image."""
         server = self._server(made.device)
-        if server is None or not any(word.endswith(made.source) for word in _command_line(server)):
+        if server is None or not overlays.is_served(made.source, _command_line(server)):
             return
         try:
             process = os.pidfd_open(server)

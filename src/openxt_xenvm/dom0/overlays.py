@@ -9,6 +9,7 @@ beside the platform's other keys.
 import hashlib
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from openxt_xenvm.dom0.programs import run
@@ -49,8 +50,18 @@ def served_as(overlay: str, *, enciphered: bool) -> tuple[str, ...]:
     """What tells qemu-nbd of it."""
     if not enciphered:
         return ("--format=qcow2", "--", overlay)
-    image = f"driver=qcow2,encrypt.key-secret=key,file.driver=file,file.filename={overlay.replace(',', ',,')}"
-    return (*_secret(overlay), "--image-opts", image)
+    return (*_secret(overlay), "--image-opts", _enciphered(overlay))
+
+
+def is_served(file: str, words: Sequence[str]) -> bool:
+    """Whether a qemu-nbd with this command line serves a file, enciphered or not."""
+    return file in words or _enciphered(file) in words
+
+
+def _enciphered(overlay: str) -> str:
+    """In QEMU's words, in which two commas stand for one."""
+    name = overlay.replace(",", ",,")
+    return f"driver=qcow2,encrypt.key-secret=key,file.driver=file,file.filename={name}"
 
 
 def forget_key(overlay: str) -> None:

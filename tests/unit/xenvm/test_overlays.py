@@ -57,6 +57,14 @@ def takes_writes(overlay: Path, *, enciphered: bool) -> None:
     assert "Pattern verification failed" not in told
 
 
+@pytest.mark.parametrize("enciphered", [False, True])
+def test_who_serves_an_overlay_is_known_by_its_command_line(enciphered: bool) -> None:
+    words = ("qemu-nbd", *overlays.served_as("/a, b/disk", enciphered=enciphered))
+    assert overlays.is_served("/a, b/disk", words)
+    assert not overlays.is_served("/disk", words)
+    assert not overlays.is_served(" b/disk", words)
+
+
 def test_an_enciphered_overlay_is_read_with_its_key_alone(base: Path, keys: Path, tmp_path: Path) -> None:
     overlay = tmp_path / "disk, with a comma.snap.tmp.qcow2"
     overlays.make(str(overlay), str(base), "raw", enciphered=True)
