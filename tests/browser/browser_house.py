@@ -27,7 +27,8 @@ FLAGS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 SERVICE_VMS = ("0001", "0002")
-TIMEOUT_MS = 40_000  # machines that test are busy
+PATIENCE_S = 40  # machines that test are busy
+TIMEOUT_MS = PATIENCE_S * 1000
 # those that are not ours: file in daemons/, name on the bus
 DAEMONS = {
     "network": "com.citrix.xenclient.networkdaemon",
@@ -73,13 +74,13 @@ class Ui:
         """One of `daemons/`, on the bus, by python-dbusmock, which Debian has for its own Python only."""
         file = str(Path(__file__).parent / "daemons" / f"{name}.py")
         command = ("/usr/bin/python3", "-m", "dbusmock", "--system", "--template", file)
+        there = asyncio.Event()
+        watch = await self.house.bus.watch_name(DAEMONS[name], lambda _, new: new and there.set())
         process = await asyncio.create_subprocess_exec(
             *command, env=self.house.supervisor.environ, stdout=asyncio.subprocess.DEVNULL
         )
         self.others.append(process)
-        there = asyncio.Event()
-        watch = await self.house.bus.watch_name(DAEMONS[name], lambda _, new: new and there.set())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await there.wait()
         await watch.close()
         return process
@@ -121,7 +122,7 @@ async def chromium() -> AsyncIterator[Browser]:
         try:
             yield browser
         finally:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await browser.close()
 
 
