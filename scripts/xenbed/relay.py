@@ -89,11 +89,12 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _pump(self, stream: int, reader: asyncio.StreamReader) -> None:
-        with suppress(ConnectionError):
-            while data := await reader.read(CHUNK):
-                await self.send(Kind.DATA, stream, data)
-        if self._streams.pop(stream, None) is not None:
-            await self.send(Kind.CLOSE, stream)
+        with suppress(ConnectionError):  # that of the line, too: its end is told by `run`
+            with suppress(ConnectionResetError):
+                while data := await reader.read(CHUNK):
+                    await self.send(Kind.DATA, stream, data)
+            if self._streams.pop(stream, None) is not None:
+                await self.send(Kind.CLOSE, stream)
 
     async def send(self, kind: Kind, stream: int = 0, data: bytes = b"") -> None:
         self._writer.write(HEAD.pack(kind, stream, len(data)) + data)
