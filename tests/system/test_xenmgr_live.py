@@ -25,7 +25,6 @@ async def with_discs(it: Desk, *names: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes(bytes(4096))
-    await it.db("write", "/xenmgr/isos", str(folder))
     drive = {"path": str(folder / names[0]), "type": "file", "mode": "r", "device": "hdc", "devtype": "cdrom"}
     path = await it.create(disk={"0": drive})
     await it.vm(path, "start")
