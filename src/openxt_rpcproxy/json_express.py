@@ -42,6 +42,7 @@ _CALL = bytes((_LITTLE, CALL, 0, 1))
 _QUOTE, _ZERO = b'"0'
 _WORDS = frozenset({"id", "type", "destination", "path", "interface", "method", "args"})
 
+_NO_STRING = len('""]}')
 _FIRST, _LAST, _END = b'{"id":', b'"args":[', b"]}"
 _PLAIN = bytes(sorted({*range(0x20, 0x7F)} - {*b'"\\'}))  # stand for themselves in a JSON string
 
@@ -96,7 +97,9 @@ class Requests:
             return b""
         if known.signature == "s":
             string = text[args_at + 1 : -3]
-            if text[args_at] != _QUOTE or text[-3:] != b'"]}' or string.translate(None, _PLAIN):
+            if len(text) < args_at + _NO_STRING or text[args_at] != _QUOTE or text[-3:] != b'"]}':
+                return b""
+            if string.translate(None, _PLAIN):
                 return b""
             size = len(string)
             return b"".join(

@@ -76,6 +76,17 @@ def test_a_text_written_like_an_earlier_one_becomes_the_same_message_or_goes_the
             assert quick == slow(text, signature)
 
 
+@pytest.mark.parametrize("rest", [b"", b'"', b'"]}', b"]}", b'"x', b'"]', b'x"]}', b'"x"]}x', b'"x","y"]}'])
+def test_a_text_that_breaks_off_or_has_other_arguments_goes_the_slow_way(rest: bytes) -> None:
+    requests = Requests()
+    start = b'{"id":1,' + HEAD + b'"args":['
+    requests.keep(read(start + b'"x"]}'), "s")
+    assert requests.messages([start + b'"x"]}'])
+    assert requests._shapes
+    for quick in requests.messages([start + rest]):
+        assert quick == slow(start + rest, "s")
+
+
 def test_a_plain_request_goes_the_quick_way() -> None:
     requests = Requests()
     text = json.dumps({"id": 9, "args": ["ü", ""], **WHERE}).encode()
