@@ -22,6 +22,7 @@ from openxt_rpcproxy.auth import MAX_LINE, AuthError, ClientAuth
 from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.express import Manner, Ticket
 from openxt_rpcproxy.gate import Gate
+from openxt_rpcproxy.json_express import Requests
 from openxt_rpcproxy.json_form import message, question, read, write
 from openxt_rpcproxy.lane import Judge, Lane
 from openxt_rpcproxy.passed import Passed
@@ -132,6 +133,21 @@ def texts(data: bytes) -> None:
     assert (header.destination, header.member) == (asked.destination, asked.member)
     assert json.loads(write(decode(raw), 7))["id"] == 7
 
+
+def quick_texts(data: bytes) -> None:
+    """A request like an earlier one becomes what it would become the slow way, or goes that way."""
+    signature = "s" * (1 + data[0] % 3 if data else 1)
+    requests = Requests()
+    first = _ALIKE[0] + b",".join([b'"x"'] * len(signature)) + _ALIKE[1]
+    requests.keep(read(first), signature)
+    assert requests.messages([first])
+    for text in data[1:].split(b"\n"):
+        for quick in requests.messages([text]):
+            incoming = read(text)
+            assert quick == message(incoming, incoming.signature or signature)
+
+
+_ALIKE = (b'{"id":1,"destination":"a.A","method":"m","path":"/p","interface":"i.I","args":[', b"]}")
 
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -244,6 +260,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "framing": framing,
     "rules": rules,
     "texts": texts,
+    "quick_texts": quick_texts,
     "websocket": websocket,
     "policy": policy,
 }
@@ -274,6 +291,10 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "texts": (
         b'\0{"id":7,"destination":"a.A","path":"/","interface":"i.I","method":"m","args":["x",[1],{"a":"b"}]}',
         b'\2sv{"id":7,"type":"signal","path":"/","interface":"i.I","method":"m","args":["x",true]}',
+    ),
+    "quick_texts": (
+        b"\0" + b'"y"'.join(_ALIKE),
+        b"\1" + b'"y","z"'.join(_ALIKE) + b"\n" + b'"","\\u00fc"'.join(_ALIKE),
     ),
     "websocket": (
         _FRAME * 2,
