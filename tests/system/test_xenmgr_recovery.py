@@ -261,9 +261,9 @@ async def test_a_deletion_that_lost_its_xenmgr_is_finished(it: Desk) -> None:
     await it.vm(path, "destroy")
     image = it.places.storage / "disks/it.vhd"
     image.write_text("")
-    await it.db("write", f"/xenmgr/leaving/{uuid}", f'["{image}"]')  # and then xenmgr died
+    await it.db("write", f"/xenmgr/leaving-{uuid}", f'["{image}"]')  # and then xenmgr died
     await it.db("rm", f"/vm/{uuid}")
-    await it.db("write", "/xenmgr/leaving/no-uuid", "{")
+    await it.db("write", "/xenmgr/leaving-no-uuid", "{")
     await it.restart()
     assert await it.root("list_vms") == [vm for vm in await it.root("list_vms") if vm != path]
     assert other in await it.root("list_vms")
@@ -271,4 +271,4 @@ async def test_a_deletion_that_lost_its_xenmgr_is_finished(it: Desk) -> None:
     assert not await it.has_monitor(path)
     assert [node for node in await it.nodes() if uuid in node] == []
     assert [file for file in it.files() if uuid in file.name] == []
-    assert not await it.db("exists", f"/xenmgr/leaving/{uuid}")
+    assert not await it.db("exists", f"/xenmgr/leaving-{uuid}")

@@ -26,7 +26,8 @@ from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
 
-LEAVING_KEY = "/xenmgr/leaving"  # uuid → the files that go with it, while a VM is being deleted
+NOTES = "/xenmgr"
+LEAVING = "leaving-"  # and a uuid, below NOTES: the files that go with a VM, while it is being deleted
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,10 @@ class Remover:
 
     async def finish(self) -> None:
         """Carry deletions to their end that a xenmgr which died has begun."""
-        stored = await self.world.db.dump(LEAVING_KEY)
-        for uuid, files in (stored if isinstance(stored, dict) else {}).items():
+        stored = await self.world.db.dump(NOTES)
+        notes = stored if isinstance(stored, dict) else {}
+        for key in [key for key in notes if key.startswith(LEAVING)]:
+            uuid, files = key.removeprefix(LEAVING), notes[key]
             log.warning("VM %s: its deletion was cut short, and is finished", uuid)
             try:
                 vm = self.world.registry.add(parse_uuid(uuid))
@@ -115,7 +118,7 @@ class Remover:
 
 
 def _leaving_key(vm: Vm) -> str:
-    return f"{LEAVING_KEY}/{vm.uuid}"
+    return f"{NOTES}/{LEAVING}{vm.uuid}"
 
 
 def _paths_of_others(vms: dict[str, Any], uuid: str) -> set[str]:
