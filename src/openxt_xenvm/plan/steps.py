@@ -14,7 +14,6 @@ from typing import ClassVar
 from openxt_core.ids import Domid
 from openxt_xen.hypervisor import DomainSpec, HvmBuilt, HvmImageSpec, ImageSpec, Kind, Rings, XenError
 from openxt_xen.xenstore import paths
-from openxt_xen.xenstore.client import XenStoreError
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices.base import Device
 from openxt_xenvm.devices.base import nodes as device_nodes
@@ -200,20 +199,15 @@ class WriteBuilt(Step):
 
 @dataclass(frozen=True)
 class Introduce(Step):
-    """Connect the domain to XenStore."""
+    """Connect the domain to XenStore.
+
+    Taken back by the domain's end alone: xenstored hears of that, and tells everybody, xenconsoled too.  Were
+    it told before, it would have nothing to tell then, and xenconsoled would keep the dead domain's page.
+    """
 
     async def do(self, site: Site) -> None:
         guest = site.guest
         await site.host.store.introduce(guest.domid, guest.rings.store, site.store_port)
-
-    async def undo(self, site: Site) -> None:
-        if site.domid is None:
-            return
-        try:
-            await site.host.store.release(site.domid)
-        except XenStoreError as error:
-            if error.name not in ("ENOENT", "EINVAL"):
-                raise
 
 
 @dataclass(frozen=True)
