@@ -11,7 +11,9 @@ import pytest
 from xenvm_house import OTHER, START, UUID, House, builds_held, open_house
 
 from openxt_core.errors import OpenxtError
+from openxt_core.ids import DOM0
 from openxt_xen.hypervisor import DomainSpec, Kind
+from openxt_xen.xenstore import paths
 
 IGNORES = "sim.shutdown=ignore"
 
@@ -173,7 +175,11 @@ async def test_killed_at_a_random_moment_nothing_is_lost(house: House, seed: int
     await house.until(agrees_with_xen)
     await house.call("destroy")
     assert house.domids() == []
-    assert await house.nodes() == before
+    left = await house.nodes()
+    # The folder itself is dom0's: a kill between the last backend's end and its own may leave it, empty.
+    if paths.backends(DOM0) not in before:
+        assert left.pop(paths.backends(DOM0), "") == ""
+    assert left == before
     assert not house.record().exists()
     await house.call("start")
     assert await house.call("get_status") == "running"
