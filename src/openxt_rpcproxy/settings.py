@@ -3,8 +3,9 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from openxt_bus.names import is_bus_name
 from openxt_core.errors import BadRequest
@@ -105,16 +106,15 @@ def parse_channel(text: str, schemes: Mapping[str, tuple[_Shape, ...]]) -> Chann
     raise ValueError(f"channel {text!r} is not of the form {known}")
 
 
-_IN_HELP = f"where clients come from ({DEFAULT_LISTEN})"
-_OUT_HELP = f"the bus that they are let to ({DEFAULT_FORWARD})"
-_ORIGIN_HELP = "whose pages may open a WebSocket; `*`: any (their host's)"
-_HOST_HELP = "host name that a WebSocket may be opened to (any)"
+_IN_HELP = f"of clients ({DEFAULT_LISTEN})"
+_OUT_HELP = "of the bus (system's)"
+_ORIGIN_HELP = "whose pages it lets in (their host's); `*`: any"
+_HOST_HELP = "what pages may call this host (any name)"
 
 
 _LINES_HELP = "lines of one domain in 10 s (100); 0: no limit"
-_LIMIT_HELP = "what one domain may use, such as " + ", ".join(
-    f"{one.name.replace('_', '-')}={one.default}" for one in fields(Limits)
-)
+_LIMIT_HELP = "what one domain may use; rpc-proxy(8) names them"
+_COLUMN = 28  # of what a line says, where what is typed leaves room
 
 
 def _audit(args: argparse.Namespace) -> AuditSettings | None:
@@ -142,24 +142,32 @@ def _check_name(template: str) -> None:
         raise ValueError(f"--request-name {template!r} is no bus name")
 
 
-class _Short(argparse.HelpFormatter):
-    """The name of a value once for all spellings of its option."""
+class _Screen(argparse.HelpFormatter):
+    """A line for each option, nothing between them: all of them fit a screen of 24 lines of 80."""
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30)
+    def add_usage(self, usage: str | None, *rest: Any, **named: Any) -> None:
+        self._add_item(lambda: f"usage: {usage}\n", [])
 
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        value = f" {action.metavar}" if action.metavar and action.option_strings else ""
-        return ", ".join(action.option_strings) + value
+    def start_section(self, heading: str | None) -> None:
+        """No heading: there is one group."""
+
+    def end_section(self) -> None:
+        """See start_section."""
+
+    def _format_action(self, action: argparse.Action) -> str:
+        if action.dest == "help":  # whoever reads this knows it
+            return ""
+        value = f" {action.metavar}" if action.metavar else ""
+        typed = ", ".join(action.option_strings) + value
+        return f"  {typed:<{_COLUMN}}  {self._expand_help(action)}\n"
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="rpc-proxy",
-        usage="%(prog)s [option…]",
-        formatter_class=_Short,
+        usage="rpc-proxy [option…]: guests talk to the bus, message by message, by rule",
+        formatter_class=_Screen,
         allow_abbrev=False,
-        description="Lets guests talk to the bus, message by message, by rule.",
     )
     add = made.add_argument
     add(
@@ -190,7 +198,7 @@ def parser() -> argparse.ArgumentParser:
     add("-n", "--request-name", default="", metavar="NAME", help="own NAME, with $UUID, for any name asked")
     add("--owner-name", action="store_true", help="answer GetNameOwner with the name asked for")
     add("--translate-anonymous-dests", action="store_true", help="replace :N.M destinations by names")
-    add("--auto-auth", action="store_true", help="the client authenticates not at all")
+    add("--auto-auth", action="store_true", help="the client does not authenticate")
     add("--json-in", action="store_true", help="the client speaks JSON; needs --auto-auth")
     add("--websockets-in", action="store_true", help="… in a WebSocket; needs --auto-auth")
     add("--allow-origin", action="append", default=[], metavar="ORIGIN", help=_ORIGIN_HELP)
