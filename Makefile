@@ -6,6 +6,8 @@
 SHELL := /bin/sh
 
 BIN := .venv/bin
+# Debian's, for which its packages are, and which is built to be fast; another python3 may come first in PATH
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 RUN_DIR ?= run
 KEEP ?=
 TESTS ?= tests
@@ -94,7 +96,7 @@ clean: ## remove what the other words made, but no caches outside this folder
 # One virtual environment; each kind of dependency leaves a mark.
 .venv/bin/python:
 	@scripts/need $(RUN_PACKAGES)
-	@python3 -m venv .venv
+	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check -U pip # a newer one writes programs that start faster
 
 .venv/run: pyproject.toml | .venv/bin/python
