@@ -6,6 +6,7 @@ A reply passes only to an open call, and closes it: whoever makes up a reply rea
 
 import enum
 from dataclasses import dataclass
+from itertools import repeat
 
 from openxt_rpcproxy.budget import LimitsExceeded, Share
 
@@ -51,6 +52,17 @@ class OpenCalls:
         clients[serial] = None
         return True
 
+    def may_ask_all(self, _peer: str, serials: list[int]) -> bool:
+        """All of them, or none."""
+        clients, budget = self._clients, self._budget
+        fresh: dict[int, Note | None] = dict.fromkeys(serials)
+        is_free = len(fresh) == len(serials) and clients.keys().isdisjoint(fresh)
+        if not is_free or budget.open_calls + len(fresh) > self._most:
+            return False
+        budget.open_calls += len(fresh)
+        clients.update(fresh)
+        return True
+
     def client_asks(self, serial: int, note: Note | None = None) -> None:
         """`note` comes back with the answer.  Raises LimitsExceeded, and for a serial that is in use."""
         if not self.may_ask("", serial):
@@ -68,6 +80,17 @@ class OpenCalls:
         self._budget.open_calls -= 1
         return True
 
+    def may_answer_all(self, _peer: str, reply_serials: list[int]) -> bool:
+        """All of them, or none."""
+        clients, count = self._clients, len(reply_serials)
+        notes = list(map(clients.get, reply_serials, repeat(self)))
+        if notes.count(None) < count or len(set(reply_serials)) < count:
+            return False
+        for serial in reply_serials:
+            del clients[serial]
+        self._budget.open_calls -= count
+        return True
+
     def bus_answers(self, reply_serial: int) -> tuple[bool, Note | None]:
         """Whether the client awaits this answer, and what was noted."""
         if reply_serial not in self._clients:
@@ -82,9 +105,21 @@ class OpenCalls:
         self._buses[sender, serial] = None
         return True
 
+    def bus_asks_all(self, sender: str, serials: list[int]) -> bool:
+        return all(self.bus_asks(sender, serial) for serial in serials)
+
     def client_answers(self, destination: str, reply_serial: int) -> bool:
         """Whether that peer awaits this answer."""
         is_open = (destination, reply_serial) in self._buses
         if is_open:
             del self._buses[destination, reply_serial]
         return is_open
+
+    def client_answers_all(self, destination: str, reply_serials: list[int]) -> bool:
+        """All of them, or none."""
+        answered = {(destination, serial) for serial in reply_serials}
+        if len(answered) < len(reply_serials) or not answered <= self._buses.keys():
+            return False
+        for one in answered:
+            del self._buses[one]
+        return True

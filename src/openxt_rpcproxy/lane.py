@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from openxt_bus.framing import FIXED_HEADER, MAX_FIELDS, FramingError, Header, scan
 from openxt_bus.transport.pipe import Data
 from openxt_rpcproxy.epoch import Epoch
-from openxt_rpcproxy.express import BIG, BIG_MARK, HEADS, LITTLE, NUMBERS, Express
+from openxt_rpcproxy.express import BIG, BIG_MARK, HEADS, LITTLE, NUMBERS, Express, Kept
 from openxt_rpcproxy.passed import Passed
+from openxt_rpcproxy.rows import HEAD, LEAST, answered, serials
 
 JUDGED_AT_ONCE = 16
 JUDGING = 4  # what judging a message costs, in messages that pass as their likes were judged before
@@ -39,6 +40,12 @@ class Judge:
 
     answers: Callable[[str, int], bool]
     """Whether that peer awaits the answer to a serial, which it gets now; False: judge it."""
+
+    ask_all: Callable[[str, list[int]], bool]
+    """`asks` for several; False: nothing is done, ask one by one."""
+
+    answer_all: Callable[[str, list[int]], bool]
+    """`answers` for several; False: nothing is done, ask one by one."""
 
 
 class Lane:
@@ -112,6 +119,7 @@ class Lane:
             part = data[at + 12 : at + FIXED_HEADER + fields]
             tail = part if isinstance(part, bytes) else bytes(part)
             if first >> 8 & 0xFF in _NOT_ANSWERS:
+                place = 0
                 kept = express.plain.get(tail)
                 if kept is None or kept.first != first:
                     break
@@ -128,8 +136,23 @@ class Lane:
                 if kept.first != first or not judge.answers(kept.peer, number):
                     break
             self.count += 1
-            at = stop
+            size, at = stop - at, stop
+            if end - at >= LEAST * size and data[at : at + HEAD] == data[at - size : at - size + HEAD]:
+                at += size * self._row(data, at, size, tail, place, kept)
         return at
+
+    def _row(self, data: Data, at: int, size: int, tail: bytes, place: int, kept: Kept) -> int:
+        """How many messages from `at` on pass like the one before them, which was `kept` under its tail."""
+        if place:
+            numbers = answered(data, at, size, tail, place)
+            passes = self._judge.answer_all
+        else:
+            numbers = serials(data, at, size, tail)
+            passes = self._judge.ask_all
+        if not numbers or (kept.manner and not passes(kept.peer, numbers)):
+            return 0
+        self.count += len(numbers)
+        return len(numbers)
 
     def _together(self, data: Data) -> Data:
         """The data with what waits for it; empty while that is not enough."""

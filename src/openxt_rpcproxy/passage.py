@@ -110,12 +110,16 @@ class Passage:
     def incoming(self) -> Judge:
         calls = self._calls
         return Judge(
-            self._epoch, self.from_client, self._too_large_from_client, calls.may_ask, calls.client_answers
-        )
+            self._epoch, self.from_client, self._too_large_from_client,
+            calls.may_ask, calls.client_answers, calls.may_ask_all, calls.client_answers_all,
+        )  # fmt: skip
 
     def outgoing(self) -> Judge:
         calls = self._calls
-        return Judge(self._epoch, self.from_bus, self._too_large_from_bus, calls.bus_asks, calls.may_answer)
+        return Judge(
+            self._epoch, self.from_bus, self._too_large_from_bus,
+            calls.bus_asks, calls.may_answer, calls.bus_asks_all, calls.may_answer_all,
+        )  # fmt: skip
 
     async def prepare(self, message: bytes, direction: Direction) -> None:
         """Read what must be known before the message, which was taken for one, can be judged."""

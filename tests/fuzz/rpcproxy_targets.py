@@ -83,7 +83,8 @@ def _passed(stream: list[bytes]) -> tuple[bytes, bool]:
     def too_large(header: Header, size: int) -> Passed:
         raise FramingError(f"{size} bytes")
 
-    one = Judge(Epoch(), judge, too_large, lambda peer, serial: True, lambda peer, serial: False)
+    passes, refuses = lambda peer, serial: True, lambda peer, serial: False
+    one = Judge(Epoch(), judge, too_large, passes, refuses, passes, refuses)
     lane = Lane(one, out.extend, lambda back: None, MAX_SIZE)
     try:
         for data in stream:

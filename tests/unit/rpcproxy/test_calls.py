@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Open calls: who may answer what, how often, and how many there are."""
 
+from copy import deepcopy
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from openxt_rpcproxy.budget import Budget, Limits, LimitsExceeded, Share
 from openxt_rpcproxy.calls import MAX_ASKED, About, Note, OpenCalls
@@ -71,3 +75,36 @@ def test_the_quick_ways_do_what_the_others_do() -> None:
     assert budget.open_calls == 1
     assert calls.bus_answers(6) == (True, None)
     assert budget.open_calls == 0
+
+
+SERIALS = st.lists(st.integers(1, 8), min_size=1, max_size=6)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["ask", "answer", "bus asks", "client answers"]), SERIALS), max_size=20
+)
+
+
+@given(STEPS, st.sets(st.integers(1, 8), max_size=3))
+def test_many_at_once_are_what_one_by_one_are_or_nothing(
+    steps: list[tuple[str, list[int]]], noted: set[int]
+) -> None:
+    at_once, singly = (OpenCalls(Share(Budget(Limits(open_calls=5)))) for _ in range(2))
+    for calls in (at_once, singly):
+        for serial in noted:
+            calls.client_asks(serial, Note(About.MATCH))
+    for step, serials in steps:
+        together, one = {
+            "ask": (at_once.may_ask_all, OpenCalls.may_ask),
+            "answer": (at_once.may_answer_all, OpenCalls.may_answer),
+            "bus asks": (at_once.bus_asks_all, OpenCalls.bus_asks),
+            "client answers": (at_once.client_answers_all, OpenCalls.client_answers),
+        }[step]
+        trial = deepcopy(singly)
+        if together(":1.1", serials):
+            assert all(one(singly, ":1.1", serial) for serial in serials)
+        else:
+            assert not all(one(trial, ":1.1", serial) for serial in serials)
+        assert state(at_once) == state(singly)
+
+
+def state(calls: OpenCalls) -> object:
+    return calls._clients, calls._buses, calls._budget.open_calls

@@ -2,6 +2,7 @@
 """A lane judges each message as if it were the first: what is kept of earlier ones changes nothing."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from openxt_bus.codec import Message, encode
 from openxt_bus.framing import FramingError, Header, MessageType, scan
 from openxt_rpcproxy.epoch import Epoch
-from openxt_rpcproxy.express import MAX_KEPT, Express, Manner, Ticket
-from openxt_rpcproxy.lane import JUDGED_AT_ONCE, Judge, Lane
+from openxt_rpcproxy.express import LITTLE, MAX_KEPT, Express, Manner, Ticket
+from openxt_rpcproxy.lane import JUDGED_AT_ONCE, JUDGING, Judge, Lane
 from openxt_rpcproxy.passed import Passed
+from openxt_rpcproxy.rows import serials
 
 CALL, RETURN, SIGNAL = 1, 2, 4
 MAX = 4096
@@ -29,6 +31,8 @@ class Rules:
     asked: list[tuple[str, int]] = field(default_factory=list)
     awaited: set[int] = field(default_factory=lambda: set(range(1, 50)))
     judged: int = 0
+    rows: int = 0
+    """Questions for several at once."""
     keeps: bool = True
     waits_for: set[int] = field(default_factory=set)
 
@@ -60,6 +64,16 @@ class Rules:
         self.awaited.discard(serial)
         return is_awaited
 
+    def ask_all(self, peer: str, serials: list[int]) -> bool:
+        self.rows += 1
+        return all(self.asks(peer, serial) for serial in serials)
+
+    def answer_all(self, peer: str, serials: list[int]) -> bool:
+        self.rows += 1
+        if len(set(serials)) < len(serials) or not self.awaited.issuperset(serials):
+            return False
+        return all(self.answers(peer, serial) for serial in serials)
+
     def too_large(self, header: Header, size: int) -> Passed:
         return Passed(back=b"large")
 
@@ -73,7 +87,15 @@ class World:
 
     def __post_init__(self) -> None:
         rules = self.rules
-        judge = Judge(rules.epoch, rules.judge, rules.too_large, rules.asks, rules.answers)
+        judge = Judge(
+            rules.epoch,
+            rules.judge,
+            rules.too_large,
+            rules.asks,
+            rules.answers,
+            rules.ask_all,
+            rules.answer_all,
+        )
         self.lane = Lane(judge, self._go_on, self.back.append, MAX)
 
     def feed(self, data: bytes | memoryview) -> None:
@@ -108,6 +130,22 @@ messages = st.one_of(
     st.builds(reply, st.integers(1, 60), st.integers(1, 60), st.sampled_from([":1.1", ":1.2"])),
     st.builds(big_endian, st.integers(1, 60), st.sampled_from(["a.A", "a.B"])),
 )
+numbers = st.integers(1, 60)
+destinations = st.sampled_from(["a.A", "a.B"])
+rows = st.one_of(
+    st.builds(
+        lambda serials, where, flags: b"".join(call(serial, where, flags=flags) for serial in serials),
+        *(st.lists(numbers, min_size=4, max_size=80), destinations, st.integers(0, 3)),
+    ),
+    st.builds(
+        lambda pairs, where: b"".join(reply(*pair, where) for pair in pairs),
+        *(st.lists(st.tuples(numbers, numbers), min_size=4, max_size=12), st.sampled_from([":1.1", ":1.2"])),
+    ),
+    st.builds(
+        lambda serials, where: b"".join(big_endian(serial, where) for serial in serials),
+        *(st.lists(numbers, min_size=4, max_size=12), destinations),
+    ),
+)
 changes = st.sampled_from(["a.A", "a.B", ":1.1"])
 
 
@@ -122,7 +160,9 @@ steps = st.lists(
     st.one_of(
         messages,
         messages,
+        rows,
         st.tuples(messages, st.integers(0, 200), st.integers(0, 255)).map(flipped),
+        st.tuples(rows, st.integers(0, 2000), st.integers(0, 255)).map(flipped),
         changes,
     ),
     max_size=60,
@@ -140,7 +180,7 @@ def test_what_passes_is_what_would_pass_if_nothing_were_kept(some: list[bytes | 
                 world.rules.epoch.end()
                 continue
             try:
-                world.lane.feed(step)
+                world.feed(step)
                 ends.append("")
             except FramingError:
                 ends.append("end")
@@ -151,7 +191,9 @@ def test_what_passes_is_what_would_pass_if_nothing_were_kept(some: list[bytes | 
             return
 
 
-@given(st.lists(messages, min_size=1, max_size=30), st.lists(st.integers(1, 90), min_size=1, max_size=40))
+@given(
+    st.lists(messages | rows, min_size=1, max_size=30), st.lists(st.integers(1, 90), min_size=1, max_size=40)
+)
 def test_it_does_not_matter_how_the_stream_is_cut(some: list[bytes], sizes: list[int]) -> None:
     whole, pieces = World(), World()
     data = b"".join(some)
@@ -171,6 +213,24 @@ def test_messages_in_a_row_go_on_in_one_piece_and_only_the_first_is_judged() -> 
     world.lane.feed(some)
     assert (world.on, world.sent, world.rules.judged) == (some, 1, 1)
     assert [serial for _, serial in world.rules.asked] == list(range(1, 40))
+
+
+@pytest.mark.parametrize(
+    "one", [call, lambda serial: big_endian(serial, "a.A"), lambda serial: reply(serial, serial)]
+)
+def test_a_row_of_likes_is_asked_for_together(one: Callable[[int], bytes]) -> None:
+    world = World()
+    some = b"".join(one(serial) for serial in range(1, 40))
+    world.lane.feed(some)
+    assert (world.on, world.rules.judged, world.rules.rows) == (some, 1, 1)
+    assert world.lane.count == 38 + JUDGING
+
+
+@pytest.mark.parametrize("other", [call(9, "a.B"), call(9)[:8] + bytes(4) + call(9)[12:], call(9, flags=2)])
+def test_a_row_ends_at_the_first_that_differs(other: bytes) -> None:
+    size, tail = len(call(1)), call(1)[12 : 16 + LITTLE(call(1))[3]]
+    some = b"".join([*map(call, range(1, 9)), other, *map(call, range(10, 20))])
+    assert serials(some, size, size, tail) == list(range(2, 9))
 
 
 def test_of_many_that_must_be_judged_some_wait_and_nothing_passes_them() -> None:
