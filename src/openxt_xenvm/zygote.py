@@ -23,7 +23,7 @@ from openxt_bus.daemon import notify
 from openxt_core.errors import BadRequest
 from openxt_core.ids import parse_uuid
 from openxt_core.places import Places
-from openxt_xenvm import launch, program
+from openxt_xenvm import launch, merging, program
 from openxt_xenvm.options import EXIT_USAGE, Options
 
 MAX_REQUEST = 4096
@@ -53,6 +53,14 @@ def preload() -> None:
             continue  # the monitor that needs it says what is missing
     gc.collect()
     gc.freeze()
+
+
+def offer_pages() -> None:
+    """What monitors copy all the same, as CPython counts references in objects, is alike in all of them."""
+    try:
+        merging.offer_own_pages()
+    except OSError as error:
+        print(f"xenvm-zygote: monitors need more memory, this kernel merges none: {error}", file=sys.stderr)
 
 
 def parse_request(line: bytes) -> Options:
@@ -259,6 +267,7 @@ def main() -> int:
         return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
     try:
         preload()
+        offer_pages()
         Zygote(Places.of(os.environ).zygote_socket).run()
     except OSError as error:
         print(f"xenvm-zygote: {error}", file=sys.stderr)

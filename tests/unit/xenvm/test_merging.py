@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the zygote offers the kernel to merge: what it wrote, also in forks; nothing of programs it starts."""
+
+import subprocess
+import sys
+
+import pytest
+
+from openxt_xenvm.merging import private_ranges
+
+MAPS = """\
+55e0a0000000-55e0a0001000 r--p 00000000 fe:00 1234                       /usr/bin/python3.11
+55e0a0001000-55e0a0003000 rw-p 00001000 fe:00 1234                       /usr/bin/python3.11
+7f0000000000-7f0000100000 rw-p 00000000 00:00 0
+7f0000100000-7f0000200000 rw-s 00000000 00:01 5                          /dev/shm/others read it too
+7f0000200000-7f0000300000 r-xp 00000000 fe:00 77                         /usr/lib/libc.so.6
+"""
+
+OFFER = """
+import os, subprocess, sys
+from openxt_xenvm.merging import offer_own_pages
+try:
+    offer_own_pages()
+except OSError:
+    sys.exit("no merging")
+offered = lambda text: sum(" mg" in line for line in text.splitlines() if line.startswith("VmFlags"))
+reading, writing = os.pipe()
+if os.fork() == 0:
+    os.write(writing, b"%d" % offered(open("/proc/self/smaps").read()))
+    os._exit(0)
+started = subprocess.run(["cat", "/proc/self/smaps"], capture_output=True, text=True, check=True).stdout
+print(int(os.read(reading, 9)) > 0, offered(started) > 0)
+"""
+
+
+def test_memory_that_this_process_alone_can_write_is_offered() -> None:
+    assert list(private_ranges(MAPS)) == [(0x55E0A0001000, 0x55E0A0003000), (0x7F0000000000, 0x7F0000100000)]
+
+
+def test_a_fork_stays_offered_and_a_program_that_is_started_does_not() -> None:
+    ran = subprocess.run([sys.executable, "-c", OFFER], capture_output=True, text=True)
+    if "no merging" in ran.stderr:
+        pytest.skip("this kernel merges no pages")
+    assert ran.stdout.split() == ["True", "False"], ran.stderr
