@@ -66,16 +66,18 @@ class Host:
         await self.store.apply(batch)
 
     async def remove(self, path: str, *, up_to: str) -> None:
-        """Remove a tree, and the directories above it that are empty then, below `up_to`."""
-        await self.store.rm(path)
-        parent = path.rpartition("/")[0]
-        while parent.startswith(f"{up_to}/") and not await self.store.list(parent):
-            await self.store.transact(partial(self._remove_if_empty, parent))
-            parent = parent.rpartition("/")[0]
+        """Remove a tree, and the directories above it that are empty then, below `up_to`.
 
-    async def _remove_if_empty(self, path: str, tx: int) -> None:
-        if not await self.store.list(path, tx):
-            await self.store.rm(path, tx)
+        In one piece: who is killed meanwhile leaves all of it, which the next one finds, and no empty folder.
+        """
+        await self.store.transact(partial(self._remove, path, up_to))
+
+    async def _remove(self, path: str, up_to: str, tx: int) -> None:
+        await self.store.rm(path, tx)
+        parent = path.rpartition("/")[0]
+        while parent.startswith(f"{up_to}/") and not await self.store.list(parent, tx):
+            await self.store.rm(parent, tx)
+            parent = parent.rpartition("/")[0]
 
     def close(self) -> None:
         self._worker.shutdown(wait=False, cancel_futures=True)
