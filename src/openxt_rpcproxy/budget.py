@@ -61,10 +61,11 @@ class Budget:
         "names", "open_calls", "turns",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits, now: float = 0.0) -> None:
+    def __init__(self, limits: Limits, now: float = 0.0, whose: str = "") -> None:
+        """`whose` it is, for the log."""
         self.limits = limits
         self.connections = self.held_bytes = self.open_calls = self.match_rules = self.names = 0
-        self.lines = LogLimit()
+        self.lines = LogLimit(whose=whose)
         self._complaints: dict[str, LogLimit] = {}
         self._paid_until = now
         self.turns: Turns | None = None  # of its conversations; none before the first
@@ -155,7 +156,8 @@ class Budgets:
         """The domain's; kept for a while when it has no conversations, as its rate and log go on."""
         budget = self._of.pop(domid, None)
         if budget is None:
-            budget = Budget(UNLIMITED if domid == DOM0 else self._limits, time.monotonic())
+            limits = UNLIMITED if domid == DOM0 else self._limits
+            budget = Budget(limits, time.monotonic(), f"domain {domid}")
             if len(self._of) > MAX_IDLE:
                 self._forget_idle()
         self._of[domid] = budget

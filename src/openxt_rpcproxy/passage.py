@@ -174,6 +174,12 @@ class Passage:
             if header.member != "Hello" or not header.wants_reply:
                 raise FramingError("the first message is not Hello")
             self._hello_serial = header.serial
+        elif self._name and header.member == "Hello" and is_for_the_bus(header):
+            self._complain("hello", "Hello once more, which the bus refuses")
+
+    def _complain(self, what: str, text: str) -> None:
+        if self._share.budget.may_complain(what):
+            log.warning("LIMIT domain %d: %s", self._source.domid, text)
 
     def _with_known_destination(self, message: bytes, header: Header) -> tuple[bytes, Header]:
         """The destination's well-known name in place of its unique one, so that rules on names match."""

@@ -192,6 +192,9 @@ class Relay:
             return None
         if not share.hold(held):
             return self._fail(LimitsExceeded(share.budget.text("held_bytes")))
+        if waiting > FULL and share.budget.may_complain("waiting"):
+            text = f"{waiting} bytes wait until it reads; nothing more is read for it"
+            log.warning("LIMIT domain %d: %s", self._passage.domid, text)
         for side, other, queued in ((bus, client, waiting), (client, bus, sending)):
             if queued > FULL or (queued < LOW and side.stops & Stop.FULL):
                 side.stop(Stop.FULL, queued > FULL)
@@ -291,6 +294,8 @@ class Relay:
 
     def _ended(self, why: str) -> None:
         log.debug("a conversation of domain %d ended: %s", self._passage.domid, why)
+        if self._client.unfinished_bytes and not self._client.stops:
+            self._fail(FramingError(f"{why}, in the middle of a message"))
         if not self._done.done():
             self._done.set_result(None)
 
