@@ -19,7 +19,7 @@ sys.path[:0] = [str(ROOT / "tests" / "fuzz"), str(ROOT / "tests" / "unit" / "rpc
 with atheris.instrument_imports(include=["openxt_rpcproxy", "openxt_bus", "openxt_core"]):
     from rpcproxy_targets import SEEDS, TARGETS
 
-MAX_INPUT = 512
+MAX_INPUT = 1024
 WARM_UP = 2000  # runs after which memory is looked at
 
 

@@ -284,7 +284,7 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
         b"AUTH EXTERNAL 30\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\nl",
         b"AUTH\r\nAUTH ANONYMOUS\r\nCANCEL\r\nDATA\r\n",
     ),
-    "framing": (_CALL + _GET + _SIGNAL, _CALL * 3),
+    "framing": (_CALL + _GET + _SIGNAL, _CALL * 3, _CALL * 6),
     "rules": (
         "\n".join(RULES).encode() + b" # all",
         b"allow out-signal dom-id 7 stubdom true if-boolean x true",
