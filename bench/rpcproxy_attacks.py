@@ -145,7 +145,7 @@ PROMISES = tuple(
     Promise(
         f"rpcproxy-under-{attack.replace('_', '-')}",
         0.5,
-        lambda room, rounds, attack=attack: under_attack(room, rounds, attack),  # type: ignore[misc]
+        lambda room, rounds, attack=attack: under_attack(room, rounds, attack),
     )
     for attack in ATTACKS
 )

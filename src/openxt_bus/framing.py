@@ -104,7 +104,7 @@ def scan(message: bytes) -> Header:
             at = _field(message, order, at, end, found)
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise FramingError(f"broken header field: {error}") from None
-    return Header(order, message[1], message[2], serial, _padded(end), **found)  # type: ignore[arg-type]
+    return Header(order, message[1], message[2], serial, _padded(end), **found)  # type: ignore[arg-type]  # each of its type: _field sees to it
 
 
 def field_places(message: bytes) -> dict[int, int]:

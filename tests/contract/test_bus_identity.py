@@ -223,7 +223,7 @@ async def test_a_bus_that_knows_domids_is_believed(bench: Bench, monkeypatch: py
     async def patched(destination: str, path: str, interface: str, member: str, *rest: object) -> object:
         if member == "GetConnectionDOMID":
             return [7]
-        return await ask(destination, path, interface, member, *rest)  # type: ignore[arg-type]
+        return await ask(destination, path, interface, member, *rest)
 
     monkeypatch.setattr(bench.bus, "call", patched)
     assert await bench.identity().of(bench.bus.unique_name) == Caller(Domid(7), UUID)

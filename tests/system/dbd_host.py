@@ -54,7 +54,7 @@ class Host:
 def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
     """Exit status and log."""
     process.send_signal(number)
-    _, log = process.communicate(timeout=TIMEOUT_S) if not process.stderr.closed else (None, "")  # type: ignore[union-attr]
+    _, log = process.communicate(timeout=TIMEOUT_S) if not process.stderr.closed else (None, "")
     return process.returncode, log
 
 

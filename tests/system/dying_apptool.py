@@ -25,5 +25,5 @@ class Mortal(blocking.BlockingBus):
 
 
 if __name__ == "__main__":
-    apptool.BlockingBus = Mortal  # type: ignore[misc]
+    apptool.BlockingBus = Mortal
     sys.exit(apptool.main())

@@ -47,7 +47,7 @@ class Page:
 
     async def receive(self) -> dict[str, Any]:
         async with asyncio.timeout(10):
-            return json.loads(await self.socket.recv())  # type: ignore[no-any-return]
+            return json.loads(await self.socket.recv())
 
     async def receive_answer(self) -> dict[str, Any]:
         while (text := await self.receive())["type"] == "signal":

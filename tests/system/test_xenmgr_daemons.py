@@ -80,7 +80,7 @@ async def until_logged(it: Desk, text: str) -> None:
 
 
 async def test_the_network_daemon_names_bridges_and_policy_knows_what_is_wireless(it: Desk) -> None:
-    async with mocked(it.house, NETWORKDAEMON, **network()) as daemon:  # type: ignore[arg-type]
+    async with mocked(it.house, NETWORKDAEMON, **network()) as daemon:
         await it.until_there(NETWORKDAEMON.name)
         path = await with_nics(it, WIRED, WIFI, "/any/7", **{"policy-wireless-networking": False})
         await it.vm(path, "start")
@@ -92,7 +92,7 @@ async def test_the_network_daemon_names_bridges_and_policy_knows_what_is_wireles
 
 async def test_a_network_daemon_that_is_not_ready_is_waited_for(it: Desk) -> None:
     ready = "setattr(self, 'tries', getattr(self, 'tries', 0) + 1) or self.tries > 2"
-    async with mocked(it.house, NETWORKDAEMON, **network(is_initialized=ready)) as daemon:  # type: ignore[arg-type]
+    async with mocked(it.house, NETWORKDAEMON, **network(is_initialized=ready)) as daemon:
         await it.until_there(NETWORKDAEMON.name)
         path = await with_nics(it, WIFI)
         await it.vm(path, "start")
@@ -102,7 +102,7 @@ async def test_a_network_daemon_that_is_not_ready_is_waited_for(it: Desk) -> Non
 
 async def test_a_network_that_is_listed_without_an_object_is_unknown_and_costs_no_start(it: Desk) -> None:
     answers = {**network(), "objects": []}
-    async with mocked(it.house, NETWORKDAEMON, **answers):  # type: ignore[arg-type]
+    async with mocked(it.house, NETWORKDAEMON, **answers):
         await it.until_there(NETWORKDAEMON.name)
         path = await with_nics(it, WIRED)
         await it.vm(path, "start")
@@ -127,7 +127,7 @@ async def test_a_network_vm_is_told_to_the_network_daemon_also_to_one_that_comes
 
 
 async def test_a_running_vms_card_is_moved_by_the_network_daemon(it: Desk) -> None:
-    async with mocked(it.house, NETWORKDAEMON, **network()) as daemon:  # type: ignore[arg-type]
+    async with mocked(it.house, NETWORKDAEMON, **network()) as daemon:
         await it.until_there(NETWORKDAEMON.name)
         path = await with_nics(it, "/any/7")
         await it.vm(path, "start")

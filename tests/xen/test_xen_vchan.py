@@ -125,7 +125,7 @@ def test_a_guest_reaches_what_rules_allow_and_its_open_connection_follows_them(v
     def wait_for(pattern: str, timeout_s: float = SECOND_S) -> re.Match[str]:
         what = f"the guest says {pattern!r}"
         try:
-            return until(lambda: re.search(pattern, console(domid)), what, timeout_s)  # type: ignore[return-value]
+            return until(lambda: re.search(pattern, console(domid)), what, timeout_s)
         except AssertionError:
             print(console(domid), *(log.read_text() for log in (HOUSE / "log").glob("*.log")), sep="\n")
             raise

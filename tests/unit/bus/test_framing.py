@@ -21,7 +21,7 @@ def packed(**fields: object) -> bytes:
         interface="com.example.Face",
         member="Do",
         serial=7,
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
     return bytes(message._marshall(False))
 

@@ -109,7 +109,7 @@ def _theirs(said: Said, serial: int, answers: int) -> bytes:
         body=list(said.args),
         reply_serial=answers if said.type in (2, 3) else 0,
         error_name="a.E" if said.type == 3 else None,
-        **said.fields,  # type: ignore[arg-type]
+        **said.fields,
     )
     return bytes(message._marshall(False))
 
@@ -128,7 +128,7 @@ def _by_hand(said: Said, serial: int, answers: int, order: str) -> bytes:
     little = "little" if order == "<" else "big"
 
     def number(value: int) -> bytes:
-        return value.to_bytes(4, little)  # type: ignore[arg-type]
+        return value.to_bytes(4, little)
 
     def text(value: str) -> bytes:
         return number(len(value.encode())) + value.encode() + b"\0"

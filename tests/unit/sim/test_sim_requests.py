@@ -83,7 +83,7 @@ def test_a_commit_that_succeeds_gives_what_the_steps_alone_would_give(
     for number, (word, path, in_tx) in enumerate(steps):
         payload = f"{path}\0".encode()
         if word == "begin" and not tx:
-            tx = int(bytes(bench.ask(bench.dom0, Op.TRANSACTION_START, b"\0")).rstrip(b"\0"))  # type: ignore[arg-type]
+            tx = int(bytes(bench.ask(bench.dom0, Op.TRANSACTION_START, b"\0")).rstrip(b"\0"))
         elif word in ("commit", "abort") and tx:
             answer = bench.ask(bench.dom0, Op.TRANSACTION_END, b"T\0" if word == "commit" else b"F\0", tx)
             if word == "commit" and answer == b"OK\0":

@@ -25,7 +25,7 @@ OTHER = Uuid("11111111-2222-3333-4444-555555555555")
 
 
 def speaker(uuid: Uuid, domid: int, kind: str, *rules: str, **more: object) -> Speaker:
-    return Speaker(uuid, domid, kind, kind, tuple(map(parse_rule, rules)), **more)  # type: ignore[arg-type]
+    return Speaker(uuid, domid, kind, kind, tuple(map(parse_rule, rules)), **more)
 
 
 NDVM = speaker(

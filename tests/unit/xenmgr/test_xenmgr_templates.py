@@ -50,7 +50,7 @@ def test_every_shipped_template_can_be_read_and_holds_texts_only(name: str) -> N
 @pytest.mark.parametrize("kind", ["pv", "pvh"])
 def test_our_templates_need_no_device_model(kind: str) -> None:
     tree = Templates(SHIPPED).read(f"new-vm-{kind}")
-    config = VmConfig.of("00000000-0000-0000-0000-00000000000a", tree)  # type: ignore[arg-type]
+    config = VmConfig.of("00000000-0000-0000-0000-00000000000a", tree)
     assert (config.virt_type, config["stubdom"], config["qemu-dm-path"]) == (kind, False, "")
     assert f"new-vm-{kind}" in [entry["template"] for entry in Templates(SHIPPED).for_ui()]
 

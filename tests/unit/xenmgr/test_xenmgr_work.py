@@ -141,7 +141,7 @@ def test_the_registry_knows_vms_by_uuid_and_domain() -> None:
     registry = Registry()
     vm = registry.add(A)
     assert registry.add(A) is vm
-    vm.domid = 5  # type: ignore[assignment]
+    vm.domid = 5
     assert registry.of_domid(5) is vm
     assert registry.of_domid(6) is None
     with pytest.raises(BadRequest):
