@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Our XenStore client against hand-written servers: order, loss, silence, cancellation, the device.
 
-What it does with a real XenStore is in tests/contract/test_xenstore.py.
+What it does with a real XenStore is in tests/contract/test_xenstore_ours.py.
 """
 
 import asyncio

@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures that several of the contract tests use."""
+
+from bus_house import house  # noqa: F401  (pytest finds them here)
+from xenstore_bench import address, base, client, connect  # noqa: F401  (pytest finds them here)
