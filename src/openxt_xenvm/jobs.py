@@ -6,6 +6,7 @@ Jobs that were told to end undo what they did; how is the business of those who 
 
 import asyncio
 import enum
+import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -166,6 +167,7 @@ class Jobs:
         self.changed(job)
         for old in [found for found in self if found.state in OVER][:-KEPT]:
             del self._all[old.id]
+        gc.collect()  # also empties CPython's lists of free tuples, which each job would make longer
 
     def _log_failure(self, job: Job, failure: BaseException) -> None:
         if isinstance(failure, OpenxtError):

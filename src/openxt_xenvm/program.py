@@ -6,6 +6,7 @@ Exit status: 0 normal end, 1 another monitor owns the VM, 2 fatal error, 3 wrong
 """
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -51,6 +52,7 @@ class NameTaken(Unavailable):
 def run(options: Options, ready: Ready, failed: Failed) -> int:
     """The whole life.  `ready` is called once the service answers; `failed` instead when it never does."""
     set_up_logging("xenvm")
+    gc.freeze()  # what is loaded by now stays: a collection, after each job, need not look at it
     try:
         subject = read_subject(options)
     except BadRequest as error:

@@ -31,7 +31,7 @@ MERGED_KIB = 4 * 1024  # afterwards
 MERGING = Path("/sys/kernel/mm/ksm")
 MERGING_FAST = {"pages_to_scan": "50000", "sleep_millisecs": "20", "run": "1"}
 MERGING_TAKES_S = effort(60, 900)
-GROWTH_KIB = 512  # of a monitor's memory, in the second half of its lives
+GROWTH_KIB = effort(256, 64)  # of a monitor's memory, in the second half of its lives
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(effort(120, 1800))]
 
