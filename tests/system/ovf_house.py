@@ -19,6 +19,7 @@ from openxt_core.errors import RemoteError
 from openxt_ovf.options import request_of
 from openxt_ovf.progress import Progress
 from openxt_ovf.session import Session
+from ovf_packages import Descriptor, item, package, section
 
 DISK, NIC = "com.citrix.xenclient.vmdisk", "com.citrix.xenclient.vmnic"
 BIN = Path(sys.executable).parent
@@ -137,3 +138,21 @@ class Failing(BlockingBus):
 async def shop(folder: Path) -> AsyncIterator[Shop]:
     async with desk() as opened:
         yield Shop(opened, folder)
+
+
+def disk(format: str, capacity: str = "2097152", more: str = "", file: str = "f") -> str:
+    reference = f' ovf:fileRef="{file}"' if file else ""
+    size = f' ovf:capacity="{capacity}"' if capacity else ""
+    return f'<Disk ovf:diskId="d"{reference}{size} ovf:format="{format}"{more}/>'
+
+
+async def imported_disk(it: Shop, disks: str, files: dict[str, bytes], xci: str = "", more: str = "") -> str:
+    """Path of the image that a disk became."""
+    references = "".join(
+        f'<File ovf:id="{"fgh"[n]}" ovf:href="{name}"{more}/>' for n, name in enumerate(files)
+    )
+    items = item(7, 17, "HostResource=ovf:/disk/d")
+    made = package(Descriptor(files=references, disks=disks, items=items, xci=section(xci)), files)
+    await it.does("--import", made.ova(it.folder / "d.ova"), "--trusted")
+    (path,) = await it.paths(await it.vm_of("shop"))
+    return path
