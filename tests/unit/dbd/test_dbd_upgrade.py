@@ -233,6 +233,7 @@ def _fails_at(point: int) -> Callable[[int, str, str], None]:
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OPENXT_ROOT", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["upgrade-db"])  # pytest's own are not its
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "xenclient.conf").write_text("release=1\nbuild=2015\n")
     (tmp_path / "storage" / "uivm").mkdir(parents=True)
