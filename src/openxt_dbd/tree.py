@@ -155,7 +155,9 @@ def pairs(node: Node | Absent) -> Iterable[tuple[str, Node]]:
 def child(node: Node | Absent, name: str) -> Node | Absent:
     if type(node) is Nodes:
         return node.get(name, ABSENT)
-    return next((found for key, found in pairs(node) if key == name), ABSENT)
+    if type(node) is not Repeated:
+        return ABSENT
+    return next((found for key, found in node.pairs if key == name), ABSENT)
 
 
 def find(root: Node, path: Path) -> Node | Absent:
