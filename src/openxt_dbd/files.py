@@ -30,10 +30,11 @@ def digest(content: bytes) -> bytes:
 
 @dataclass
 class Loaded:
-    """What the files hold, and which content of each file it was."""
+    """What the files hold, and which content of each file it was, of how many bytes."""
 
     root: Nodes | Repeated = field(default_factory=Nodes)
     digests: dict[Unit, bytes] = field(default_factory=dict)
+    sizes: dict[Unit, int] = field(default_factory=dict)
     strays: set[Unit] = field(default_factory=set)  # found in the main file, but belonging into their own
 
 
@@ -137,6 +138,7 @@ class Files:
             return None if unit == MAIN else _BAD
         if unit is not None:
             loaded.digests[unit] = digest(content)
+            loaded.sizes[unit] = len(content)
         return node
 
     def seed(self, default: Path) -> None:

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """When to save: three seconds after the first unsaved change, later and later while the disk fails.
 
-Files are written on one thread of its own, so that calls are answered meanwhile.
+Which files a save takes is decided in `pace`; what is asked for, and the last save, takes all.  Files are
+written on one thread of its own, so that calls are answered meanwhile.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Final
 
 from openxt_core.errors import Unavailable
 from openxt_core.spec import T
+from openxt_dbd.pace import MAX_JOURNAL_BYTES, Pace
+from openxt_dbd.placement import Unit
 from openxt_dbd.save import Save
 from openxt_dbd.store import Database
 
@@ -33,6 +37,8 @@ class Flusher:
         """Why the last save failed; empty if it did not."""
         self._woken = asyncio.Event()
         self._hurried = asyncio.Event()  # no pause before the next save
+        self._pace = Pace()
+        self._paced_s = 0.0
         self._is_stopping = False
         self._is_rereading = False
         self._one_at_a_time = asyncio.Lock()
@@ -61,7 +67,7 @@ class Flusher:
             await self._woken.wait()
             self._woken.clear()
             await self._pause()
-            await self.flush()
+            await self._flush(self._due)
             if self._is_rereading:
                 self._is_rereading = False
                 await self.reload()
@@ -80,15 +86,18 @@ class Flusher:
             log.exception("the files cannot be read again; what was read before is served")
 
     async def flush(self) -> bool:
-        """Save now.  True if every change made before the call is durable."""
+        """Save all now.  True if every change made before the call is in a durable file."""
+        return await self._flush(lambda: self._database.dirty)
+
+    async def _flush(self, units: Callable[[], Sequence[Unit]]) -> bool:
         async with self._one_at_a_time:
             if not self._database.dirty:
                 return True
-            save = self._database.start_save()
+            save = self._database.start_save(units())
             await asyncio.get_running_loop().run_in_executor(self._thread, save.run)
             self._database.end_save(save)
             self._report(save)
-            return not save.failed
+            return not save.failure
 
     async def sync(self) -> None:
         """Returns when every change made before the call is durable.  Raises Unavailable."""
@@ -98,6 +107,13 @@ class Flusher:
     async def on_thread(self, work: Callable[[], T]) -> T:
         """Do something with the files while no save does."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _due(self) -> Sequence[Unit]:
+        database, now_s = self._database, monotonic()
+        elapsed_s, self._paced_s = now_s - self._paced_s, now_s
+        if database.journal_bytes > MAX_JOURNAL_BYTES:
+            return database.dirty
+        return self._pace.due(database.dirty, database.sizes, elapsed_s)
 
     async def _pause(self) -> None:
         delay_s = min(self._delay_s * 2**self._failures, MAX_DELAY_S)
@@ -109,13 +125,13 @@ class Flusher:
             self._hurried.clear()
 
     def _report(self, save: Save) -> None:
-        if not save.failed:
+        if self._database.dirty:
+            self.wake()
+        self.failure = save.failure
+        if not save.failure:
             log.info("saved %d files", save.written)
-            self._failures, self.failure = 0, ""
+            self._failures = 0
             return
-        unit, error = next(iter(save.failed.items()))
-        self.failure = f"{unit.file}: {error}"
         report = log.error if not self._failures else log.warning
         report("%d files not saved, will try again; %s", len(save.failed), self.failure)
         self._failures = min(self._failures + 1, 10)
-        self.wake()

@@ -2,8 +2,9 @@
 """What changed since the files were saved: a process that dies loses nothing it had acknowledged.
 
 `/config/db.journal.<generation>` grows by one record per change, unsynced: it outlives the process,
-while a power cut may cost what the last save did not cover.  A save starts a new generation
-and removes the older ones when all files are durable.  A new process never goes on with an old file.
+while a power cut may cost what the last save did not sync.  A save starts a new generation
+and removes the older ones whose changes are all in durable files.  A new process never goes on with an old
+file.
 
 After a power cut each part is as the last save left it, or as it was at a later moment, never a mix: before
 a file is touched the closed generations are synced, so that a replay over old and new files ends in the new
@@ -125,7 +126,9 @@ class Journal:
         self._disk = disk
         self._lock = threading.Lock()  # changes come from the loop, notes of saves from the saving thread
         self._file: RecordFile | None = None
-        self._oldest = 1
+        self.oldest = 1
+        """Number of the first file that still counts."""
+        self._sizes: dict[int, int] = {}  # of the older ones
         self._unsynced: set[int] = set()  # generations whose content a power cut may take
         self._is_settled = True  # what was made and removed in the folder is durable
         self.generation = 0
@@ -139,13 +142,23 @@ class Journal:
         """What was left behind; writing goes on behind it.  Raises OSError."""
         replay = Replay()
         for generation in self._generations():
-            for record in decode(self._disk.read(f"{PREFIX}{generation}")):
+            content = self._disk.read(f"{PREFIX}{generation}")
+            for record in decode(content):
                 replay.add(record)
+            self._sizes[generation] = len(content)
             self.generation = generation
             self._unsynced.add(generation)
             self._is_settled = False
         self.number = max(self.number, replay.last)
         return replay
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that still count."""
+        return sum((self._sizes | {self.generation: self._last_size()}).values())
+
+    def _last_size(self) -> int:
+        return self._file.size if self._file is not None else self._sizes.get(self.generation, 0)
 
     def note_author(self, author: Author) -> None:
         """Whose the changes are that follow.  Raises Unavailable."""
@@ -196,11 +209,12 @@ class Journal:
 
     def drop(self, generation: int) -> None:
         """Everything up to this generation is durable in the files.  Raises OSError."""
-        while self._oldest <= generation:
+        while self.oldest <= generation:
             self._is_settled = False
-            self._disk.remove(f"{PREFIX}{self._oldest}")
-            self._unsynced.discard(self._oldest)
-            self._oldest += 1
+            self._disk.remove(f"{PREFIX}{self.oldest}")
+            self._unsynced.discard(self.oldest)
+            self._sizes.pop(self.oldest, None)
+            self.oldest += 1
         self._settle()
 
     def _settle(self) -> None:
@@ -220,7 +234,7 @@ class Journal:
     def _generations(self) -> list[int]:
         names = [name.removeprefix(PREFIX) for name, _ in self._disk.entries("") if name.startswith(PREFIX)]
         found = sorted(int(name) for name in names if name.isdecimal())
-        self._oldest = min(found, default=1)
+        self.oldest = min(found, default=1)
         return found
 
     def _append(self, record: bytes) -> None:
@@ -235,6 +249,7 @@ class Journal:
         self._settle()
         self._is_settled = False
         new = RecordFile(self._disk, f"{PREFIX}{self.generation + 1}")
+        self._sizes[self.generation] = self._last_size()
         self.close()
         self._file = new
         self._author = NOBODY

@@ -41,6 +41,11 @@ class RecordFile:
         self._window[self._end : end] = record
         self._end = end
 
+    @property
+    def size(self) -> int:
+        """Bytes of the records."""
+        return self._base + self._end
+
     def close(self) -> None:
         self._window.close()
         self._disk.close(self._fd)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""One save: what is dirty goes to the files, the history beside them, and then the old journal goes."""
+"""One save: the journal is synced, due units go to the files, the history beside them; old journals go."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from openxt_dbd import json_text, placement
@@ -26,17 +26,23 @@ class Save:
     units: tuple[Unit, ...]
     number: int
     generation: int
+    """The last one of which nothing is needed once this save is done."""
     digests: dict[Unit, bytes]
+    sizes: dict[Unit, int]
     history: History | None = None
     events: Sequence[Event] = ()
+    waiting: bool = False
+    """Whether units are left out, whose changes are durable only with the journal."""
     is_remembered: bool = False
     failed: dict[Unit, OSError] = field(default_factory=dict)
     written: int = 0
+    failure: str = ""
+    """What is not durable, and why; empty if all is."""
 
     def run(self) -> "Save":
         """Save each unit; one that fails does not stop the others."""
         fresh: list[Unit] = []
-        self._guard(self.journal.make_durable)
+        self._sync_journal()
         self._remember()
         for unit in self.units:
             try:
@@ -46,9 +52,26 @@ class Save:
                 self.failed[unit] = error
         self.written = len(fresh)
         self._sync_folders(fresh)
-        if not self.failed:
-            self._guard(lambda: self.journal.drop(self.generation))
+        self._drop_journals()
         return self
+
+    def _sync_journal(self) -> None:
+        try:
+            self.journal.make_durable()
+        except OSError as error:
+            log.warning("the journal: %s", error)
+            if self.waiting:
+                self.failure = f"the journal: {error}"
+
+    def _drop_journals(self) -> None:
+        if self.failed:
+            unit, error = next(iter(self.failed.items()))
+            self.failure = f"{unit.file}: {error}"
+            return
+        try:
+            self.journal.drop(self.generation)
+        except OSError as error:
+            log.warning("an old journal stays: %s", error)
 
     def _remember(self) -> None:
         """Before the files change: until then a new process finds it all in the journal.
@@ -62,14 +85,6 @@ class Save:
         except OSError as error:
             log.warning("the history is not written: %s", error)
 
-    @staticmethod
-    def _guard(step: Callable[[], None]) -> None:
-        """What the journal cannot do now leaves it longer than needed, or less than a power cut needs."""
-        try:
-            step()
-        except OSError as error:
-            log.warning("the journal: %s", error)
-
     def _save(self, unit: Unit) -> bool:
         """Whether the file had to be touched."""
         node = placement.part(self.root, unit)
@@ -82,7 +97,7 @@ class Save:
             self.files.remove(unit)
         else:
             self.files.save(unit, content)
-        self.digests[unit] = new
+        self.digests[unit], self.sizes[unit] = new, len(content)
         return True
 
     def _sync_folders(self, units: Sequence[Unit]) -> None:

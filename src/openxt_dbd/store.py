@@ -76,8 +76,11 @@ class Database:
         self._saver: tuple[Owner, Owner] | None = None
         """Who owned the tree until the save that is under way, and from then on."""
         self._digests: dict[Unit, bytes] = {}
-        self._dirty: dict[Unit, None] = {}
-        self._saving: tuple[Unit, ...] = ()
+        self.sizes: dict[Unit, int] = {}
+        """Bytes of the units' files."""
+        self._dirty: dict[Unit, int] = {}
+        """Unit → the first journal that holds a change which the unit's file does not."""
+        self._saving: dict[Unit, int] = {}
 
     @property
     def root(self) -> Node:
@@ -90,9 +93,14 @@ class Database:
         return self._journal.number
 
     @property
-    def dirty(self) -> frozenset[Unit]:
-        """What no durable file holds yet."""
-        return frozenset((*self._dirty, *self._saving))
+    def dirty(self) -> tuple[Unit, ...]:
+        """What no durable file holds yet; what waits longest comes first."""
+        return tuple(self._saving | self._dirty)
+
+    @property
+    def journal_bytes(self) -> int:
+        """What a new process would replay."""
+        return self._journal.size
 
     def freeze(self) -> Node:
         """The tree as it is now, for ever: later changes copy what they touch."""
@@ -284,7 +292,7 @@ class Database:
         if unit is not None:
             if not self._dirty:
                 self.on_change()
-            self._dirty[unit] = None
+            self._dirty.setdefault(unit, self._journal.generation)
 
     def _apply_to_top(self, change: Change) -> None:
         """Make `/vm` an object, or drop it if it is bare; no file is concerned."""
@@ -298,16 +306,15 @@ class Database:
     def load(self) -> None:
         """What the files and the journals hold becomes the tree.  Raises OSError."""
         loaded = self._files.load()
-        self._root, self._owner, self._digests = loaded.root, Owner(), loaded.digests
-        self._dirty = {}
+        self._root, self._owner = loaded.root, Owner()
+        self._digests, self.sizes, self._dirty = loaded.digests, loaded.sizes, {}
         self._spots.clear()
         replay = self._journal.replay()
         self._remembered = self._last_remembered()
         self._journal.number = max(self._journal.number, self._remembered)
         self._replay(replay, loaded)
         self._forget_the_past()
-        for unit in loaded.strays:
-            self._dirty[unit] = None
+        self._dirty = dict.fromkeys((*self._dirty, *loaded.strays), self._journal.oldest)
         if self._dirty:
             self.on_change()
 
@@ -359,10 +366,14 @@ class Database:
             except OSError as error:
                 log.warning("an old journal stays: %s", error)
 
-    def start_save(self) -> Save:
-        """Freeze what is dirty for a save, and begin a new journal."""
+    def start_save(self, units: Iterable[Unit] | None = None) -> Save:
+        """Freeze what is dirty, or these units of it, for a save, and begin a new journal.
+
+        What waits keeps its journals; they become durable by this save all the same.
+        """
         self.settle()
-        self._saving, self._dirty = tuple(self._dirty), {}
+        units = tuple(self._dirty if units is None else units)
+        self._saving = {unit: self._dirty.pop(unit) for unit in units}
         self._signed_s = 0.0  # the new journal has nobody's name yet
         former, root = self._owner, self.freeze()
         self._saver = former, self._owner
@@ -370,21 +381,23 @@ class Database:
             files=self._files,
             journal=self._journal,
             root=root,
-            units=self._saving,
+            units=units,
             number=self._journal.number,
-            generation=self._journal.rotate(),
+            generation=min((self._journal.rotate(), *(first - 1 for first in self._dirty.values()))),
             digests=self._digests,
+            sizes=self.sizes,
+            waiting=bool(self._dirty),
             history=self.history,
             events=self.history.take() if self.history is not None else (),
         )
 
     def end_save(self, save: Save) -> None:
         """Take note of how a save went: what failed is dirty still, and the journal has stayed for it."""
-        self._saving = ()
+        saving, self._saving = self._saving, {}
         if self._saver is not None and self._saver[1] is self._owner:
             self._owner.inherit(self._saver[0])  # the frozen tree is not needed any more
         self._saver = None
         for unit in save.failed:
-            self._dirty.setdefault(unit)
+            self._dirty[unit] = saving[unit]
         if save.is_remembered and self.history is not None:
             self.history.taken()

@@ -11,7 +11,7 @@ from openxt_dbd.disk import Disk
 
 CHANGING_CALLS = (
     *("make_folder", "open_new", "open_mapped", "write", "write_at", "map"),
-    *("sync", "close", "rename", "remove", "sync_folder"),
+    *("sync", "sync_file", "close", "rename", "remove", "sync_folder"),
 )
 
 

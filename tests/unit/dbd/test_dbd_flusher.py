@@ -12,6 +12,8 @@ from openxt_dbd.disk import Disk
 from openxt_dbd.files import Files
 from openxt_dbd.flusher import Flusher
 from openxt_dbd.journal import Journal
+from openxt_dbd.pace import MAX_JOURNAL_BYTES
+from openxt_dbd.placement import Unit
 from openxt_dbd.store import Database
 
 TIMEOUT_S = 20.0
@@ -96,6 +98,60 @@ async def test_an_end_with_unsaved_changes_is_an_error_and_the_journal_stays(tmp
         await flusher.run()
     database.close()
     assert opened(Disk(tmp_path), 0.0)[0].read(("a",)) == "1"
+
+
+def full_stores(database: Database, count: int) -> None:
+    for number in range(count):
+        for key in range(17):
+            database.write(("dom-store", str(number), f"k{key}"), f"{database.revision}" + "x" * 60_000)
+
+
+async def test_of_many_full_dom_stores_a_save_takes_some_and_asking_saves_all(tmp_path: Path) -> None:
+    database, flusher = opened(Disk(tmp_path), delay_s=0.0)
+    full_stores(database, 12)
+    await flusher.flush()
+    running = asyncio.create_task(flusher.run())
+    for number in range(12):
+        database.write(("dom-store", str(number), "k0"), "new")
+    database.write(("vm", "x", "k"), "new")
+    async with asyncio.timeout(TIMEOUT_S):
+        while Unit("vm", "x") in database.dirty:
+            await asyncio.sleep(0)
+    waiting = {unit.name for unit in database.dirty}
+    assert 0 < len(waiting) < 12
+    assert all('"new"' not in (tmp_path / "dom-store" / f"{name}.db").read_text() for name in waiting)
+    await flusher.sync()
+    assert not database.dirty
+    assert all('"new"' in file.read_text() for file in (tmp_path / "dom-store").iterdir())
+    flusher.stop()
+    await running
+
+
+async def test_what_waits_goes_when_the_journal_has_grown(tmp_path: Path) -> None:
+    database, flusher = opened(Disk(tmp_path), delay_s=0.0)
+    full_stores(database, 12)
+    await flusher.flush()
+    while database.journal_bytes <= MAX_JOURNAL_BYTES:
+        full_stores(database, 12)
+    running = asyncio.create_task(flusher.run())
+    await until_clean(database)
+    assert database.journal_bytes < MAX_JOURNAL_BYTES
+    flusher.stop()
+    await running
+
+
+async def test_a_save_that_leaves_some_waiting_fails_if_the_journal_is_not_safe(tmp_path: Path) -> None:
+    disk = TouchyDisk(tmp_path, never)
+    database, _ = opened(disk, delay_s=3600.0)
+    database.write(("vm", "x", "k"), "1")
+    database.write(("vm", "y", "k"), "1")
+
+    def unsafe(_: int, call: str) -> None:
+        if call == "sync_file":
+            no_space()
+
+    disk.touch = unsafe
+    assert "journal" in database.start_save([Unit("vm", "x")]).run().failure
 
 
 async def test_a_reload_saves_first_and_then_takes_what_the_files_say(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 import itertools
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from openxt_dbd.disk import Disk
 from openxt_dbd.files import Files
 from openxt_dbd.journal import Journal
 from openxt_dbd.path import parse
+from openxt_dbd.placement import Unit
 from openxt_dbd.store import Database
 
 
@@ -198,6 +200,45 @@ def test_a_file_that_was_set_aside_is_never_deleted(tmp_path: Path) -> None:
     database.rm(("vm",))
     save(database)
     assert [text for name, text in texts(tmp_path).items() if ".bad-" in name] == ["{"]
+
+
+def test_what_a_save_leaves_out_keeps_its_journal_and_no_more(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    for value in "12":
+        database.write(("vm", "x", "k"), value)
+        database.write(("vm", "y", "k"), value)
+        database.end_save(database.start_save([Unit("vm", "x")]).run())
+    assert database.dirty == (Unit("vm", "y"),)
+    assert {journal.name for journal in tmp_path.glob("db.journal.*")} == {
+        f"db.journal.{n}" for n in (1, 2, 3)
+    }
+    assert opened(Disk(shutil.copytree(tmp_path, tmp_path / "copy"))).dump(()) == database.dump(())
+    database.write(("vm", "x", "k"), "3")
+    database.end_save(database.start_save([Unit("vm", "y")]).run())
+    assert {journal.name for journal in tmp_path.glob("db.journal.*")} == {f"db.journal.{n}" for n in (3, 4)}
+    assert opened(Disk(tmp_path)).dump(()) == database.dump(())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.sets(st.sampled_from("abc"))), max_size=12)
+)
+def test_whatever_saves_leave_out_a_new_process_finds_the_same(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, bool, set[str]]]
+) -> None:
+    folder = tmp_path_factory.mktemp("db")
+    database = opened(Disk(folder))
+    for count, (name, is_new, saved) in enumerate(steps):
+        if is_new:
+            database = opened(Disk(folder))
+        database.write(("vm", name, f"k{count % 3}"), str(count))
+        if count % 4 == 3:
+            database.rm(("vm", name, f"k{count % 2}"))
+        units = [unit for unit in database.dirty if unit.name in saved]
+        database.end_save(database.start_save(units).run())
+        found = opened(Disk(shutil.copytree(folder, tmp_path_factory.mktemp("copy") / "db")))
+        for each in "abc":
+            assert found.dump(("vm", each)) == database.dump(("vm", each))
 
 
 def test_changes_during_a_save_belong_to_the_next(tmp_path: Path, database: Database) -> None:
