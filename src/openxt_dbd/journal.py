@@ -9,6 +9,7 @@ file.
 After a power cut each part is as the last save left it, or as it was at a later moment, never a mix: before
 a file is touched the closed generations are synced, so that a replay over old and new files ends in the new
 state; a generation begins when the name of the one before is durable, so that none is missing in between;
+one that follows a shortened one does not count, as it was not yet the ground of any file;
 and the removal of those that a save made superfluous is durable before the next save begins.
 
 A record is a line: checksum, space, JSON array, newline.  The first broken line ends a file.
@@ -19,6 +20,7 @@ A record is a line: checksum, space, JSON array, newline.  The first broken line
     ["m", number, [record…]]       changes that were one operation, all of this number: all of them or none
     ["w", who, time]               who made the changes that follow, and when (milliseconds since 1970)
     ["f", number, top, name, digest]   a file with this content holds everything up to that number
+    ["g", bytes]                 the first of a file: so long the file before was, which may have come to less
 
 Changes are unconditional, so that a replay over files of any age in between ends in the same values.  The
 "f" records make it exact, order of names included: what a file holds already is not replayed over it.
@@ -80,6 +82,8 @@ class Replay:
                     self.add(one)
             case ["f", int(number), str(top), str(name), str(digest)]:
                 self.saved.append((number, Unit(top, name), bytes.fromhex(digest)))
+            case ["g", int()]:
+                pass
             case _:
                 log.error("a journal record of a kind that is not known is left out: %r", record[:1])
 
@@ -108,15 +112,31 @@ def change_record(number: int, change: Change) -> tuple[Any, ...]:
     return ("j", number, path, json_text.dumps(node).decode())
 
 
-def decode(content: bytes) -> Iterator[list[Any]]:
+@dataclass
+class Content:
     """The whole records of a file up to the first that is not."""
-    for line in content.split(b"\n"):
-        if line[8:9] != b" " or line[:8] != b"%08x" % zlib.crc32(line[9:]):
-            return
-        try:
-            yield orjson.loads(line[9:])
-        except orjson.JSONDecodeError:
-            return
+
+    text: bytes
+    size: int = 0
+    """Bytes of those that were gone through."""
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        for line in self.text.split(b"\n"):
+            if line[8:9] != b" " or line[:8] != b"%08x" % zlib.crc32(line[9:]):
+                return
+            try:
+                record = orjson.loads(line[9:])
+            except orjson.JSONDecodeError:
+                return
+            self.size += len(line) + 1
+            yield record
+
+    def needs(self) -> int:
+        """How long the file before must be for this one to count."""
+        match next(iter(Content(self.text)), None):
+            case ["g", int(size)]:
+                return size
+        return 0
 
 
 class Journal:
@@ -141,11 +161,15 @@ class Journal:
     def replay(self) -> Replay:
         """What was left behind; writing goes on behind it.  Raises OSError."""
         replay = Replay()
-        for generation in self._generations():
-            content = self._disk.read(f"{PREFIX}{generation}")
-            for record in decode(content):
+        found = self._generations()
+        for generation in found:
+            content = Content(self._disk.read(f"{PREFIX}{generation}"))
+            if content.needs() > self._sizes.get(generation - 1, content.needs()):
+                self._give_up([one for one in found if one >= generation])
+                break
+            for record in content:
                 replay.add(record)
-            self._sizes[generation] = len(content)
+            self._sizes[generation] = content.size
             self.generation = generation
             self._unsynced.add(generation)
             self._is_settled = False
@@ -159,6 +183,13 @@ class Journal:
 
     def _last_size(self) -> int:
         return self._file.size if self._file is not None else self._sizes.get(self.generation, 0)
+
+    def _give_up(self, generations: Sequence[int]) -> None:
+        """A power cut has shortened the file before them.  The last goes first: no gap is left."""
+        for generation in reversed(generations):
+            log.warning("a journal whose beginning a power cut took is not taken over: %d", generation)
+            self._disk.remove(f"{PREFIX}{generation}")
+        self._is_settled = False
 
     def note_author(self, author: Author) -> None:
         """Whose the changes are that follow.  Raises Unavailable."""
@@ -249,9 +280,10 @@ class Journal:
         self._settle()
         self._is_settled = False
         new = RecordFile(self._disk, f"{PREFIX}{self.generation + 1}")
-        self._sizes[self.generation] = self._last_size()
+        self._sizes[self.generation] = before = self._last_size()
         self.close()
         self._file = new
+        new.append(encode(("g", before)))  # the room for it is there
         self._author = NOBODY
         self.generation += 1
         self._unsynced.add(self.generation)

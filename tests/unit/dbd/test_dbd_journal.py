@@ -62,7 +62,7 @@ def test_numbers_go_on_in_the_next_process(tmp_path: Path) -> None:
 def test_whatever_the_end_of_the_file_is_whole_records_before_it_count(cut: int, junk: bytes) -> None:
     whole = lines()
     content = b"".join(whole)
-    found = list(journal.decode(content[:cut] + junk))
+    found = list(journal.Content(content[:cut] + junk))
     complete = sum(cut >= sum(map(len, whole[: n + 1])) for n in range(len(whole)))
     assert [record[1] for record in found][:complete] == list(range(complete))
     assert len(found) <= complete + 1
@@ -71,7 +71,7 @@ def test_whatever_the_end_of_the_file_is_whole_records_before_it_count(cut: int,
 def test_a_changed_byte_ends_the_journal_there() -> None:
     content = bytearray(b"".join(lines()))
     content[20] ^= 1
-    assert list(journal.decode(bytes(content))) == []
+    assert list(journal.Content(bytes(content))) == []
 
 
 def test_a_record_that_cannot_be_written_never_was_there(tmp_path: Path) -> None:
@@ -132,6 +132,20 @@ def test_a_generation_that_cannot_begin_leaves_the_old_one_in_use(tmp_path: Path
     one.append(CHANGES[1:2])
     one.drop(covered)
     assert len(opened(tmp_path)[1]) == 2
+
+
+def test_what_follows_a_shortened_generation_does_not_count(tmp_path: Path) -> None:
+    one, _ = opened(tmp_path)
+    one.append(CHANGES[:1])
+    one.append(CHANGES[1:2])
+    one.rotate()
+    one.append(CHANGES[2:3])
+    first = tmp_path / "db.journal.1"
+    first.write_bytes(first.read_bytes().rstrip(b"\0")[:-2])  # the last record breaks
+    again, found = opened(tmp_path)
+    assert [change.path for change in found] == [CHANGES[0].path]
+    again.append(CHANGES[1:2])
+    assert [change.path for change in opened(tmp_path)[1]] == [CHANGES[0].path, CHANGES[1].path]
 
 
 def test_notes_of_saves_come_back(tmp_path: Path) -> None:
