@@ -59,6 +59,12 @@ class Disk:
     def read(self, path: str) -> bytes:
         return self.at(path).read_bytes()
 
+    def view(self, path: str) -> bytes | mmap.mmap:
+        """`read` of what may be large and is looked at once."""
+        with self.at(path).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) if size else b""
+
     def make_folder(self, path: str) -> None:
         self.at(path).mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 

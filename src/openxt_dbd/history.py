@@ -4,12 +4,17 @@
 Files `history/<n>` below /config, of lines (see `past`).  A process adds to a file of its own; when they are
 many or long, what is still wanted of them becomes one file.  A broken line is passed over, one that is there
 twice counts once: whatever a crash leaves can be read.  To serve the present values they are not needed.
+
+Files are mapped and written in pieces: megabytes in one piece would stay with the allocator for good.
 """
 
 import logging
 import operator
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from itertools import chain, groupby
+from mmap import mmap
+from typing import Final, TypeAlias
 
 from openxt_dbd.disk import Disk
 from openxt_dbd.past import Counter, Past, decode, encode, last_of_each, past_of
@@ -26,7 +31,10 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 MAX_FILES: Final = 8
 MAX_PENDING: Final = 16384
 MAX_LARGE_BYTES: Final = 16 * 1024 * 1024
+PIECE_BYTES: Final = 64 * 1024
 
+Place: TypeAlias = tuple[int, int, int]
+"""Of a line: number of the file, where it starts, where it ends."""
 
 _at: Callable[[Event], tuple[int, Path]] = operator.itemgetter(0, 1)
 
@@ -91,21 +99,22 @@ class History:
         self._number = max(self._files(), default=0)
         self._bytes = found = 0
         for number in self._files():
-            content = self._disk.read(f"{FOLDER}/{number}")
+            content = self._disk.view(f"{FOLDER}/{number}")
             self._bytes += len(content)
-            past = next(filter(None, map(decode, reversed(content.split(b"\n")))), None)
+            lines = (decode(content[start:end]) for start, end in _lines_backwards(content))
+            past = next(filter(None, lines), None)
             found = max(found, past.revision if past else 0)
         return found
 
     def append(self, events: Sequence[Event]) -> None:
         """Make them durable.  Raises OSError; they may be appended again."""
-        content = b"".join([encode(past_of(event, self.who)) for event in last_of_each(events, KEPT, _at)])
-        if not content:
+        if not events:
             return
         try:
             if self._fd is None:
                 self._open_next()
-            self._write(content)
+            lines = (encode(past_of(event, self.who)) for event in last_of_each(events, KEPT, _at))
+            self._bytes += self._write(lines)
         except OSError:
             self._close()  # what follows the torn line goes into another file
             raise
@@ -120,19 +129,21 @@ class History:
         found.sort(key=lambda past: past.revision)
         return found
 
-    def _last(self, files: Sequence[int]) -> Iterator[tuple[bytes, Past]]:
-        """Lines, newest first, of the last revisions of each part.
+    def _last(self, files: Sequence[int]) -> Iterator[tuple[Place, Past]]:
+        """Newest first, the last revisions of each part.
 
         One file is in memory at a time, and nothing of the lines is kept: they may be many.
         """
         counter, seen = Counter(KEPT), set[int]()
         for number in reversed(files):
-            for line in _lines_backwards(self._disk.read(f"{FOLDER}/{number}")):
+            content = self._disk.view(f"{FOLDER}/{number}")
+            for start, end in _lines_backwards(content):
+                line = content[start:end]
                 past = decode(line)
                 if past is not None and hash(line) not in seen:
                     seen.add(hash(line))
                     if counter.counts_among_last(past.revision, past.path):
-                        yield line, past
+                        yield (number, start, end), past
 
     def _files(self) -> list[int]:
         """Numbers of the files, oldest first."""
@@ -149,33 +160,45 @@ class History:
         self._fd = self._disk.open_new(f"{FOLDER}/{self._number}")
         self._disk.sync_folder(FOLDER)
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, lines: Iterable[bytes]) -> int:
+        """Make them durable.  How many bytes they are."""
         assert self._fd is not None
-        rest = memoryview(content)
-        while rest:
-            rest = rest[self._disk.write(self._fd, rest) :]
+        size = 0
+        for piece in _pieces(lines):
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[self._disk.write(self._fd, rest) :]
+            size += len(piece)
         self._disk.sync(self._fd)
-        self._bytes += len(content)
+        return size
 
     def _compact(self) -> None:
         """One file with what is wanted takes the place of all."""
         old = self._files()
-        content = b"".join(reversed(list(self._wanted(old))))
+        wanted = array("Q", chain.from_iterable(self._wanted(old)))
         self._close()
         self._open_next()
-        self._write(content)
+        size = self._write(self._lines_at(wanted))
         for number in old:
             self._disk.remove(f"{FOLDER}/{number}")
-        self._bytes = self._compacted_bytes = len(content)
+        self._bytes = self._compacted_bytes = size
 
-    def _wanted(self, files: Sequence[int]) -> Iterator[bytes]:
+    def _wanted(self, files: Sequence[int]) -> Iterator[Place]:
         """Lines to keep, newest first, as many as fit into half of the limit."""
         size = 0
-        for line, _ in self._last(files):
-            size += len(line) + 1
+        for place, _ in self._last(files):
+            size += place[2] - place[1] + 1
             if size > MAX_BYTES // 2:
                 return
-            yield line + b"\n"
+            yield place
+
+    def _lines_at(self, places: "array[int]") -> Iterator[bytes]:
+        """The lines at these places, each three numbers, the last place first."""
+        backwards = (tuple(places[at : at + 3]) for at in range(len(places) - 3, -1, -3))
+        for number, lines in groupby(backwards, key=operator.itemgetter(0)):
+            content = self._disk.view(f"{FOLDER}/{number}")
+            for _, start, end in lines:
+                yield content[start:end] + b"\n"
 
     def _close(self) -> None:
         fd, self._fd = self._fd, None
@@ -183,10 +206,22 @@ class History:
             self._disk.close(fd)
 
 
-def _lines_backwards(content: bytes) -> Iterator[bytes]:
+def _lines_backwards(content: bytes | mmap) -> Iterator[tuple[int, int]]:
+    """Where lines start and end."""
     end = len(content)
     while end > 0:
         start = content.rfind(b"\n", 0, end) + 1
         if start < end:
-            yield content[start:end]
+            yield start, end
         end = start - 1
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    piece = bytearray()
+    for line in lines:
+        piece += line
+        if len(piece) >= PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
