@@ -66,18 +66,30 @@ class Host:
         await self.store.apply(batch)
 
     async def remove(self, path: str, *, up_to: str) -> None:
-        """Remove a tree, and the directories above it that are empty then, below `up_to`.
+        """Remove a tree, and the directories above it that are empty then, below `up_to`."""
+        await self.store.rm(path)
+        await self.prune(path.rpartition("/")[0], up_to=up_to)
 
-        In one piece: who is killed meanwhile leaves all of it, which the next one finds, and no empty folder.
+    async def prune(self, path: str, *, up_to: str) -> None:
+        """Remove a directory if it is empty, and then those above it that are, below `up_to`."""
+        while path.startswith(f"{up_to}/") and not await self.store.list(path):
+            await self.store.transact(partial(self._remove_if_empty, path))
+            path = path.rpartition("/")[0]
+
+    async def _remove_if_empty(self, path: str, tx: int) -> None:
+        if not await self.store.list(path, tx):
+            await self.store.rm(path, tx)
+
+    async def remove_backend(self, path: str) -> None:
+        """Remove a device's backend, and the folders above it that are empty then.
+
+        Nobody but us fills the one of the device's domain: it needs no transaction.  Those of many monitors
+        that stop at once would disturb each other.
         """
-        await self.store.transact(partial(self._remove, path, up_to))
-
-    async def _remove(self, path: str, up_to: str, tx: int) -> None:
-        await self.store.rm(path, tx)
-        parent = path.rpartition("/")[0]
-        while parent.startswith(f"{up_to}/") and not await self.store.list(parent, tx):
-            await self.store.rm(parent, tx)
-            parent = parent.rpartition("/")[0]
+        await self.store.rm(path)
+        folder = path.rpartition("/")[0]
+        if not await self.store.list(folder):
+            await self.remove(folder, up_to=path.partition("/backend/")[0])
 
     def close(self) -> None:
         self._worker.shutdown(wait=False, cancel_futures=True)

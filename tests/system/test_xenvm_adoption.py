@@ -152,6 +152,15 @@ async def test_a_broken_record_is_no_obstacle(house: House) -> None:
     await house.hear(*START)
 
 
+async def test_folders_that_a_killed_monitor_left_empty_go_with_the_next_domain(house: House) -> None:
+    before = await house.nodes()
+    await house.store.mkdir("/local/domain/0/backend/vif")
+    await house.monitor(house.config("v4v=true"))
+    await house.call("start")
+    await house.call("destroy")
+    assert await house.nodes() == before
+
+
 LIVES = (("start", "halt"), ("start", "reboot"), ("start", "pause", "unpause", "destroy"))
 
 

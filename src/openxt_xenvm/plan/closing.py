@@ -56,7 +56,7 @@ async def close(site: Site, backend: Domid, kind: str, devid: int) -> None:
         await _until_closed(site, back)
     for front in fronts:
         await site.host.remove(front, up_to=paths.frontends(site.created))
-    await site.host.remove(back, up_to=paths.domain(backend))
+    await site.host.remove_backend(back)
     complaints = f"{paths.domain(backend)}/error"  # a guest has the folder from its start; dom0 has none
     await site.host.remove(error_path(back), up_to=complaints if backend else paths.domain(backend))
     await site.host.store.rm(paths.device_error_folder(site.created, kind, devid))

@@ -226,8 +226,7 @@ class PlugDevice(Step):
         if site.domid is None:
             return
         await site.host.store.rm(self.device.frontend_path(site.guest))
-        backend = self.device.backend_path(site.guest)
-        await site.host.remove(backend, up_to=paths.domain(self.device.backend_domid))
+        await site.host.remove_backend(self.device.backend_path(site.guest))
 
 
 @dataclass(frozen=True)

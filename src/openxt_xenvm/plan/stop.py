@@ -91,10 +91,15 @@ class RemoveNodes(Step):
         await remove_home(site)
 
     async def _remove_backends(self, site: Site, backend: Domid, domid: Domid) -> None:
-        folder = paths.backends(backend)
+        """Also folders that are empty: a monitor that was killed may have left them."""
+        folder, top = paths.backends(backend), paths.domain(backend)
         for kind in await site.host.store.list(folder):
-            if str(domid) in await site.host.store.list(f"{folder}/{kind}"):
-                await site.host.remove(f"{folder}/{kind}/{domid}", up_to=paths.domain(backend))
+            domids = await site.host.store.list(f"{folder}/{kind}")
+            if str(domid) in domids:
+                await site.host.remove(f"{folder}/{kind}/{domid}", up_to=top)
+            elif not domids:
+                await site.host.prune(f"{folder}/{kind}", up_to=top)
+        await site.host.prune(folder, up_to=top)
 
 
 @dataclass(frozen=True)
