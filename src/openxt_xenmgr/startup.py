@@ -22,6 +22,7 @@ from openxt_core.spec import Call, Service
 from openxt_xen.domains import uuid_of
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenmgr.announce import Announcer
+from openxt_xenmgr.deadlines import Deadlines
 from openxt_xenmgr.host.power import HostPower
 from openxt_xenmgr.host.power_events import PowerEvents
 from openxt_xenmgr.host.watches import Watches
@@ -97,11 +98,14 @@ async def _until_end(lifetime: Lifetime, store_lost: asyncio.Event) -> None:
 
 def make_world(bus: Bus, xs: XenStore) -> World:
     places = Places.of(os.environ)
-    announcer, db, peers, registry = Announcer(bus), DbClient(bus), Peers(bus), Registry()
+    deadlines = Deadlines.of(os.environ)
+    announcer, db, registry = Announcer(bus), DbClient(bus), Registry()
+    peers = Peers(bus, deadlines.answer_s)
     store = VmStore(db, announcer)
     return World(
         places=places,
         environ=os.environ,
+        deadlines=deadlines,
         bus=bus,
         db=db,
         nodes=Nodes(xs),
@@ -114,7 +118,7 @@ def make_world(bus: Bus, xs: XenStore) -> World:
         background=Background(),
         peers=peers,
         input=input.InputDaemon(peers),
-        network=network.NetworkDaemon(peers),
+        network=network.NetworkDaemon(peers, deadlines.networks_s),
         surfman=surfman.Surfman(peers),
         usb=usb.UsbDaemon(peers),
         guest_buses=GuestBuses(os.environ, places, registry.domid_of),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from openxt_bus.connection import Bus
 from openxt_core.places import Places
 from openxt_xenmgr.announce import Announcer
+from openxt_xenmgr.deadlines import Deadlines
 from openxt_xenmgr.links.dbd import DbClient
 from openxt_xenmgr.links.guest_bus import GuestBuses
 from openxt_xenmgr.links.input import InputDaemon
@@ -27,6 +28,7 @@ from openxt_xenmgr.vm.templates import Templates
 class World:
     places: Places
     environ: Mapping[str, str]
+    deadlines: Deadlines
     bus: Bus
     db: DbClient
     nodes: Nodes

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from openxt_core.errors import NetworkDaemonTimeout, OpenxtError, RemoteError
 from openxt_core.ids import Domid, Uuid
 from openxt_core.signature import Variant
-from openxt_xenmgr.links.presence import TIMEOUT_S, Peers
+from openxt_xenmgr.links.presence import Peers
 from openxt_xenmgr.vm.xenvm_config import Network
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ NAME = "com.citrix.xenclient.networkdaemon"
 CONFIG = "com.citrix.xenclient.network.config"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 UP, DOWN = 1, 0
-READY_TIMEOUT_S, READY_POLL_S = 30.0, 1.0
+READY_POLL_S = 1.0
 OBJECT_ATTEMPTS, OBJECT_PAUSE_S = 10, 0.25
 NOT_THERE = frozenset(
     f"org.freedesktop.DBus.Error.{word}" for word in ("UnknownObject", "UnknownMethod", "UnknownInterface")
@@ -31,6 +31,7 @@ NOT_THERE = frozenset(
 @dataclass(frozen=True, slots=True)
 class NetworkDaemon:
     peers: Peers
+    ready_s: float  # how long it may look at its networks, once it is there
 
     async def backend_of(self, network: str) -> str:
         """Uuid of the VM that serves `network`; empty when nobody says."""
@@ -53,16 +54,14 @@ class NetworkDaemon:
     async def _until_initialised(self) -> None:
         """It is on the bus before it has looked at its networks."""
         try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
+            async with asyncio.timeout(self.ready_s):
                 while self.peers.has(NAME):
                     answer = await self.peers.ask(NAME, NAME, "is_initialized")
                     if answer and answer[0]:
                         return
                     await asyncio.sleep(READY_POLL_S)
         except TimeoutError:
-            raise NetworkDaemonTimeout(
-                f"the network daemon is not ready after {READY_TIMEOUT_S:g} s"
-            ) from None
+            raise NetworkDaemonTimeout(f"the network daemon is not ready after {self.ready_s:g} s") from None
 
     async def _describe(self, network: str) -> Network | None:
         """Its object may come a moment after it is listed."""
@@ -83,7 +82,7 @@ class NetworkDaemon:
 
     async def _property(self, network: str, name: str) -> str:
         reply = await self.peers.bus.call(
-            NAME, network, PROPERTIES, "Get", "ss", (CONFIG, name), timeout_s=TIMEOUT_S
+            NAME, network, PROPERTIES, "Get", "ss", (CONFIG, name), timeout_s=self.peers.answer_s
         )
         value = reply[0]
         return str(value.value if isinstance(value, Variant) else value)

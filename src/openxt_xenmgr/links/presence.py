@@ -15,8 +15,6 @@ from openxt_core.spec import Caller, Value
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 5.0
-
 
 class NamedCaller(Caller, Protocol):
     """A caller that also knows who is there."""
@@ -33,8 +31,9 @@ class NameWatcher(Protocol):
 class Peers:
     """The optional daemons that are there now."""
 
-    def __init__(self, bus: NamedCaller) -> None:
+    def __init__(self, bus: NamedCaller, answer_s: float) -> None:
         self.bus = bus
+        self.answer_s = answer_s  # how long an answer may take
         self._there: set[str] = set()
         self._arrivals: dict[str, Callable[[], None]] = {}
 
@@ -75,7 +74,7 @@ class Peers:
             return None
         try:
             return await self.bus.call(
-                destination, "/", interface, member, signature, body, timeout_s=TIMEOUT_S
+                destination, "/", interface, member, signature, body, timeout_s=self.answer_s
             )
         except OpenxtError as error:
             log.warning("%s.%s: %s", destination, member, error)

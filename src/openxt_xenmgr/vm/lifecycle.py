@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 GUEST = "com.citrix.xenclient.guest"
-AGENT_SHUTDOWN_TIMEOUT_S = 180.0
 KEEP_ALIVE_DELAY_S = 2.0
 REPLACED_TIMEOUT_S = 20.0
 DEATHS_SURVIVED = 3
@@ -189,7 +188,9 @@ class Lifecycle:
         if await self.world.bus.name_owner(name) is None:
             return False
         try:
-            await self.world.bus.call(name, "/", GUEST, request)
+            await self.world.bus.call(
+                name, "/", GUEST, request, timeout_s=self.world.deadlines.agent_answer_s
+            )
         except OpenxtError as error:
             log.warning("VM %s: its agent: %s", vm.uuid, error)
             return False
@@ -197,7 +198,7 @@ class Lifecycle:
 
     async def _ends(self, vm: Vm) -> bool:
         try:
-            await vm.until(lambda state: state in AT_REST, AGENT_SHUTDOWN_TIMEOUT_S, "its end")
+            await vm.until(lambda state: state in AT_REST, self.world.deadlines.agent_s, "its end")
         except OpenxtError as error:
             log.warning("VM %s: the agent did not shut it down: %s", vm.uuid, error)
             return False
