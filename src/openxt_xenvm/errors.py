@@ -106,6 +106,12 @@ class DeviceError(Named, Unavailable):
     name = "Device_error"
 
 
+class MountFailure(DeviceError):
+    """A disk image cannot be attached, whatever attaches it on this host."""
+
+    name = "Device.Tap2.Mount_failure"
+
+
 class DeviceModelFailed(Named, Unavailable):
     name = "Ioemu_failed"
 

@@ -37,7 +37,7 @@ _NUMBERED: tuple[tuple[re.Pattern[str], type[NumberedError]], ...] = (
     (re.compile(r"Device\.Tap2\.Mount_failure"), errors.DiskMount),
     (re.compile(r"^\s*exception:\s*(?P<text>.*)", re.DOTALL), errors.XenvmOther),
 )
-_DETAIL = re.compile(r"exception:\s*\w+\((?P<detail>.*)\)\s*\Z", re.DOTALL)
+_DETAIL = re.compile(r"exception:\s*[\w.]+\((?P<detail>.*)\)\s*\Z", re.DOTALL)
 
 
 UNDER_WAY = frozenset({"waiting", "running"})  # tasks in these states

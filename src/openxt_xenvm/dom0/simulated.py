@@ -70,6 +70,9 @@ class SimulatedKeeper:
         return made.device
 
     def _take(self, made: Attachment, disk: Disk) -> str:
+        refused = self.folder / "refused"  # images that a real dom0's program would not take
+        if refused.exists() and disk.path in refused.read_text().splitlines():
+            raise DeviceError(f"cannot attach {disk.path}")
         file = self._file(made.device)
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -19,7 +19,7 @@ from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.devices.vbd import vbd
 from openxt_xenvm.devices.vif import Vif, vif
 from openxt_xenvm.domain.nodes import Node
-from openxt_xenvm.errors import DeviceError, DeviceTimeout
+from openxt_xenvm.errors import DeviceError, DeviceTimeout, MountFailure
 from openxt_xenvm.plan import handshake
 from openxt_xenvm.plan.closing import close, detach, error_path
 from openxt_xenvm.plan.steps import Step
@@ -59,7 +59,7 @@ class Attach(Step):
             proposed = await xen(keeper.propose, self.layer, self.disk, source)
             made = Attachment(devid, self.level, self.layer, proposed, source)
             site.remember(made)
-            device = await xen(keeper.attach, made, self.disk, site.uuid)
+            device = await self._attach(site, made)
             if device == proposed:
                 return
             if device:
@@ -68,6 +68,12 @@ class Attach(Step):
             if device:
                 return
         raise Unavailable(f"disk {self.disk.virtpath}: others took {ATTEMPTS} devices before us")
+
+    async def _attach(self, site: Site, made: Attachment) -> str:
+        try:
+            return await site.host.xen(site.host.keeper.attach, made, self.disk, site.uuid)
+        except DeviceError as error:
+            raise MountFailure(*error.arguments) from error
 
     async def undo(self, site: Site) -> None:
         for made in site.below(device_number(self.disk.virtpath)):
