@@ -147,7 +147,7 @@ class HostPower:
                 await self._force(vm)
 
     async def _stop(self, vm: Vm) -> None:
-        await self.sleeper.resume(vm)
+        await self.sleeper.need_awake(vm)
         config = await self.world.store.config(vm)
         if config["gpu"] == HDX:
             await self.focus.switch(vm)

@@ -13,6 +13,7 @@ from openxt_core.errors import (
     BadRequest,
     HibernateTimeout,
     OpenxtError,
+    ResumeFromSleep,
     SleepTimeout,
     VmBadState,
 )
@@ -27,7 +28,6 @@ from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
 
-AGENT_TIMEOUT_S = 180.0
 WAKE_TIMEOUT_S = 10.0
 POLL_S = 0.2
 
@@ -46,7 +46,7 @@ class Sleeper:
         if await self._acpi(vm) == ACPI_S3:
             return
         if await self.life.ask_agent(vm, "request_sleep"):
-            if not await self._comes_to(vm, ACPI_S3, AGENT_TIMEOUT_S):
+            if not await self._comes_to(vm, ACPI_S3, self.world.deadlines.agent_s):
                 raise SleepTimeout(f"VM {vm.uuid} does not sleep, though its agent was asked")
             return
         await self._need_addons(vm)
@@ -78,7 +78,7 @@ class Sleeper:
 
     async def _ends(self, vm: Vm) -> None:
         try:
-            await vm.until(lambda state: state in AT_REST, AGENT_TIMEOUT_S, "its end")
+            await vm.until(lambda state: state in AT_REST, self.world.deadlines.agent_s, "its end")
         except OpenxtError as error:
             raise HibernateTimeout(f"VM {vm.uuid} did not hibernate: {error}") from error
 
@@ -88,6 +88,15 @@ class Sleeper:
             return True
         await self.life.wake(vm)
         return await self._comes_to(vm, ACPI_S0, WAKE_TIMEOUT_S)
+
+    async def need_awake(self, vm: Vm) -> None:
+        """Wake a guest that sleeps.  Raises ResumeFromSleep (224)."""
+        try:
+            is_awake = await self.resume(vm)
+        except OpenxtError as error:
+            raise ResumeFromSleep(f"VM {vm.uuid} did not wake up: {error}") from error
+        if not is_awake:
+            raise ResumeFromSleep(f"VM {vm.uuid} did not wake up within {WAKE_TIMEOUT_S:g} s")
 
     async def is_asleep(self, vm: Vm) -> bool:
         return await self._acpi(vm) == ACPI_S3
