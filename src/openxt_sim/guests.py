@@ -250,12 +250,14 @@ class Guest:
 
     def _stop(self, word: str) -> None:
         self._around.print(f"GUEST shutdown {word}")
+        if self.behaviour.shutdown == "ignore":
+            return
         if word == SLEEP and self.kind != "pv":
             self._write("control/shutdown", "")
             self._around.set_param(HvmParam.ACPI_S_STATE, ASLEEP)
             return
         reason = REASONS.get(word)
-        if reason is None or self.behaviour.shutdown == "ignore":
+        if reason is None:
             return
         self._write("control/shutdown", "")
         if self.behaviour.shutdown == "crash":
