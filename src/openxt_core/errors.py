@@ -136,7 +136,6 @@ CannotRemoveRunning = _numbered(204, "CannotRemoveRunning", "Cannot remove runni
 TooManyVms = _numbered(205, "TooManyVms", "no free slot for another VM")
 NoSuchDisk = _numbered(206, "NoSuchDisk", "the VM has no such disk")
 IncorrectDiskType = _numbered(207, "IncorrectDiskType", "not possible with a disk of this type")
-IncorrectDeviceType = _numbered(208, "IncorrectDeviceType", "not possible with a device of this type")
 CannotTurnHdxWhenRunning = _numbered(209, "CannotTurnHdxWhenRunning", "the GPU of a running VM cannot change")
 CannotTurnHdxWithoutPvAddons = _numbered(210, "CannotTurnHdxWithoutPvAddons", "the VM lacks PV drivers")
 CannotStartHdxWithoutVtD = _numbered(211, "CannotStartHdxWithoutVtD", "the host has no directed I/O")

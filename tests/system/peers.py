@@ -16,6 +16,8 @@ from openxt_core.signature import Type, single
 from openxt_core.spec import Call, Interface, Service
 
 INPUT = "com.citrix.xenclient.input"
+NETWORK = "com.citrix.xenclient.networkdaemon"
+SURFMAN = "com.citrix.xenclient.surfman"
 
 
 @dataclass

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Rows of the methods of `/host`.  Numbers of errors: **Source:** OpenXT xenmgr, 2015."""
 
+import errno
 import time
 from typing import Any
 
-from member_givens import programs_fail
+from member_givens import programs_fail, runs, with_addons
 from member_machine import DRIVE, GPU, PCI
-from member_methods import GONE, SOME_UUID, Stage, fault, faults, works
+from member_methods import GONE, SOME_UUID, Deed, Stage, fault, faults, noted, works
 from peers import INPUT, peer
 
 from openxt_api import input_daemon
@@ -179,6 +180,32 @@ async def nobody_answers(s: Stage) -> None:
     await s.start()
 
 
+def that(behaviour: str, **keys: str) -> Deed:
+    """A VM runs that has PV drivers and behaves like that when it is asked for something."""
+
+    async def given(s: Stage) -> None:
+        await s.it.set(s.vm, "cmd-line", "s", f"sim.shutdown={behaviour}")
+        await s.set_keys(s.vm, keys)
+        await s.it.db("write", "/xenmgr/vm-stop-deadline", "10")
+        await with_addons(s)
+
+    return given
+
+
+async def sleeps_for_ever(s: Stage) -> None:
+    """Xen refuses to wake it."""
+    await that("obey", **{"s4-mode": "restart"})(s)
+    await s.it.vm(s.vm, "sleep")
+    xen = s.it.xen()
+    xen.fail_next("set_hvm_param", errno.EPERM)
+    xen.close()
+
+
+async def holds_up_the_host(s: Stage) -> None:
+    s.ends.append(s.it.restart)  # which is as after a boot
+    await that("ignore")(s)
+
+
 faults(
     XENMGR_HOST,
     list_isos=(),
@@ -210,10 +237,21 @@ faults(
     configure_gpu_placement=(fault("234:", "0000:09:00.0", 1),),
     get_gpu_placement=(fault("234:", "0000:09:00.0"),),
     get_seconds_from_epoch=(),
-    shutdown=(fault("there is no program", given=without("/sbin/poweroff")),),
+    shutdown=(
+        fault("there is no program", given=without("/sbin/poweroff")),
+        noted("229:", given=holds_up_the_host),
+    ),
     reboot=(fault("there is no program", given=without("/sbin/reboot")),),
-    sleep=(fault("there is no program", given=without("/usr/share/xenclient/enter-s3.sh")),),
-    hibernate=(fault("there is no program", given=without("/sbin/poweroff")),),
+    sleep=(
+        fault("there is no program", given=without("/usr/share/xenclient/enter-s3.sh")),
+        fault("227:", given=that("ignore")),
+        fault("227:", given=runs, also="213:"),
+    ),
+    hibernate=(
+        fault("there is no program", given=without("/sbin/poweroff")),
+        fault("201:", given=that("ignore"), also="228:"),
+        fault("201:", given=sleeps_for_ever, also="224:"),
+    ),
     set_license=(),
 )
 GONE |= {(XENMGR_HOST.name, "set_license"): ("2030-01-01", "uuid", "hash")}

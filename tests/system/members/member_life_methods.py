@@ -2,7 +2,8 @@
 """Rows of the methods by which a VM lives: started, stopped, put to sleep, saved."""
 
 from member_givens import absent_device, on_vm, runs, with_addons, with_property
-from member_methods import Stage, fault, faults, works
+from member_methods import Deed, Stage, fault, faults, works
+from member_start_faults import OF_THE_HOST, RIVALS
 
 from openxt_api.vm_nic import VMNIC
 from openxt_api.xenmgr_vm import XENMGR_VM
@@ -74,6 +75,19 @@ async def _suspend(s: Stage) -> None:
     assert await s.it.state(s.vm) == "running"
 
 
+# Why it fails
+
+
+def that(behaviour: str) -> Deed:
+    """The VM runs, has PV drivers, and behaves like that when it is asked for something."""
+
+    async def given(s: Stage) -> None:
+        await s.it.set(s.vm, "cmd-line", "s", f"sim.shutdown={behaviour}")
+        await with_addons(s)
+
+    return given
+
+
 async def no_kernel(s: Stage) -> None:
     await s.it.set(s.vm, "kernel", "s", "/nonesuch")
 
@@ -89,6 +103,8 @@ async def backend_down(s: Stage) -> None:
 
 
 START_FAULTS = (
+    *RIVALS,
+    *OF_THE_HOST,
     fault("cannot be run", given=with_property("run-pre-boot", "/nonesuch")),
     fault("/bin/false", given=with_property("run-pre-boot", "/bin/false")),
     fault("/nonesuch", given=no_kernel),
@@ -102,11 +118,15 @@ faults(
     XENMGR_VM,
     start=(*START_FAULTS, fault("/bin/false", given=with_property("run-insteadof-start", "/bin/false"))),
     start_internal=START_FAULTS,
-    reboot=(fault("102:"),),
-    shutdown=(),
+    reboot=(fault("102:"), fault("103:", given=that("crash")), fault("104:", given=that("hang"))),
+    shutdown=(
+        fault("103:", given=that("crash")),
+        fault("104:", given=that("hang")),
+        fault("199:Vm_not_listening", given=that("ignore")),
+    ),
     destroy=(),
-    sleep=(fault("102:"), fault("213:", given=runs)),
-    hibernate=(fault("213:", given=runs),),
+    sleep=(fault("102:"), fault("213:", given=runs), fault("227:", given=that("ignore"))),
+    hibernate=(fault("213:", given=runs), fault("228:", given=that("ignore"))),
     resume=(),
     pause=(fault("102:"),),
     unpause=(fault("102:"),),

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from xenmgr_house import XENMGR, Desk
 
 MEMORY_MIB = 4096
@@ -16,11 +17,13 @@ IMAGE_BYTES = 12345
 DRIVE = "1:0:2:0"
 GPU = "0000:01:00.0"
 CARD = "0000:00:19.0"
+SECOND_GPU = "0000:05:00.0"
 
 # What each program does, besides writing its arguments to the log.  `{folder}/broken` makes some fail.
 PROGRAMS: Mapping[str, str] = {
     "amixer": "cat {folder}/amixer.out",
     "dmidecode": '[ "$2" = chassis-type ] && echo Notebook || echo "the $2"',
+    "hvm-info": "[ ! -e {folder}/broken ] && echo hvm_directio is enabled",
     "eject": "[ ! -e {folder}/broken ]",
     "lspci": 'echo "00:02.0 VGA compatible controller [0300]: Intel HD Graphics"',
     "mount": "[ ! -e {folder}/broken ]",
@@ -31,6 +34,15 @@ PROGRAMS: Mapping[str, str] = {
     "vhd-util": 'case "$1$2$4" in create-s-n) [ ! -e {folder}/broken ] && : > "$5" ;; '
     f"query-v*) echo {IMAGE_MB} ;; query-s*) echo {IMAGE_BYTES} ;; "
     "*-p) [ ! -e {folder}/keyed ] && echo none || echo 01 ;; esac",
+}
+# What waits long for those that do not answer, waits shortly.
+IMPATIENCE: Mapping[str, str] = {
+    "XENVM_ACKNOWLEDGE_S": "3",
+    "XENVM_SHUTDOWN_S": "4",
+    "XENMGR_NETWORKS_S": "2",
+    "XENMGR_ANSWER_S": "3",
+    "XENMGR_AGENT_ANSWER_S": "3",
+    "XENMGR_AGENT_S": "3",
 }
 LEFT_BY_TESTS = ("log", "broken", "keyed", "viptables", "table", "fail")
 OUTPUTS = {
@@ -78,6 +90,7 @@ PCI: Mapping[str, tuple[str, str, str, str]] = {
     "0000:00:16.0": ("0x078000", "0x8086", "0x1e3a", "0"),  # the management engine
     CARD: ("0x020000", "0x8086", "0x1502", "0"),
     "0000:03:00.0": ("0x028000", "0x8086", "0x0085", "0"),
+    SECOND_GPU: ("0x038000", "0x8086", "0x2192", "0"),
 }
 
 
@@ -138,16 +151,15 @@ async def tidy(it: Desk, before: str, vms: set[str]) -> None:
 
 @contextmanager
 def programs(folder: Path) -> Iterator[None]:
-    """Have the stand-ins found first; their log is `folder`/log."""
+    """Have the stand-ins found first, and daemons be impatient; the log is `folder`/log."""
     for name, content in OUTPUTS.items():
         (folder / name).write_text(content)
     for name, does in PROGRAMS.items():
         program = folder / name
         program.write_text(f'#!/bin/sh\necho {name} "$@" >> {folder}/log\n{does.format(folder=folder)}\n')
         program.chmod(0o755)
-    before = os.environ["PATH"]
-    os.environ["PATH"] = f"{folder}:{before}"
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        for name, value in IMPATIENCE.items():
+            patch.setenv(name, value)
         yield
-    finally:
-        os.environ["PATH"] = before

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How rows of methods are written: what success looks like, and each error with what brings it about."""
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from peers import Peer, peer
 from xenmgr_house import Desk
 
 from openxt_core.spec import Interface, Method
@@ -65,6 +68,20 @@ class Stage:
     async def make_other(self) -> None:
         self.other = await self.it.create()
 
+    async def set_keys(self, path: str, keys: Mapping[str, str]) -> None:
+        """Keys of a VM in the database, written by hand."""
+        for key, value in keys.items():
+            await self.it.db("write", f"/vm/{self.it.uuid(path)}/{key}", value)
+
+    async def stand_in(self, name: str, *interfaces: Interface, **answers: Any) -> Peer:
+        """Another daemon, until the row is done."""
+        stack = AsyncExitStack()
+        self.ends.append(stack.aclose)
+        there = peer(self.it.house.layout.bus_address, name, {"/": interfaces}, **answers)
+        made = await stack.enter_async_context(there)
+        await self.it.until_there(name)
+        return made
+
 
 Deed: TypeAlias = Callable[[Stage], Awaitable[Any]]
 Key: TypeAlias = tuple[str, str]
@@ -75,12 +92,24 @@ Key: TypeAlias = tuple[str, str]
 class Fault:
     """A call with these arguments fails, and the error holds `expected`; `given` is done before.
 
-    An argument that can be called gives the real one for the stage.
+    An argument that can be called gives the real one for the stage.  `also` is in the error as well: what is
+    said of one VM of several.  A logged one fails for nobody: what `expected` says is in xenmgr's log alone.
     """
 
     expected: str
     arguments: tuple[Any, ...] = ()
     given: Deed | None = None
+    also: str = ""
+    is_logged: bool = False
+
+    @property
+    def numbers(self) -> set[int]:
+        """Of the errors that clients know."""
+        return {int(word) for word in re.findall(r"\b\d{3}(?=:)", f"{self.expected} {self.also}")}
+
+    @property
+    def begins_with_number(self) -> bool:
+        return self.expected[:3].isdigit()
 
     def body(self, stage: Stage) -> tuple[Any, ...]:
         return tuple(one(stage) if callable(one) else one for one in self.arguments)
@@ -110,5 +139,9 @@ def faults(interface: Interface, **rows: "tuple[Fault, ...]") -> None:
         FAULTS[interface.name, method] = found
 
 
-def fault(expected: str, *arguments: Any, given: Deed | None = None) -> Fault:
-    return Fault(expected, arguments, given)
+def fault(expected: str, *arguments: Any, given: Deed | None = None, also: str = "") -> Fault:
+    return Fault(expected, arguments, given, also)
+
+
+def noted(expected: str, *, given: Deed) -> Fault:
+    return Fault(expected, given=given, is_logged=True)
