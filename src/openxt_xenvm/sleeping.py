@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from openxt_core.errors import Unavailable
 from openxt_core.ids import Domid
 from openxt_xen.hypervisor import HvmParam, Kind, XenError
+from openxt_xen.xenstore import paths
 from openxt_xenvm.errors import TaskRefused, VmNotListening
 from openxt_xenvm.fate import Fate
 from openxt_xenvm.lifecycle import Lifecycle
@@ -19,7 +20,8 @@ from openxt_xenvm.state import VmState
 
 log = logging.getLogger(__name__)
 
-AWAKE, ASLEEP = 0, 3
+AWAKE, ASLEEP, HIBERNATED = 0, 3, 4
+NODE = "power-state"
 REFUSED = "failed to put domain into {}"
 
 
@@ -44,16 +46,26 @@ class Sleeping:
             raise TaskRefused(REFUSED.format("s3")) from None
         if state != ASLEEP:
             raise TaskRefused(REFUSED.format("s3"))
+        await self._tell(domid, ASLEEP)
         self.await_waking(domid)
 
     async def s4(self, timeout_s: float) -> Fate:
         """How the domain ended; what follows is the caller's.  Raises TaskRefused."""
-        await self._asked("s4", "hibernate")
+        domid = await self._asked("s4", "hibernate")
         try:
             async with asyncio.timeout(timeout_s):
-                return await asyncio.shield(self.life.watch.fate)
+                fate = await asyncio.shield(self.life.watch.fate)
         except TimeoutError:
             raise TaskRefused(REFUSED.format("s4")) from None
+        if fate is Fate.HALTED:
+            await self._tell(domid, HIBERNATED)
+        return fate
+
+    async def _tell(self, domid: Domid, state: int) -> None:
+        """Unless a device model has noted it in XenStore: then its note is told."""
+        noted = await self.life.host.store.read(f"{paths.domain(domid)}/{NODE}")
+        if noted != str(state):
+            self.life.vm.tell(node_changed(NODE, str(state)))
 
     async def _asked(self, name: str, word: str) -> Domid:
         vm, asking = self.life.vm, self.life.asking
@@ -79,7 +91,7 @@ class Sleeping:
         except Unavailable as error:
             log.debug("domain %s is not asked any more: %s", domid, error)
             return
-        self.life.vm.tell(node_changed("power-state", str(AWAKE)))
+        self.life.vm.tell(node_changed(NODE, str(AWAKE)))
 
     def forget(self) -> None:
         if self._waking is not None:

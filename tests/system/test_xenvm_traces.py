@@ -87,6 +87,19 @@ async def sleeps_and_wakes(house: House, domid: Domid) -> None:
     await house.store.write(node, "0")
 
 
+async def noted_hibernation(house: House, domid: Domid) -> None:
+    """The device model notes it before the guest is off."""
+    await house.store.write(f"/local/domain/{domid}/power-state", "4")
+    await house.call("s4suspend", timeout="10")
+
+
+async def devices_fail(house: House, domid: Domid) -> None:
+    """A start during which dom0 refuses the disk."""
+    house.keeper.folder.mkdir(parents=True, exist_ok=True)
+    (house.keeper.folder / "refused").write_text(str(house.file("disk.img")))
+    await refused("start")(house, domid)
+
+
 @dataclass(frozen=True)
 class Trace:
     name: str
@@ -107,6 +120,13 @@ TRACES = (
     ),
     Trace("createdomain fails", ["creating-domain", "shutdown"], failing("create_domain"), running=False),
     Trace("image build fails", ["creating-domain", "shutdown"], failing("build_pvh"), running=False),
+    Trace(
+        "device creation fails",
+        ["creating-domain", "creating-devices", "shutdown"],
+        devices_fail,
+        ("disk = {root}/disk.img:file:xvda:w:disk:",),
+        running=False,
+    ),
     Trace("halt", ["shutdowning", "shutdown"], task("halt")),
     Trace("halt by force", ["shutdowning", "shutdown"], task("halt", force="true")),
     Trace("halt refused", [], refused("halt"), cmdline="sim.shutdown=ignore"),
@@ -127,7 +147,9 @@ TRACES = (
     ),
     Trace("pause and unpause", ["paused", "running"], in_turn(task("pause"), task("unpause"))),
     Trace("S3 and its end", ["power-state:3", "power-state:0"], sleeps_and_wakes),
-    Trace("S4", ["shutdown"], task("s4suspend", timeout="10")),
+    Trace("S3 without a device model", ["power-state:3"], task("s3suspend", timeout="10")),
+    Trace("S4", ["power-state:4", "shutdown"], noted_hibernation),
+    Trace("S4 without a device model", ["power-state:4", "shutdown"], task("s4suspend", timeout="10")),
 )
 
 
@@ -137,7 +159,9 @@ def words(message: Message) -> str:
 
 @pytest.mark.parametrize("trace", TRACES, ids=[trace.name for trace in TRACES])
 async def test_what_happens_is_told_in_the_original_s_words_and_order(house: House, trace: Trace) -> None:
-    await house.monitor(house.config(*trace.lines, cmdline=trace.cmdline), XENVM_ACKNOWLEDGE_S="0.5")
+    house.file("disk.img")
+    lines = [line.format(root=house.root) for line in trace.lines]
+    await house.monitor(house.config(*lines, cmdline=trace.cmdline), XENVM_ACKNOWLEDGE_S="0.5")
     domid = Domid(-1)
     if trace.running:
         await house.call("start")
