@@ -178,6 +178,7 @@ class Starter:
             await discs.give_sticky(self.world, vm, vm.domid)
         await xenvm.unpause()
         await vm.until(lambda state: _ran(state), CREATED_TIMEOUT_S, "running")
+        await self.queue.settled(vm)  # who asked for it hears last
         if node:
             await self._wait_for_sentinel(vm, node)
         await move_clients(self.world, vm, config)
