@@ -18,6 +18,7 @@ from openxt_core.spec import Call, Interface, Service
 INPUT = "com.citrix.xenclient.input"
 NETWORK = "com.citrix.xenclient.networkdaemon"
 SURFMAN = "com.citrix.xenclient.surfman"
+USB = "com.citrix.xenclient.usbdaemon"
 
 
 @dataclass

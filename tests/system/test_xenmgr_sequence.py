@@ -5,21 +5,16 @@
 additions between the steps (who asks for what is stored) are left out by naming what is looked at.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
-from bus_monitor import Message, monitored
-from peers import INPUT, peer
-from xenmgr_house import VM, XENMGR, Desk, desk
+from peers import INPUT, NETWORK, USB, peer
+from start_recorder import in_order, recording
+from xenmgr_house import Desk, desk
 
 from openxt_api import ctxusb_daemon, input_daemon, network, network_daemon
-from openxt_core.ids import xenvm_name
 from openxt_core.spec import Interface
 
-NETWORK = "com.citrix.xenclient.networkdaemon"
-USB = "com.citrix.xenclient.usbdaemon"
-NOTIFY = "xenvm.signal.notify"
-PROPERTIES = "org.freedesktop.DBus.Properties"
 STARTED = ["creating-domain", "creating-devices", "created", "running"]
 
 
@@ -33,49 +28,9 @@ def interfaces(module: object) -> tuple[Interface, ...]:
     return tuple(value for value in vars(module).values() if isinstance(value, Interface))
 
 
-def shown(message: Message, vm: str) -> str | None:
-    """A step in a few words; None for what is not looked at."""
-    if message.kind == "signal":
-        if message.interface == NOTIFY:
-            return f"xenvm: {message.texts[2]}"
-        if (message.interface, message.member) == (XENMGR, "vm_state_changed") and message.texts[1] == vm:
-            return f"told: {' '.join(message.texts[2:])}"
-        return None
-    if message.destination.startswith("org.xen.vm."):
-        return f"to xenvm: {message.member} {' '.join(message.texts)}".strip()
-    if message.destination in (NETWORK, USB, INPUT) and message.interface != PROPERTIES:
-        return (
-            f"to {message.destination.rpartition('.')[2]}: {message.member} {' '.join(message.texts)}".strip()
-        )
-    return f"call: {message.member}" if message.interface == VM else None
-
-
-def in_order(steps: Sequence[str], *expected: str) -> None:
-    """Each of these is there, behind the one before."""
-    at = 0
-    for wanted in expected:
-        rest = list(steps[at:])
-        assert wanted in rest, (
-            f"{wanted!r} does not come after {steps[at - 1] if at else 'the beginning'!r}: {rest}"
-        )
-        at += rest.index(wanted) + 1
-
-
 async def steps_of(it: Desk, vm: str, *members: str) -> list[str]:
-    """What is seen while these methods of the VM are called, one after another."""
-    uuid, address = it.uuid(vm), it.house.layout.bus_address
-    rules = (
-        f"type='signal',interface='{NOTIFY}'",
-        f"type='signal',interface='{XENMGR}',member='vm_state_changed'",
-        f"type='method_call',destination='{xenvm_name(uuid)}'",
-        f"type='method_call',interface='{VM}'",
-        *(f"type='method_call',destination='{name}'" for name in (NETWORK, USB, INPUT)),
-    )
-    async with monitored(it.house.bus, address, *rules) as monitor:
-        for member in members:
-            await it.vm(vm, member)
-        seen = await monitor.so_far()
-    return [step for one in seen if (step := shown(one, vm)) is not None]
+    async with recording(it, vm) as recorder:
+        return await recorder.steps_of(*members)
 
 
 async def test_a_start_is_seen_in_the_original_s_order(it: Desk) -> None:
