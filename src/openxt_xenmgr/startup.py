@@ -24,7 +24,7 @@ from openxt_xen.xenstore.client import XenStore
 from openxt_xenmgr.announce import Announcer
 from openxt_xenmgr.deadlines import Deadlines
 from openxt_xenmgr.host.power import HostPower
-from openxt_xenmgr.host.power_events import PowerEvents
+from openxt_xenmgr.host.power_events import XCPMD, PowerEvents
 from openxt_xenmgr.host.watches import Watches
 from openxt_xenmgr.links import input, network, surfman, usb
 from openxt_xenmgr.links.dbd import DbClient
@@ -63,7 +63,7 @@ from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
 
-PEERS = (input.NAME, network.NAME, surfman.NAME, usb.NAME)
+PEERS = (input.NAME, network.NAME, surfman.NAME, usb.NAME, XCPMD)
 MAX_SCRIPTS = 1000
 DBD_PATIENCE_S = 3600.0
 
