@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Daemons that are not ours, by python-dbusmock: a process of its own that speaks our interface files.
 
+For tests of how we get along with them: what they say is put on the wire by a library that is not ours, and
+they can hang and be killed.  Where one is only a prop, `peers` has it in the test's own process.
 It runs in the system's Python, which alone has it.  What it was asked it tells itself.
 """
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Daemons of other projects on a private bus, as their interface files have them.
+"""Daemons of other projects on a private bus, as their interface files have them, inside the test's process.
 
+For tests in which such a daemon is a prop: it costs nothing, and its calls are a list at hand.  Where the
+daemon itself matters, because another library speaks, or it hangs, dies or comes back, take `mocked`.
 A peer writes down every call with its arguments and answers what it was given, else nothing, zero or an
 empty value of the declared type.
 """
