@@ -266,11 +266,12 @@ async def test_disks_come_with_objects_and_go(it: Desk) -> None:
         await it.get(disk, "mode", VMDISK.name)
 
 
-async def test_a_disk_that_lost_its_entry_is_error_206(it: Desk) -> None:
+async def test_a_disk_that_lost_its_entry_is_error_206_until_that_is_noticed(it: Desk) -> None:
     path = await it.root("create_vm")
     disk = await it.vm(path, "add_disk")
     await it.db("rm", f"/vm/{it.uuid(path)}/config/disk/1")
-    assert (await it.fails(it.get(disk, "mode", VMDISK.name))).startswith(refused(206))
+    text = await it.fails(it.get(disk, "mode", VMDISK.name))
+    assert text.startswith(refused(206)) or text == disk  # of an unknown object
 
 
 async def test_deleting_a_disk_takes_its_image_unless_another_vm_has_it(it: Desk) -> None:

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from member_givens import on_vm
-from member_methods import Stage, fault, faults, works
+from member_methods import Stage, fault, faults, lost, works
 
 from openxt_api.vm_disk import VMDISK
 from openxt_api.vm_nic import VMNIC
@@ -101,34 +101,36 @@ async def keyed(s: Stage) -> None:
     (s.it.stand_ins / "keyed").touch()
 
 
-KEY_FAULTS = (("206:", entry_gone, 256), ("207:", no_vhd, 256), ("keysize cannot be 128", image_there, 128))
+KEY_FAULTS = (("207:", no_vhd, 256), ("keysize cannot be 128", image_there, 128))
 
 faults(
     VMDISK,
     attach_vhd=(
         fault("not a path for a disk", "/a:b"),
         fault("not a path for a disk", ""),
-        fault("206:", "/a", given=entry_gone),
+        lost("206:", "/a", given=entry_gone),
     ),
-    attach_phy=(fault("not a path for a disk", "/a\nb"), fault("206:", "/a", given=entry_gone)),
+    attach_phy=(fault("not a path for a disk", "/a\nb"), lost("206:", "/a", given=entry_gone)),
     mount=(
-        fault("206:", "/mnt", True, given=entry_gone),
+        lost("206:", "/mnt", True, given=entry_gone),
         fault("207:", "/mnt", True, given=no_vhd),
         fault("dirpath cannot be 'mnt'", "mnt", True, given=image_there),
         fault("mounted already", "/mnt", True, given=mounted),
         fault("223:IO error", "/mnt", True, given=image_and_broken_programs),
     ),
     umount=(
-        fault("206:", given=entry_gone),
+        lost("206:", given=entry_gone),
         fault("207:", given=no_vhd),
         fault("is not mounted", given=image_there),
     ),
-    delete=(fault("206:", given=entry_gone),),
+    delete=(lost("206:", given=entry_gone),),
     generate_crypto_key=(
+        lost("206:", 256, given=entry_gone),
         *(fault(text, size, given=given) for text, given, size in KEY_FAULTS),
         fault("239:", 256, given=keyed),
     ),
     generate_crypto_key_in=(
+        lost("206:", 256, "/keys", given=entry_gone),
         *(fault(text, size, "/keys", given=given) for text, given, size in KEY_FAULTS),
         fault("dirpath cannot be 'keys'", 256, "keys"),
         fault("is no folder for keys", 256, "/nonesuch", given=image_there),
@@ -148,4 +150,4 @@ async def _delete_nic(s: Stage) -> None:
     assert not await s.it.db("exists", f"/vm/{s.uuid}/config/nic/{s.path.rpartition('/')[2]}")
 
 
-faults(VMNIC, delete=(fault("222:", given=entry_gone),))
+faults(VMNIC, delete=(lost("222:", given=entry_gone),))

@@ -101,6 +101,7 @@ class Fault:
     given: Deed | None = None
     also: str = ""
     is_logged: bool = False
+    may_be_noticed: bool = False  # xenmgr may have taken the object away already, for it follows the database
 
     @property
     def numbers(self) -> set[int]:
@@ -141,6 +142,11 @@ def faults(interface: Interface, **rows: "tuple[Fault, ...]") -> None:
 
 def fault(expected: str, *arguments: Any, given: Deed | None = None, also: str = "") -> Fault:
     return Fault(expected, arguments, given, also)
+
+
+def lost(expected: str, *arguments: Any, given: Deed) -> Fault:
+    """Somebody else took from the database what the object stands for."""
+    return Fault(expected, arguments, given, may_be_noticed=True)
 
 
 def noted(expected: str, *, given: Deed) -> Fault:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from member_entry_methods import entry_gone
 from member_givens import edits_forbidden
-from member_methods import Fault, Stage, fault
+from member_methods import Fault, Stage, fault, lost
 
 from openxt_api.vm_disk import VMDISK
 from openxt_api.vm_nic import VMNIC
@@ -39,7 +39,7 @@ PROPERTY_FAULTS: Mapping[tuple[Interface, str], tuple[Fault, ...]] = {
     (XENMGR_VM, "description"): (fault("202:", "x", given=edits_forbidden),),
     (XENMGR_VM, "cd"): (fault("202:", "x", given=edits_forbidden),),
     (XENMGR_CONFIG_UI, "language"): (fault("236:", "tlh"),),
-    (VMDISK, "mode"): (fault("206:", "r", given=entry_gone),),
-    (VMNIC, "mac"): (fault("222:", "auto", given=entry_gone),),
-    (VMNIC, "network"): (fault("222:", "/wired/1/bridged", given=entry_gone),),
+    (VMDISK, "mode"): (lost("206:", "r", given=entry_gone),),
+    (VMNIC, "mac"): (lost("222:", "auto", given=entry_gone),),
+    (VMNIC, "network"): (lost("222:", "/wired/1/bridged", given=entry_gone),),
 }

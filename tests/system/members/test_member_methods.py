@@ -127,6 +127,8 @@ async def test_it_fails_with_the_right_error(case: Case, fault: Fault, it: Desk)
     finally:
         for end in reversed(stage.ends):
             await end()
+    if fault.may_be_noticed and text == stage.path:
+        return
     assert fault.expected in text
     assert fault.also in text
     if fault.begins_with_number and not fault.is_logged:
