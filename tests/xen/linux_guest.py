@@ -15,6 +15,13 @@ from xl_guest import LINUX_BOOT_S, Guest, run
 
 UUID = "d1357d03-0000-4000-8000-000000000001"
 
+# QEMU loads the kernel of a full machine, and knows bzImages only.
+FILES = {
+    "pv":  ("/guest/vmlinux", "/guest/initrd.gz"),
+    "pvh": ("/guest/vmlinux", "/guest/initrd.gz"),
+    "hvm": ("/guest/vmlinuz", "/guest/initrd-hvm.gz"),
+}  # fmt: skip
+
 PRELUDE = """\
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
@@ -57,14 +64,15 @@ class Monitored:
     def config(self, program: str, *lines: str) -> Path:
         """`program` goes on after PRELUDE."""
         initrd, path = self.folder / "initrd", self.folder / "config"
+        kernel, base = FILES[self.kind]
         init = (PRELUDE + program).encode()
-        initrd.write_bytes(Path("/guest/initrd.gz").read_bytes() + gzip.compress(archive("init", init)))
+        initrd.write_bytes(Path(base).read_bytes() + gzip.compress(archive("init", init)))
         own = (
             f"uuid = {UUID}",
             f"name = {self.name}",
             "startup = shutdown",
             f"virt-type = {self.kind}",
-            "kernel = /guest/vmlinux",
+            f"kernel = {kernel}",
             f"initrd = {initrd}",
             "cmdline = console=hvc0 quiet",
             "memory = 128",
@@ -111,7 +119,10 @@ def vifs() -> list[str]:
     return [folder.name for folder in Path("/sys/class/net").glob("vif*")]
 
 
+SHARED = ("/vm = ", "/local/domain/0/device-model = ")
+"""Any toolstack makes these lines; the first may go with the last VM, the second stays."""
+
+
 def nodes() -> Sequence[str]:
-    """All of XenStore but the line of `/vm` itself: any toolstack makes it, the last VM may take it along."""
-    lines = run("xenstore-ls", "-f", "-p").splitlines()
-    return [line for line in lines if not line.startswith("/vm = ")]
+    """All of XenStore but SHARED."""
+    return [line for line in run("xenstore-ls", "-f", "-p").splitlines() if not line.startswith(SHARED)]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from linux_guest import nodes
 from xl_guest import Guest, run, until
 
 pytestmark = [
@@ -98,12 +99,6 @@ def models() -> list[str]:
     """Device models of anybody."""
     found = subprocess.run(["pgrep", "-f", "xen-domid"], capture_output=True, text=True, check=False)
     return found.stdout.split()
-
-
-def nodes() -> list[str]:
-    """All of XenStore but lines that any toolstack makes and nobody removes."""
-    lines = run("xenstore-ls", "-f", "-p").splitlines()
-    return [line for line in lines if not line.startswith(("/vm = ", "/local/domain/0/device-model = "))]
 
 
 def test_an_hvm_guest_boots_from_its_disk_says_who_it_is_and_leaves_nothing(tmp_path: Path) -> None:

@@ -7,15 +7,14 @@ what takes long here, so one boot serves several promises.
 
 import os
 import random
-import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from life import Life
 from xl_guest import LINUX_BOOT_S, Guest, run, until
 
 from effort import effort
@@ -24,7 +23,6 @@ pytestmark = [pytest.mark.xen, pytest.mark.timeout(400)]
 
 UUID = "11fe7d03-0000-4000-8000-000000000001"
 KILLS = effort(4, 20)
-STORY = re.compile(r"GUEST TICK (\d+) MemTotal: +(\d+) kB")
 
 
 @pytest.fixture
@@ -34,36 +32,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield tmp_path
     for word in ("destroy", "quit"):
         subprocess.run(["xenvm-cmd", UUID, word], capture_output=True, check=False)
-
-
-@dataclass
-class Life:
-    """One VM and its monitor."""
-
-    name: str
-
-    def do(self, *words: str) -> str:
-        return run("xenvm-cmd", "--reply-timeout", "200", UUID, *words)
-
-    @property
-    def domid(self) -> int:
-        return int(self.do("get-domid"))
-
-    @property
-    def guest(self) -> Guest:
-        return Guest(self.name, self.domid)
-
-    def story(self) -> list[tuple[int, int]]:
-        """Each tick with the memory then, KiB; whatever its domain is now."""
-        return [(int(tick), int(kib)) for tick, kib in STORY.findall(Guest(self.name, -1).console())]
-
-    def ticks(self) -> list[int]:
-        return [tick for tick, _ in self.story()]
-
-    def tells(self, what: Callable[[int, int], bool], why: str) -> tuple[int, int]:
-        """The latest tick, once it is as it should be."""
-        until(lambda: self.story() and what(*self.story()[-1]), why, LINUX_BOOT_S)
-        return self.story()[-1]
 
 
 def begin(folder: Path, kind: str, *lines: str) -> Life:
@@ -82,7 +50,7 @@ def begin(folder: Path, kind: str, *lines: str) -> Life:
     config = folder / "config"
     config.write_text("\n".join((*base, *lines)))
     run("xenvm", "--config", config)
-    return Life(name)
+    return Life(name, UUID)
 
 
 TINY = ("initrd = ", "memory = 8")
