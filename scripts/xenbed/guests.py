@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from xenbed.folders import BED
@@ -42,6 +43,7 @@ LINUX_MODULES = [
     "xen-pcifront",
     "e1000",  # a card to pass through
 ]
+HVM_MODULES = [*LINUX_MODULES, "ata_piix", "sr_mod"]  # an emulated CD drive
 LINUX_FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "mnt")
 
 
@@ -52,13 +54,18 @@ def build_tiny(into: Path) -> None:
         run(command)
 
 
-def build_linux_initrd(kernel: Path, initrd: Path) -> None:
+def build_linux_initrds(kernel: Path, into: Path) -> None:
+    for name, modules in (("initrd.gz", LINUX_MODULES), ("initrd-hvm.gz", HVM_MODULES)):
+        _build_initrd(kernel, into / name, modules)
+
+
+def _build_initrd(kernel: Path, initrd: Path, modules: Sequence[str]) -> None:
     root = initrd.with_name(f"{initrd.name}.root")
     start_root(root, LINUX_FOLDERS)
     shutil.copy(SOURCES / "linux-init", root / "init")
     for name in ("poweroff", "reboot"):
         shutil.copy(SOURCES / "linux-stop", root / "sbin" / name)
-    copy_modules(kernel, root, LINUX_MODULES)
+    copy_modules(kernel, root, modules)
     pack_initramfs(root, initrd)
     shutil.rmtree(root)
 

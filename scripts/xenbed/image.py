@@ -126,9 +126,10 @@ def _fill_root(parts: Parts, root: Path) -> None:
     shutil.copytree(parts.wheels, root / SITE_PACKAGES)
     (root / SITE_PACKAGES / PROJECT_PATH_FILE).write_text("/openxt/src\n")
     compile_ahead(root / SITE_PACKAGES, root)
-    shutil.copy(parts.parts / "vmlinux", root / "guest")
+    for kernel_file in ("vmlinux", "vmlinuz"):  # for Xen's builders, and for QEMU's loader
+        shutil.copy(parts.parts / kernel_file, root / "guest")
     guests.build_tiny(root / "guest")
-    guests.build_linux_initrd(parts.parts / "packages", root / "guest" / "initrd.gz")
+    guests.build_linux_initrds(parts.parts / "packages", root / "guest")
 
 
 def _install(source: Path, target: Path) -> None:
