@@ -175,7 +175,7 @@ PAGES = (
 
         A monitor copies some 9 MiB of what it shares. As they are nearly the same in all monitors, they are offered to
         the kernel's same-page merging, which has to be switched on: `echo 1 > /sys/kernel/mm/ksm/run`. A few minutes
-        later a monitor has less than 2 MiB of its own. No other process's memory is offered, nor a guest's.
+        later a monitor at rest has 1 to 4 MiB of its own. No other process's memory is offered, nor a guest's.
         """,
         (("-h, --help", "Print a summary."),),
         files=(("/sys/kernel/mm/ksm", "Whether and how fast the kernel merges what is offered."),),
