@@ -25,7 +25,7 @@ def environment(appliances: Tree, uuid: Uuid, product_properties: Callable[[str]
 
     Raises BadRequest for a VM outside any appliance.
     """
-    systems = _systems_beside(appliances, uuid)
+    systems = systems_beside(appliances, uuid)
     own = systems.pop(uuid)
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
@@ -39,8 +39,8 @@ def environment(appliances: Tree, uuid: Uuid, product_properties: Callable[[str]
     return "\n".join((*lines, "</Environment>", ""))
 
 
-def _systems_beside(appliances: Tree, uuid: Uuid) -> dict[str, str]:
-    """VM uuid → its name in the package, of all VMs of the appliance that has `uuid`."""
+def systems_beside(appliances: Tree, uuid: Uuid) -> dict[str, str]:
+    """VM uuid → its name in the package, of all VMs of the appliance that has `uuid`.  Raises BadRequest."""
     for appliance in appliances.values():
         vms = appliance.get("vm") if isinstance(appliance, Mapping) else None
         if isinstance(vms, Mapping) and uuid in vms:

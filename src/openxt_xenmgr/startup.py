@@ -223,9 +223,8 @@ async def wait_for_database(bus: Bus) -> None:
 
 async def set_default_backend(world: World) -> None:
     """dom0 serves networks unless a VM is the default backend."""
-    stored = await world.db.dump("/vm")
-    vms = stored.values() if isinstance(stored, dict) else ()
-    if not any(vm.get("provides-default-network-backend") == "true" for vm in vms if isinstance(vm, dict)):
+    found = await world.db.each("/vm", "provides-default-network-backend")
+    if "true" not in found.values():
         await world.nodes.xs.write(BACKEND_DOMID, "0")
         await world.nodes.xs.set_permissions(BACKEND_DOMID, READABLE)
 

@@ -8,9 +8,9 @@ away before it answered, the question is put again.
 import asyncio
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from openxt_core.errors import Conflict, RemoteError, Unavailable
 from openxt_core.ids import DBD_NAME
@@ -21,6 +21,8 @@ TIMEOUT_S = 25.0
 # what the original's clients made.
 MAX_ATTEMPTS = 100
 PAUSE_S = 0.01
+AT_ONCE = 32  # questions that wait for an answer: a bus allows so many
+NOWHERE = "/-"  # nothing is stored there
 PAUSES_S = (0.05, 0.1, 0.25, 0.6, 1.0, 1.0, 1.0, 1.0)
 
 
@@ -28,6 +30,7 @@ TRANSACTIONS = f"{DBD_NAME}.transactions"
 HISTORY = f"{DBD_NAME}.history"
 WATCH = f"{DBD_NAME}.watch"
 
+T = TypeVar("T")
 Operation: TypeAlias = tuple[str, str, str]
 """write, inject or rm; a path; the value."""
 
@@ -70,6 +73,17 @@ class DbClient:
     async def dump(self, path: str) -> Any:
         """The subtree or leaf at `path`; None when there is none.  Raises Unavailable if it is no JSON."""
         return decode(await self.dump_text(path))
+
+    async def each(self, path: str, key: str) -> "dict[str, Any]":
+        """What is at `key` below each child of `path`, by the child's name; those without it are left out."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(name: str) -> tuple[str, Any]:
+            async with gate:
+                return name, await self.dump(f"{path}/{name}/{key}")
+
+        found = await asyncio.gather(*(one(name) for name in await self.list(path)))
+        return {name: value for name, value in found if value is not None}
 
     async def dump_text(self, path: str) -> str:
         """The subtree at `path` as JSON text."""
@@ -127,9 +141,33 @@ class DbClient:
         `decide` is asked again when something there was changed meanwhile, and when the answer was lost: it
         gives no operations for what it finds done.  It raises what speaks against it.  Raises Unavailable.
         """
-        for attempt in range(MAX_ATTEMPTS):
+
+        async def look() -> tuple[int, Any]:
             revision, text = await self.snapshot_text(path)
-            operations = decide(decode(text))
+            return revision, decode(text)
+
+        await self._edit(path, look, decide)
+
+    async def edit_knowing(
+        self, path: str, ask: Callable[[], Awaitable[T]], decide: Callable[[T], Sequence[Operation]]
+    ) -> None:
+        """As `edit`, where all of `path` matters, but little of each: `ask` reads what is decided on."""
+
+        async def look() -> tuple[int, T]:
+            revision, _ = await self.snapshot_text(NOWHERE)
+            return revision, await ask()
+
+        await self._edit(path, look, decide)
+
+    async def _edit(
+        self,
+        path: str,
+        look: Callable[[], Awaitable[tuple[int, T]]],
+        decide: Callable[[T], Sequence[Operation]],
+    ) -> None:
+        for attempt in range(MAX_ATTEMPTS):
+            revision, seen = await look()
+            operations = decide(seen)
             if not operations or await self.commit(path, revision, operations) is Outcome.DONE:
                 return
             await pause(attempt)

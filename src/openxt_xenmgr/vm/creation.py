@@ -6,7 +6,7 @@ Only `create_vm*` asks policy first; that is the face's business.
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,10 @@ from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.limited_hooks import run_hard
 from openxt_xenmgr.vm.measuring import KINDS, sum_key
-from openxt_xenmgr.vm.model import is_user_type
 from openxt_xenmgr.vm.slots import free_slot, wants_slot
-from openxt_xenmgr.vm.store import vms_in
+from openxt_xenmgr.vm.survey import slots_of_user_vms
 from openxt_xenmgr.vm.templates import CHILD, parse_document
-from openxt_xenmgr.vm.tree import Tree, maybe_text, merge, number, subtree, text, with_leaf
+from openxt_xenmgr.vm.tree import Tree, maybe_text, merge, subtree, text, with_leaf
 from openxt_xenmgr.world import World
 
 log = logging.getLogger(__name__)
@@ -81,20 +80,25 @@ class Creator:
         return vm
 
     async def _make(self, wanted: Wanted, document: Tree, *, has_slot: bool) -> Vm:
-        uuid = self._uuid(wanted, document)
+        uuid, db = self._uuid(wanted, document), self.world.db
+        place = f"/vm/{uuid}"
         made: dict[str, Any] = {}
 
-        def decide(stored: Any) -> tuple[Operation, ...]:
-            vms = vms_in(stored)
-            if made and vms.get(uuid) == made:
-                return ()
-            if uuid in vms:
-                raise BadRequest(f"there is a VM {uuid} already")
-            slot = {"slot": str(free_slot(slots_of_user_vms(vms).values()))} if has_slot else {}
-            made.update(completed({**document, **slot}, uuid, wanted))
-            return (("inject", f"/vm/{uuid}", json.dumps(made)),)
+        async def ask() -> tuple[Any, Collection[int]]:
+            taken = (await slots_of_user_vms(db)).values() if has_slot else ()
+            return await db.dump(place), taken
 
-        await self.world.db.edit("/vm", decide)
+        def decide(seen: tuple[Any, Collection[int]]) -> tuple[Operation, ...]:
+            stored, taken = seen
+            if made and stored == made:
+                return ()
+            if isinstance(stored, Mapping):
+                raise BadRequest(f"there is a VM {uuid} already")
+            slot = {"slot": str(free_slot(taken))} if has_slot else {}
+            made.update(completed({**document, **slot}, uuid, wanted))
+            return (("inject", place, json.dumps(made)),)
+
+        await db.edit_knowing("/vm" if has_slot else place, ask, decide)
         return self.world.registry.add(uuid)
 
     async def _tell(self, vm: Vm) -> None:
@@ -136,11 +140,6 @@ def completed(document: Tree, uuid: Uuid, wanted: Wanted) -> dict[str, Any]:
         if value is not None:
             tree = with_leaf(tree, key, value)
     return tree
-
-
-def slots_of_user_vms(vms: Mapping[Uuid, Tree]) -> dict[Uuid, int]:
-    """The slot of each user VM; an unset one counts 0."""
-    return {uuid: number(tree, "slot") for uuid, tree in vms.items() if is_user_type(text(tree, "type"))}
 
 
 async def inject_services(world: World) -> list[Uuid]:

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from openxt_core.errors import CannotRemoveRunning, OpenxtError
 from openxt_core.ids import parse_uuid
@@ -18,9 +17,10 @@ from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.extraction import kernel_file
 from openxt_xenmgr.vm.lifecycle import Lifecycle
 from openxt_xenmgr.vm.limited_hooks import run_hard
-from openxt_xenmgr.vm.model import VmConfig, disks_of
+from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.pci_guard import seen_key
 from openxt_xenmgr.vm.start import last_start_key
+from openxt_xenmgr.vm.survey import disk_paths
 from openxt_xenmgr.vm.tree import node
 from openxt_xenmgr.world import World
 
@@ -107,22 +107,15 @@ class Remover:
         """
         if node(config.tree, "backend") is not None:
             return []
-        stored = await self.world.db.dump("/vm")
-        used = _paths_of_others(stored if isinstance(stored, dict) else {}, config.uuid)
         own = [
-            disk.path
-            for disk in config.disks
-            if disk.type == "vhd" and not disk.shared and not disk.is_cd and disk.path not in used
+            disk.path for disk in config.disks if disk.type == "vhd" and not disk.shared and not disk.is_cd
         ]
-        return [file for path in own for file in image_files(self.world.places, path)]
+        used = await disk_paths(self.world.db, besides=config.uuid) if own else set()
+        return [file for path in own if path not in used for file in image_files(self.world.places, path)]
 
 
 def _leaving_key(vm: Vm) -> str:
     return f"{NOTES}/{LEAVING}{vm.uuid}"
-
-
-def _paths_of_others(vms: dict[str, Any], uuid: str) -> set[str]:
-    return {disk.path for other, tree in vms.items() if other != uuid for disk in disks_of(tree)}
 
 
 def image_files(places: Places, path: str) -> list[Path]:

@@ -11,6 +11,7 @@ from openxt_xenmgr.properties.table import Change
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.deletion import image_files
 from openxt_xenmgr.vm.model import DEFAULT_NETWORK, Disk, Nic, VmConfig, disks_of, free_device, next_id
+from openxt_xenmgr.vm.survey import disk_paths
 from openxt_xenmgr.vm.tree import Tree, numbered, subtree
 from openxt_xenmgr.world import World
 
@@ -140,14 +141,8 @@ async def remove_disk(world: World, vm: Vm, id: int) -> None:
     disk = await world.store.edit(vm, decide)
     assert disk is not None  # what was there is to be removed
     vm.disks.discard(id)
-    if disk.type == "vhd" and disk.path and not disk.shared and not await _is_used(world, disk.path):
+    if disk.type == "vhd" and disk.path and not disk.shared and disk.path not in await disk_paths(world.db):
         _unlink(world.places, disk.path)
-
-
-async def _is_used(world: World, path: str) -> bool:
-    stored = await world.db.dump("/vm")
-    vms = stored.values() if isinstance(stored, dict) else ()
-    return any(disk.path == path for tree in vms for disk in disks_of(tree))
 
 
 def _unlink(places: Places, path: str) -> None:

@@ -15,20 +15,18 @@ from openxt_core.errors import (
     CannotTurnHdxWithoutPvAddons,
     SimultaneousAutostartAndHdx,
 )
-from openxt_core.ids import Uuid
 from openxt_core.spec import Value
 from openxt_xenmgr.properties.nic import NETWORK_ROW
 from openxt_xenmgr.properties.table import Change, Effect, Joined, Stored, changes_for, check_allowed
 from openxt_xenmgr.properties.vm import HDX, STORED_BY_NAME
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import live
-from openxt_xenmgr.vm.creation import slots_of_user_vms
 from openxt_xenmgr.vm.devices import nic_in
 from openxt_xenmgr.vm.model import Nic, VmConfig, nics_of
 from openxt_xenmgr.vm.slots import swapped
 from openxt_xenmgr.vm.states import AT_REST
-from openxt_xenmgr.vm.store import vms_in
-from openxt_xenmgr.vm.tree import Tree, encode, flag
+from openxt_xenmgr.vm.survey import may_have_card, native_user_vms, slots_of_user_vms
+from openxt_xenmgr.vm.tree import encode, flag
 from openxt_xenmgr.world import World
 
 EMPTY_DISC = "null.iso"
@@ -73,8 +71,8 @@ class Editor:
         """A slot that another user VM holds is exchanged with it."""
         row = STORED_BY_NAME["slot"]
 
-        def decide(vms: dict[Uuid, Tree]) -> dict[Vm, Change]:
-            wanted = swapped(slots_of_user_vms(vms), vm.uuid, slot)
+        async def decide() -> dict[Vm, Change]:
+            wanted = swapped(await slots_of_user_vms(self.world.db), vm.uuid, slot)
             return {self.world.registry.add(one): changes_for(row, new)[0] for one, new in wanted.items()}
 
         for other, change in (await self.world.store.edit_several(decide)).items():
@@ -83,7 +81,7 @@ class Editor:
 
     async def set_native_experience(self, vm: Vm, value: bool) -> None:
         """At most one VM has it: it is taken from all user VMs first."""
-        for uuid in slots_of_user_vms(vms_in(await self.world.db.dump("/vm"))):
+        for uuid in await native_user_vms(self.world.db):
             other = self.world.registry.add(uuid)
             if other is not vm:
                 await self._write_plain(other, "native-experience", False)
@@ -108,9 +106,7 @@ class Editor:
     async def _need_room_for_hdx(self, vm: Vm) -> None:
         """Raises SimultaneousAutostartAndHdx (200) if one more autostarted GPU VM is too many."""
         mode = await self.world.surfman.vgpu_mode()
-        stored = await self.world.db.dump("/vm")
-        vms = stored.items() if isinstance(stored, dict) else ()
-        others = [VmConfig.of(Uuid(uuid), tree) for uuid, tree in vms if uuid != vm.uuid]
+        others = [config for config in await may_have_card(self.world.db) if config.uuid != vm.uuid]
         count = 1 + sum(1 for other in others if _is_autostarted_hdx(other))
         if count > (0 if mode is None else mode.max_vgpus):
             raise SimultaneousAutostartAndHdx

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from openxt_core.errors import IoError, NotSupported, OpenxtError
 from openxt_core.ids import Uuid
-from openxt_core.ovf_environment import environment
+from openxt_core.ovf_environment import environment, systems_beside
 from openxt_core.places import Places
 from openxt_xenmgr.host import programs
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.model import VmConfig
-from openxt_xenmgr.vm.tree import Tree, subtree
+from openxt_xenmgr.vm.tree import Tree
 from openxt_xenmgr.world import World
 
 SETTING = "ovf-transport-iso"
@@ -26,12 +26,12 @@ APPTOOL_TIMEOUT_S = 120.0
 
 async def environment_xml(world: World, vm: Vm) -> str:
     """Raises BadRequest for a VM outside any appliance."""
-    appliances, vms = await world.db.dump("/appliance"), await world.db.dump("/vm")
-
-    def properties(uuid: str) -> Tree:
-        return subtree(_tree(vms), f"{uuid}/productproperty")
-
-    return environment(_tree(appliances), vm.uuid, properties)
+    appliances = _tree(await world.db.dump("/appliance"))
+    properties = {
+        uuid: _tree(await world.db.dump(f"/vm/{uuid}/productproperty"))
+        for uuid in systems_beside(appliances, vm.uuid)
+    }
+    return environment(appliances, vm.uuid, properties.__getitem__)
 
 
 def _tree(dump: object) -> Tree:

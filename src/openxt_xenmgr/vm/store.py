@@ -8,13 +8,12 @@ the database.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from openxt_bus.message import Marshalled
 from openxt_core.errors import BadRequest, Unavailable
-from openxt_core.ids import Uuid
 from openxt_core.spec import Value
 from openxt_xenmgr.announce import Announcer
 from openxt_xenmgr.links.dbd import MAX_ATTEMPTS, DbClient, Operation, Outcome, decode, pause, replacing_list
@@ -158,23 +157,23 @@ class VmStore:
             await pause(attempt)
         raise Unavailable(f"VM {vm.uuid} could not be changed: others do so all the time")
 
-    async def edit_several(
-        self, decide: Callable[[dict[Uuid, Tree]], Mapping[Vm, Change]]
-    ) -> Mapping[Vm, Change]:
-        """As `edit`, for changes of several VMs that belong together; decided on the trees of all VMs.
+    async def edit_several(self, decide: Callable[[], Awaitable[Mapping[Vm, Change]]]) -> Mapping[Vm, Change]:
+        """As `edit`, for changes of several VMs that belong together; `decide` reads what it needs of all.
 
         Returns what was written.
         """
         made: list[tuple[Vm, Change, VmConfig]] = []
 
-        def operations(stored: Any) -> list[Operation]:
-            trees = vms_in(stored)
-            due = {vm: one for vm, one in decide(trees).items() if differs(trees.get(vm.uuid, {}), one)}
-            if due:  # none: that of the last time was done
-                made[:] = [(vm, one, VmConfig.of(vm.uuid, trees.get(vm.uuid, {}))) for vm, one in due.items()]
-            return [_operation(vm, change) for vm, change in due.items()]
+        async def ask() -> list[tuple[Vm, Change, VmConfig]]:
+            wanted = [(vm, one, await self.config(vm)) for vm, one in (await decide()).items()]
+            return [(vm, one, before) for vm, one, before in wanted if differs(before.tree, one)]
 
-        await self.db.edit("/vm", operations)
+        def operations(due: list[tuple[Vm, Change, VmConfig]]) -> list[Operation]:
+            if due:  # none: that of the last time was done
+                made[:] = due
+            return [_operation(vm, change) for vm, change, _ in due]
+
+        await self.db.edit_knowing("/vm", ask, operations)
         for vm, _, before in made:
             await self._announce(vm, before, quiet=False)
         return {vm: change for vm, change, _ in made}
@@ -210,12 +209,6 @@ class VmStore:
 
 def _changed(before: VmConfig, after: VmConfig) -> dict[str, Value]:
     return {name: value for name, value in after.values.items() if before.values[name] != value}
-
-
-def vms_in(stored: Any) -> dict[Uuid, Tree]:
-    """The trees of all VMs in what is stored at `/vm`."""
-    vms = stored.items() if isinstance(stored, dict) else ()
-    return {Uuid(uuid): tree for uuid, tree in vms if isinstance(tree, dict)}
 
 
 def _is_at(key: str, changed: Sequence[str]) -> bool:
