@@ -119,7 +119,7 @@ class Starter:
         if config["run-pre-boot"]:
             await run_hard(self.world, config["run-pre-boot"], vm.uuid)
         attempt.asked_monitor = True
-        await _both(self._bootstrap(xenvm, config), self._follow_creation(vm, config))
+        await run_both(self._bootstrap(xenvm, config), self._follow_creation(vm, config))
         await self._release(vm, config, xenvm)
 
     async def _make_room(self, vm: Vm, config: VmConfig, facts: LaunchFacts) -> None:
@@ -246,7 +246,7 @@ def _ran(state: State) -> bool:
     return reached(state, State.RUNNING) or state in AT_REST
 
 
-async def _both(bootstrap: Coroutine[Any, Any, None], phases: Coroutine[Any, Any, None]) -> None:
+async def run_both(bootstrap: Coroutine[Any, Any, None], phases: Coroutine[Any, Any, None]) -> None:
     """Run both to the end.  When one fails the other is cancelled; the error of `bootstrap` goes first.
 
     `bootstrap` ends by itself: it is one call with a time-out.

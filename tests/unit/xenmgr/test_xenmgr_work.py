@@ -19,6 +19,7 @@ from openxt_xenmgr.vm.events import Event, PowerChanged
 from openxt_xenmgr.vm.hooks import run_hooks
 from openxt_xenmgr.vm.monitor import write_config
 from openxt_xenmgr.vm.queue import EventQueue
+from openxt_xenmgr.vm.start import run_both
 from openxt_xenmgr.vm.states import State
 
 A = Uuid("00000000-0000-0000-0000-00000000000a")
@@ -74,6 +75,42 @@ async def test_events_of_one_vm_keep_their_order_and_vms_do_not_wait() -> None:
     await queue.settled(one)
     assert seen[1:] == [(A, PowerChanged(0)), (A, PowerChanged(3))]
     await background.close()
+
+
+async def test_a_reaction_may_cause_an_event_of_its_own_vm_which_comes_after_it() -> None:
+    background, seen = Background(), []
+    queue = EventQueue(background)
+
+    async def react(vm: Vm, event: Event) -> None:
+        seen.append(event)
+        if event == PowerChanged(3):
+            queue.post(vm, PowerChanged(0))
+            queue.post(vm, PowerChanged(4))
+
+    queue.react = react
+    await queue.inject(Vm(A), PowerChanged(3))
+    one = Vm(B)
+    queue.post(one, PowerChanged(3))
+    await queue.settled(one)
+    assert seen[-3:] == [PowerChanged(3), PowerChanged(0), PowerChanged(4)]
+    await background.close()
+
+
+async def test_a_domain_that_is_not_built_is_not_waited_for_any_more() -> None:
+    ended = asyncio.Event()
+
+    async def fails() -> None:
+        raise Refused("no kernel")
+
+    async def follows() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(Refused, match="no kernel"):
+        await run_both(fails(), follows())
+    assert ended.is_set()
 
 
 async def test_a_state_that_is_passed_quickly_is_not_missed() -> None:
