@@ -45,7 +45,7 @@ PAGES = (
         """
         Keeps the tree of configuration in `/config` and serves it on the system bus as `com.citrix.xenclient.db`.
         Every change is in a journal before its caller hears of it, and safe from a power cut within 3 seconds, when
-        it reaches its file too; large files, over 64 KiB, take turns. Killed at any point, the next `dbd` finds what
+        it reaches its file too; very many files, or large ones, take turns. Killed at any point, the next `dbd` finds what
         was acknowledged. A file that cannot be read is set aside, and the rest is served.
 
         A virtual machine sees no more than its own dom-store, below quotas.

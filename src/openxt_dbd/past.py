@@ -69,6 +69,11 @@ def _node(text: str) -> Node | Absent:
 
 # Lines
 
+_SHAPES: Final = frozenset(
+    (int, int, str, list, old, new) for old in (str, type(None)) for new in (str, type(None))
+)
+"""Types of the items.  A plain look-up: a full history has a hundred thousand lines."""
+
 
 def encode(past: Past) -> bytes:
     text = orjson.dumps(tuple(past))
@@ -77,15 +82,17 @@ def encode(past: Past) -> bytes:
 
 def decode(line: bytes) -> Past | None:
     """None for a line that is broken, or of a kind that is not known."""
-    if line[8:9] != b" " or line[:8] != b"%08x" % zlib.crc32(line[9:]):
+    text = line[9:]
+    if line[:9] != b"%08x " % zlib.crc32(text):
         return None
     try:
-        match orjson.loads(line[9:]):
-            case [int(revision), int(time_ms), str(who), [*path], str() | None as old, str() | None as new]:
-                return Past(revision, time_ms, who, tuple(path), old, new)
+        record = orjson.loads(text)
     except orjson.JSONDecodeError:
-        pass
-    return None
+        return None
+    if type(record) is not list or tuple(map(type, record)) not in _SHAPES:
+        return None
+    record[3] = tuple(record[3])
+    return Past(*record)
 
 
 class Counter:
@@ -96,9 +103,13 @@ class Counter:
         self._counts: dict[Path, list[int]] = {}  # how many revisions, and which was counted last
 
     def counts_among_last(self, revision: int, path: Path) -> bool:
-        count = self._counts.setdefault(path[:2] if path[0] in placement.FOLDERS else ROOT, [0, 0])
+        part = path[:2] if path[0] in placement.FOLDERS else ROOT
+        count = self._counts.get(part)
+        if count is None:
+            count = self._counts[part] = [0, 0]
         if count[1] != revision:
-            count[:] = count[0] + 1, revision
+            count[0] += 1
+            count[1] = revision
         return count[0] <= self._keep
 
 
