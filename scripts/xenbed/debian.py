@@ -21,8 +21,11 @@ HOST_PACKAGES = (
     "fakeroot",
     "gcc",
     "kmod",
+    "libdbus-1-dev",  # of the quick xec, as the next and pkg-config
+    "libexpat1-dev",
     "libxen-dev",
     "mmdebstrap",
+    "pkg-config",
     "python3",
     "python3-cffi",
     "python3-dev",

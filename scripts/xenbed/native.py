@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What is compiled from the checkout's native/ folder: bindings for dom0's Python, programs for guests."""
+"""What is compiled from the checkout's native/ folder: dom0's bindings and quick xec, programs for guests."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from xenbed.tools import run
 
 BINDING = REPOSITORY / "native" / "xenctrl_cffi"
 GUEST = REPOSITORY / "native" / "guest"
+XEC = REPOSITORY / "native" / "xec"
 
 
 def built_binding() -> list[Path]:
@@ -26,6 +27,11 @@ def built_binding() -> list[Path]:
 def built_guest_programs() -> list[Path]:
     """Static programs that tests put into a guest's initrd, built again if their sources changed."""
     return _built(GUEST, RUNS / "guest", lambda folder: run([GUEST / "build.sh", folder]))
+
+
+def built_quick_xec() -> list[Path]:
+    """The xec of a dom0, which runs xec-python for all but plain calls."""
+    return _built(XEC, RUNS / "xec", lambda folder: run([XEC / "build.sh", folder]))
 
 
 def _built(source: Path, folder: Path, build: Callable[[Path], object]) -> list[Path]:

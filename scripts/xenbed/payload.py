@@ -2,8 +2,8 @@
 """What goes into dom0 for one run: the project as it is in the checkout now, and a program to run.
 
 In dom0 the project is at /openxt: the checkout without what was built in it, the compiled bindings to Xen's
-libraries beside src's packages, bin with the entry points of pyproject, guest with programs for guests.  The
-program is /bed/run; what it leaves in /bed/out comes back.
+libraries beside src's packages, bin with the entry points of pyproject and the quick xec, guest with programs
+for guests.  The program is /bed/run; what it leaves in /bed/out comes back.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from xenbed.folders import REPOSITORY
 from xenbed.machine import PAYLOAD_BYTES
-from xenbed.native import built_binding, built_guest_programs
+from xenbed.native import built_binding, built_guest_programs, built_quick_xec
 from xenbed.tools import BedError, compile_ahead
 
 STAYS_HERE = ("build", "docs", "run")  # of the checkout's top level; hidden folders stay, too
@@ -70,6 +70,8 @@ def _lay_out(payload: Payload, root: Path) -> None:
         shutil.copy(program, project / "guest")
     compile_ahead(project / "src", root)
     _write_programs(project / "bin")
+    for program in built_quick_xec():
+        shutil.copy(program, project / "bin")
     _write_program(bed / "run", payload.script)
     (bed / "limit_s").write_text(f"{payload.limit_s}\n")
     (bed / "now").write_text(f"{int(time.time())}\n")
