@@ -13,6 +13,8 @@ from pathlib import Path
 
 from xl_guest import LINUX_BOOT_S, Guest, run
 
+from guest_files import PRELUDE
+
 UUID = "d1357d03-0000-4000-8000-000000000001"
 
 # QEMU loads the kernel of a full machine, and knows bzImages only.
@@ -21,18 +23,6 @@ FILES = {
     "pvh": ("/guest/vmlinux", "/guest/initrd.gz"),
     "hvm": ("/guest/vmlinuz", "/guest/initrd-hvm.gz"),
 }  # fmt: skip
-
-PRELUDE = """\
-#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-cd "/lib/modules/$(uname -r)"
-while read -r module; do insmod "$module"; done <load.order
-mount -t xenfs xenfs /proc/xen
-cd /
-"""
 
 
 def archive(name: str, content: bytes) -> bytes:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from guest_files import initrd_with, of_dom0, ours
 from xl_guest import CONSOLES, LINUX_BOOT_S, run, until
 
 from effort import effort
+from guest_files import initrd_with, of_dom0, ours
 
 pytestmark = [pytest.mark.xen, pytest.mark.proof, pytest.mark.timeout(7200)]
 

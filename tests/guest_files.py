@@ -6,10 +6,22 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from xl_guest import run
+from disk_images import run
 
 BED_INITRD = Path("/guest/initrd.gz")
 PROGRAMS = Path("/openxt/guest")  # of native/guest, static
+
+PRELUDE = """\
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+cd "/lib/modules/$(uname -r)"
+while read -r module; do insmod "$module"; done <load.order
+mount -t xenfs xenfs /proc/xen
+cd /
+"""
 
 
 def initrd_with(files: Mapping[str, bytes]) -> bytes:
@@ -55,3 +67,8 @@ def of_dom0(program: str) -> dict[str, bytes]:
     assert path is not None, program
     libraries = re.findall(r"(/\S+) \(0x", run("ldd", path))
     return {name.lstrip("/"): Path(name).read_bytes() for name in (path, *libraries)}
+
+
+def modules_of_dom0(*names: str) -> dict[str, bytes]:
+    """Modules that the bed's initrd has not: the guest's kernel is dom0's.  They are /more/NAME.ko."""
+    return {f"more/{name}.ko": Path(run("modinfo", "-n", name).strip()).read_bytes() for name in names}
