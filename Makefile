@@ -47,6 +47,7 @@ proof: .venv/check native ## the tests of unlimited size (fuzzing, kills, faults
 xen: .venv/test native ## the tests that need the real hypervisor, in QEMU
 	@$(BIN)/python scripts/xenbed/bed test -m 'xen and not fresh'
 	@$(BIN)/python scripts/xenbed/bed test -m 'xen and fresh'
+	@$(BIN)/python scripts/xenbed/bed test tests/system/scenarios
 
 xen-ui: .venv/test native ## the browser UI on the real hypervisor, in QEMU, with Chromium on this machine
 	@scripts/need chromium

@@ -29,7 +29,7 @@ PYTEST = (
     *("-p", "pytest_timeout", "--timeout=300", "--junitxml=/bed/out/junit.xml"),
     *("-o", "tmp_path_retention_policy=none"),  # dom0's /tmp is memory; disks and saved guests fill it
 )
-TEST_FOLDERS = ("tests/contract", "tests/xen", "tests/system/scenarios")
+TEST_FOLDERS = ("tests/contract", "tests/xen")
 
 TEST_SCRIPT = """\
 #!/bin/sh

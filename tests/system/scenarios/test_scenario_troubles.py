@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Troubles of single VMs, by xec and xec-vm alone: circles, hooks that hang, damage, drift, deletion.
 
-On real Xen too: `OPENXT_PROOF=1 scripts/xenbed/bed test tests/system/scenarios -m xen`.
+What does not ask for a simulated host runs on real Xen too: test_scenario_xen.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,21 +15,9 @@ from machine import Machine, machine
 pytestmark = pytest.mark.timeout(180)
 
 
-REAL = [
-    pytest.mark.xen,
-    pytest.mark.fresh,
-    pytest.mark.proof,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        os.environ.get("OPENXT_PROOF") != "1",
-        reason="each takes minutes in the emulator, for its Python: OPENXT_PROOF=1 tries them",
-    ),
-]
-
-
-@pytest.fixture(params=["simulated", pytest.param("real", marks=REAL)])
-async def it(request: pytest.FixtureRequest) -> AsyncIterator[Machine]:
-    async with machine(is_real=request.param == "real") as opened:
+@pytest.fixture
+async def it() -> AsyncIterator[Machine]:
+    async with machine() as opened:
         yield opened
 
 
@@ -221,7 +208,6 @@ def files(it: Machine) -> set[str]:
     return {str(file) for folder in folders for file in it.places.at(folder).rglob("*") if file.is_file()}
 
 
-@pytest.mark.parametrize("it", ["simulated"], indirect=True)
 async def test_a_rule_that_means_another_device_hands_over_nothing_until_it_is_confirmed(
     it: Machine,
 ) -> None:
