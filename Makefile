@@ -54,7 +54,7 @@ xen-ui: .venv/test native ## the browser UI on the real hypervisor, in QEMU, wit
 	@$(BIN)/pytest -q -m xen tests/browser/test_ui_on_xen.py
 
 xen-hvm: .venv/test native ## HVM guests on the real hypervisor, in a QEMU whose clocks go by instructions: slow
-	@$(BIN)/python scripts/xenbed/bed test --counted tests/xen/test_xen_hvm.py
+	@$(BIN)/python scripts/xenbed/bed test --counted --timeout 2400 tests/xen/test_xen_hvm.py tests/xen/test_xen_hvm_linux.py
 
 check: .venv/check ## lint, types, layers, generated files, manual pages
 	@scripts/need groff-base
