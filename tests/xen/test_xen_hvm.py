@@ -119,6 +119,24 @@ def test_an_hvm_guest_boots_from_its_disk_says_who_it_is_and_leaves_nothing(tmp_
     assert nodes() == before
 
 
+def test_a_guest_that_reboots_is_built_again_and_its_crash_is_noted(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, "hvm-ends")
+    run("xenvm", "--config", machine.config("on_restart = restart"))
+    first = machine.start()
+    first.wait_until_it_says(f"GUEST READY domid={first.domid}")
+    first.order("reboot")
+    first.wait_until_it_says("GUEST shutdown reboot")
+    until(lambda: first.console().count("GUEST UP type=HVM") == 2, "it boots again", BIOS_S)
+    second = Guest(machine.name, int(run("xenvm-cmd", UUID, "get-domid")))
+    assert second.domid not in (first.domid, -1)
+    second.wait_until_it_says(f"GUEST READY domid={second.domid}")
+    second.order("crash")
+    until(lambda: run("xenvm-cmd", UUID, "get-status") == "shutdown", "its crash is followed up")
+    (note,) = Path(os.environ["OPENXT_ROOT"], "var/log/xenvm").glob("crash-*")
+    assert f"domain {second.domid}, hvm: crash" in note.read_text()
+    assert models() == []
+
+
 def test_a_device_model_that_cannot_start_undoes_the_domain(tmp_path: Path) -> None:
     before = nodes()
     machine = Machine(tmp_path, "hvm-failing")
