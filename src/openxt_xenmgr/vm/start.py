@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from openxt_core.errors import DiskSumDoesNotMatch, NotEnoughMemory, OpenxtError, Unavailable
+from openxt_core.errors import AlreadyCreated, DiskSumDoesNotMatch, NotEnoughMemory, OpenxtError, Unavailable
 from openxt_xenmgr.links.nodes import WRITABLE, sentinel_node
 from openxt_xenmgr.links.xenvm import DESTROY_TIMEOUT_S, START_TIMEOUT_S, MonitorGone, XenvmClient
 from openxt_xenmgr.properties.table import Change
@@ -87,6 +87,8 @@ class Starter:
             await self._boot(vm, config, attempt)
         except BaseException as error:
             log.warning("VM %s: the start failed: %s", vm.uuid, error)
+            if isinstance(error, AlreadyCreated):
+                attempt.asked_monitor = False  # the domain that is there is not of this start
             await self._undo(vm, attempt)
             if attempt.tampered is not None:
                 await self.queue.inject(vm, attempt.tampered)
