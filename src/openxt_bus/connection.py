@@ -17,6 +17,7 @@ from openxt_bus import message as codec
 from openxt_bus import wire
 from openxt_bus.export import Answer, ObjectTree, answer_later
 from openxt_bus.known_calls import Known, KnownCalls
+from openxt_bus.loglimit import LogLimit
 from openxt_bus.matching import BUS_NAME, Match, Signal
 from openxt_bus.subscriptions import Subscription, Subscriptions
 from openxt_core.errors import BadRequest, OpenxtError, Refused, RemoteError, Unavailable
@@ -49,6 +50,7 @@ class Bus:
         self._pending: dict[int, asyncio.Future[Sequence[Value]]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._subscriptions = Subscriptions(self._ask_bus, self.name_owner)
+        self._refusals = LogLimit(whose="calls that were refused")  # a guest may make any number of them
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._wire = wire.Wire(sock, self._receive, self._lose)
 
@@ -232,7 +234,8 @@ class Bus:
             self._wire.send(codec.method_return(self._next_serial(), request, *answer))
 
     def _reply_error(self, request: Message, error: Exception) -> None:
-        _log_failure(request, error)
+        if not isinstance(error, Refused) or self._refusals.may_log():
+            _log_failure(request, error)
         if codec.expects_reply(request):
             name, text = codec.error_words(error)
             self._wire.send(codec.error_reply(self._next_serial(), request, name, text))

@@ -9,9 +9,9 @@ import time
 from collections.abc import Sized
 from dataclasses import dataclass, fields
 
+from openxt_bus.loglimit import LogLimit
 from openxt_core.errors import BadRequest, Refused
 from openxt_core.ids import DOM0, Domid
-from openxt_rpcproxy.loglimit import LogLimit
 from openxt_rpcproxy.turns import Turns
 
 MIB = 1024 * 1024

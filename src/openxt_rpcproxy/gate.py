@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from openxt_bus.framing import Header
+from openxt_bus.loglimit import LogLimit
 from openxt_core.ids import DOM0, Uuid
 from openxt_rpcproxy.audit import AuditLog
 from openxt_rpcproxy.facts import facts_of, subject
-from openxt_rpcproxy.loglimit import LogLimit
 from openxt_rpcproxy.rules.decide import PropertyValue, decide
 from openxt_rpcproxy.rules.explain import Explanation, explain
 from openxt_rpcproxy.rules.model import Decision, Direction, Facts, Rule, Source, Undecided, Verdict

@@ -28,12 +28,12 @@ from openxt_bus.codec import (
     decode,
 )
 from openxt_bus.framing import NO_REPLY_EXPECTED
+from openxt_bus.loglimit import LogLimit
 from openxt_bus.transport.base import Stream
 from openxt_core.errors import InvalidArgs
 from openxt_rpcproxy.calls import MAX_ASKED
 from openxt_rpcproxy.json_express import Answers, Requests
 from openxt_rpcproxy.json_form import MAX_ID, Incoming, JsonError, error_text, message, question, read, write
-from openxt_rpcproxy.loglimit import LogLimit
 from openxt_rpcproxy.passage import OUR_SERIAL
 from openxt_rpcproxy.signatures import InterfaceTables, Introspection
 from openxt_rpcproxy.texts import Texts

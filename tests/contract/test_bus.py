@@ -20,6 +20,7 @@ from bus_house import (
 
 from openxt_bus.connection import Match, Signal
 from openxt_bus.export import properties_changed
+from openxt_bus.loglimit import BURST
 from openxt_core.errors import (
     RemoteError,
 )
@@ -89,6 +90,18 @@ async def test_failures_are_told_by_name_and_text_but_bugs_without_details(
     house: House, member: str, kind: str, told: tuple[str, str]
 ) -> None:
     assert await house.error("/vm/a", VM.name, member, "s", [kind]) == told
+
+
+async def test_refusals_do_not_fill_the_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3 * BURST):
+        assert await house.error("/vm/a", VM.name, "fail", "s", ["refused"]) == (
+            "NotSupported",
+            "not built yet",
+        )
+    told = [record.getMessage() for record in caplog.records]
+    assert len([line for line in told if "not built yet" in line]) == BURST
+    assert len([line for line in told if "calls that were refused" in line]) == 1
 
 
 async def test_a_bug_is_logged_with_its_traceback_once(
