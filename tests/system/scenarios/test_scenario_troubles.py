@@ -96,7 +96,7 @@ async def test_a_hook_that_hangs_is_ended_and_holds_up_nobody_else(it: Machine) 
     hook = it.program("/hang", "sleep 1000 &", "sleep 1000")
     for name in ("slow", "quick"):
         await it.create(name)
-    long_enough = "60" if it.is_real else "5"  # for another VM to start meanwhile
+    long_enough = "30" if it.is_real else "5"  # for another VM to start meanwhile
     await it.db("write", "/xenmgr/hook-deadline", long_enough)
     await it.vm("slow", "set", "run-pre-boot", str(it.places.at("/hang")))
     starting = asyncio.ensure_future(it.refused("slow", "start"))
