@@ -4,6 +4,7 @@
 Files `history/<n>` below /config, of lines (see `past`).  A process adds to a file of its own; when they are
 many or long, what is still wanted of them becomes one file.  A broken line is passed over, one that is there
 twice counts once: whatever a crash leaves can be read.  To serve the present values they are not needed.
+Who changes one text many times between two saves has the last few of these changes remembered one by one.
 
 Files are mapped and written in pieces: megabytes in one piece would stay with the allocator for good.
 """
@@ -17,7 +18,7 @@ from mmap import mmap
 from typing import Final, TypeAlias
 
 from openxt_dbd.disk import Disk
-from openxt_dbd.past import Counter, Past, decode, encode, last_of_each, past_of
+from openxt_dbd.past import Counter, Past, decode, encode, last_of_each, past_of, thinned
 from openxt_dbd.path import Path
 from openxt_dbd.recent import Event, overlap
 
@@ -113,7 +114,8 @@ class History:
         try:
             if self._fd is None:
                 self._open_next()
-            lines = (encode(past_of(event, self.who)) for event in last_of_each(events, KEPT, _at))
+            kept = last_of_each(thinned(events), KEPT, _at)
+            lines = (encode(past_of(event, self.who)) for event in kept)
             self._bytes += self._write(lines)
         except OSError:
             self._close()  # what follows the torn line goes into another file

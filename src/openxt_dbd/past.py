@@ -6,6 +6,7 @@ value as JSON text ("" where nothing was or is; null where the value was too lon
 """
 
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
@@ -117,6 +118,43 @@ def last_of_each(items: Sequence[Item], keep: int, at: Callable[[Item], tuple[in
     """Those of the last `keep` revisions of each unit, in their order."""
     counter = Counter(keep)
     return [item for item in reversed(items) if counter.counts_among_last(*at(item))][::-1]
+
+
+FEW: Final = 8
+
+
+def thinned(events: Sequence[Event]) -> list[Event]:
+    """Where one writer changes one text again and again, its last few changes, and one for all before them.
+
+    Events are in the order of their revisions.  What is more than one text, or part of a larger operation,
+    stays as it is, and so does everything's order with it: each change begins where the one before has ended.
+    """
+    found: list[Event | None] = []
+    rows: dict[tuple[Path, str], deque[int]] = {}  # where in `found` the last few changes of each text are
+    for event, is_alone in zip(events, _alone(events), strict=True):
+        if not (is_alone and type(event[5]) is str and type(event[6]) is str):
+            rows.clear()
+        else:
+            row = rows.setdefault((event[1], event[3]), deque())
+            if len(row) == FEW:
+                first, second = row.popleft(), row[0]
+                found[first], found[second] = None, _merged(found[first], found[second])
+            row.append(len(found))
+        found.append(event)
+    return [event for event in found if event is not None]
+
+
+def _alone(events: Sequence[Event]) -> Iterator[bool]:
+    """Whether each is all that its revision did."""
+    revisions = [event[0] for event in events]
+    before, after = [None, *revisions[:-1]], [*revisions[1:], None]
+    return (last != this != next for last, this, next in zip(before, revisions, after, strict=True))
+
+
+def _merged(first: Event | None, second: Event | None) -> Event:
+    assert first is not None
+    assert second is not None
+    return (*second[:5], first[5], second[6])
 
 
 # Backwards

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Former states: what is kept, what a crash leaves of it, and that it stays within its bounds."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
 from dbd_disks import CHANGING_CALLS, Death, TouchyDisk, dies_at, fails_once_at, never
+from hypothesis import given
+from hypothesis import strategies as st
 
 from effort import effort
 from openxt_core.errors import BadRequest, Conflict, Unavailable
@@ -80,10 +83,55 @@ def test_so_many_revisions_of_each_part_are_kept_and_a_busy_part_pushes_out_no_o
     database.write_at("/vm/quiet/name", "kept")
     for round_ in range(3):
         for number in range(history.MAX_PENDING):
-            database.write_at("/dom-store/busy/k", f"{round_} {number}")
+            database.write_at(f"/dom-store/busy/k{number % 100}", f"{round_} {number}")
         save(database)
     assert len(known(database, "/dom-store/busy")) == history.KEPT
     assert len(known(database, "/vm/quiet")) == 1
+
+
+def test_of_a_text_that_changes_without_end_the_last_few_changes_are_kept_one_by_one(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    database.write_at("/vm/x/name", "first")
+    for number in range(100):
+        database.write_at("/vm/x/name", str(number))
+    save(database)
+    made, *rest = known(database, "/vm/x")
+    assert [(one.old, one.new) for one in rest] == [
+        ('"first"', f'"{100 - past.FEW}"'),
+        *((f'"{number - 1}"', f'"{number}"') for number in range(101 - past.FEW, 100)),
+    ]
+    assert rest[0].revision == made.revision + 101 - past.FEW
+
+
+WRITERS, NAMES = st.sampled_from([":1.1", ":1.2"]), st.sampled_from(["a", "b", "b/c"])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), NAMES, st.integers(0, 9).map(str), WRITERS, st.integers(1, 12)),
+        st.tuples(st.just("rm"), NAMES, st.just(""), WRITERS, st.just(1)),
+        st.tuples(st.just("inject"), NAMES, st.just('{"c": "x", "d": 1}'), WRITERS, st.just(1)),
+    ),
+    max_size=30,
+)
+
+
+@given(STEPS)
+def test_what_is_left_of_many_changes_leads_back_to_where_they_began(
+    steps: list[tuple[str, str, str, str, int]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        database = opened(Disk(Path(folder)))
+        database.inject(parse("/vm/x"), '{"a": "0", "b": "0"}')
+        save(database)
+        begin, revision = _shown(database.freeze()), database.revision
+        for word, name, value, writer, times in steps:
+            for time in range(times):
+                more = [value + str(time) if word == "write" else value] if word != "rm" else []
+                getattr(database, word)(parse(f"/vm/x/{name}"), *more, writer)
+        end = _shown(database.root)
+        save(database)
+        made = [one for one in known(database, "/") if one.revision > revision]
+        assert _shown(database.root) == end
+        assert _shown(past.rewound(database.root, made)) == begin
 
 
 def test_its_files_stay_few_and_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
