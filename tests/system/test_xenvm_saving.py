@@ -260,6 +260,7 @@ async def test_a_guest_sleeps_and_its_waking_is_told(house: House) -> None:
     domid = await running(house, XENVM_ACPI_POLL_S="0.02")
     await house.call("s3suspend", timeout="10")
     assert await house.call("get_acpi_state") == "3"
+    await house.hear("power-state:3")
     await house.call("trigger", params="s3resume")
     await house.hear("power-state:0")
     assert house.xen.get_hvm_param(domid, HvmParam.ACPI_S_STATE) == 0
@@ -268,7 +269,7 @@ async def test_a_guest_sleeps_and_its_waking_is_told(house: House) -> None:
 async def test_a_guest_hibernates(house: House) -> None:
     await running(house)
     await house.call("s4suspend", timeout="10")
-    await house.hear("shutdown")
+    await house.hear("power-state:4", "shutdown")
     assert house.domids() == []
 
 

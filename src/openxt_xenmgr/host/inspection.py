@@ -69,4 +69,11 @@ def _private() -> tuple[str, ...]:
     return (
         *(programs.needed("setpriv", package), "--pdeathsig", "TERM"),
         *(programs.needed("unshare", package), "--mount", *alone),
+        *propagation(Path("/proc/self/mountinfo").read_text()),
     )
+
+
+def propagation(mounts: str) -> tuple[str, ...]:
+    """Options for unshare: it cannot keep mounts from spreading where `/`, as after chroot, is no mount."""
+    is_mount = any(line.split()[4] == "/" for line in mounts.splitlines())
+    return () if is_mount else ("--propagation", "unchanged")

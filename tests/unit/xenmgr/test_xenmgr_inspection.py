@@ -16,7 +16,7 @@ import pytest
 from disk_images import MIB, converted, debugfs, disk_with, ext4, needs_root, run, squashfs
 from openxt_core.errors import BadRequest, IoError, NotSupported, OpenxtError, Unavailable
 from openxt_xenmgr.host import inspection
-from openxt_xenmgr.host.inspection import copy_out, sha1_of, sha256_of
+from openxt_xenmgr.host.inspection import copy_out, propagation, sha1_of, sha256_of
 from openxt_xenmgr.host.measurement import measure
 from openxt_xenmgr.host.opened import Image
 
@@ -251,3 +251,10 @@ async def test_killed_at_any_point_it_leaves_no_mount_device_or_process(
         await asyncio.sleep(0.005)
     for left in (tmp_path / "temporary").iterdir():  # of a process that could not tidy up
         shutil.rmtree(left)
+
+
+@pytest.mark.parametrize(
+    ("point", "options"), [("/", ()), ("/proc", ("--propagation", "unchanged"))], ids=["usual", "in a chroot"]
+)
+def test_mounts_are_kept_from_spreading_where_that_is_possible(point: str, options: tuple[str, ...]) -> None:
+    assert propagation(f"21 20 8:1 / {point} rw,relatime - ext4 /dev/vda rw\n") == options
