@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A dbd of one's own, for the tests that are about dbd alone."""
+"""A dbd of one's own, for the tests that are about dbd alone; and a stand-in for viptables."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from dbd_host import DEFAULT_DATABASE, Host, end
+from viptables import Viptables
 
 
 @pytest.fixture
@@ -29,3 +31,11 @@ def start(host: Host) -> Iterator[Callable[[], subprocess.Popen[str]]]:
             return process
 
         yield start
+
+
+@pytest.fixture
+def viptables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Viptables:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    made = Viptables(tmp_path)
+    made.install()
+    return made

@@ -2,9 +2,7 @@
 """The v4v firewall over VMs' lives: a program viptables with a table of its own, and hosts without one."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from viptables import Viptables
@@ -15,14 +13,6 @@ V4V, VM_V4V = f"{XENMGR}.v4v", f"{VM}.v4v"
 BASE = ["ACCEPT 0:* -> 0:*", "REJECT *:* -> *:*"]
 REBUILD_BEGINS = ["-F", "-A -j ACCEPT"]
 REBUILD_ENDS = ["-D -j ACCEPT", "-A --dom-in 0 --dom-out 0 -j ACCEPT", "-A -j REJECT"]
-
-
-@pytest.fixture
-def viptables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Viptables:
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    made = Viptables(tmp_path)
-    made.install()
-    return made
 
 
 @pytest.fixture

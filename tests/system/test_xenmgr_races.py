@@ -7,7 +7,6 @@ new run, a VM that was made again heard nothing, keep-alive fought with the host
 
 import errno
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,14 +20,6 @@ from openxt_xen.hypervisor import HvmParam
 STARTED = ["creating"] * 4 + ["running"]
 ENTER_S3, POWEROFF = "/usr/share/xenclient/enter-s3.sh", "/sbin/poweroff"
 BASE = ["ACCEPT 0:* -> 0:*", "REJECT *:* -> *:*"]
-
-
-@pytest.fixture
-def viptables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Viptables:
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    made = Viptables(tmp_path)
-    made.install()
-    return made
 
 
 @pytest.fixture

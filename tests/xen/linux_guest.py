@@ -13,7 +13,7 @@ from pathlib import Path
 
 from xl_guest import LINUX_BOOT_S, Guest, run
 
-from guest_files import PRELUDE
+from guest_files import PRELUDE, archive
 
 UUID = "d1357d03-0000-4000-8000-000000000001"
 
@@ -23,24 +23,6 @@ FILES = {
     "pvh": ("/guest/vmlinux", "/guest/initrd.gz"),
     "hvm": ("/guest/vmlinuz", "/guest/initrd-hvm.gz"),
 }  # fmt: skip
-
-
-def archive(name: str, content: bytes) -> bytes:
-    """One executable file as a cpio archive.
-
-    Source: Linux, Documentation/driver-api/early-userspace/buffer-format.rst.
-    """
-    return _entry(name, content, 0o100755) + _entry("TRAILER!!!", b"", 0)
-
-
-def _entry(name: str, content: bytes, mode: int) -> bytes:
-    words = (1, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
-    head = b"070701" + b"".join(b"%08x" % word for word in words) + name.encode() + b"\0"
-    return _padded(head) + _padded(content)
-
-
-def _padded(part: bytes) -> bytes:
-    return part + bytes(-len(part) % 4)
 
 
 @dataclass(frozen=True)
@@ -56,7 +38,7 @@ class Monitored:
         initrd, path = self.folder / "initrd", self.folder / "config"
         kernel, base = FILES[self.kind]
         init = (PRELUDE + program).encode()
-        initrd.write_bytes(Path(base).read_bytes() + gzip.compress(archive("init", init)))
+        initrd.write_bytes(Path(base).read_bytes() + gzip.compress(archive({"init": init})))
         own = (
             f"uuid = {UUID}",
             f"name = {self.name}",
