@@ -168,16 +168,19 @@ PAGES = (
     ),
     Page(
         "xenvm-zygote", 8, "starts monitors quickly",
-        ("`xenvm-zygote`",),
+        ("`xenvm-zygote` [`--merge`]",),
         """
         Loads once what every xenvm(8) needs, and forks the monitors that xenmgr(8) asks for on
         `/var/run/xenvm/zygote`: each shares what is loaded. The monitors live on when it ends.
 
         A monitor copies some 9 MiB of what it shares. As they are nearly the same in all monitors, they are offered to
-        the kernel's same-page merging, which has to be switched on: `echo 1 > /sys/kernel/mm/ksm/run`. A few minutes
-        later a monitor at rest has 1 to 4 MiB of its own. No other process's memory is offered, nor a guest's.
+        the kernel's same-page merging, which `--merge` switches on. A few minutes later a monitor at rest has 1 to 4 MiB
+        of its own. No other process's memory is offered, nor a guest's.
         """,
-        (("-h, --help", "Print a summary."),),
+        (
+            ("--merge", "Switch on the kernel's same-page merging, for the whole host: `/sys/kernel/mm/ksm/run`."),
+            ("-h, --help", "Print a summary."),
+        ),
         files=(("/sys/kernel/mm/ksm", "Whether and how fast the kernel merges what is offered."),),
         environment=HOST,
         see=("xenvm(8)",),

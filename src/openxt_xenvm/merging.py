@@ -11,6 +11,9 @@ import os
 from collections.abc import Iterator
 from mmap import MADV_MERGEABLE
 from pathlib import Path
+from typing import Final
+
+KERNEL: Final = Path("/sys/kernel/mm/ksm")
 
 
 def offer_own_pages() -> None:
@@ -19,6 +22,13 @@ def offer_own_pages() -> None:
     for start, end in private_ranges(Path("/proc/self/maps").read_text()):
         if libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_MERGEABLE):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def switch_on(folder: Path = KERNEL) -> None:
+    """The kernel merges from now on what anybody offers, at its own pace.  Raises OSError."""
+    run = folder / "run"
+    if run.read_text().strip() != "1":
+        run.write_text("1\n")
 
 
 def private_ranges(maps: str) -> Iterator[tuple[int, int]]:

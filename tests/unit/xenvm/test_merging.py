@@ -3,10 +3,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from openxt_xenvm.merging import private_ranges
+from openxt_xenvm.merging import private_ranges, switch_on
 
 MAPS = """\
 55e0a0000000-55e0a0001000 r--p 00000000 fe:00 1234                       /usr/bin/python3.11
@@ -42,3 +43,13 @@ def test_a_fork_stays_offered_and_a_program_that_is_started_does_not() -> None:
     if "no merging" in ran.stderr:
         pytest.skip("this kernel merges no pages")
     assert ran.stdout.split() == ["True", "False"], ran.stderr
+
+
+def test_merging_is_switched_on_once(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("0\n")
+    switch_on(tmp_path)
+    assert (tmp_path / "run").read_text() == "1\n"
+    (tmp_path / "run").chmod(0o444)
+    switch_on(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        switch_on(tmp_path / "a kernel that cannot")
