@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from openxt_core.errors import BadRequest, OpenxtError, Refused, Unavailable, VmBadState
 from openxt_core.ids import Uuid, underscored
-from openxt_xenmgr.links.xenvm import MonitorGone, XenvmClient
+from openxt_xenmgr.links.xenvm import START_TIMEOUT_S, MonitorGone, XenvmClient
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import dependencies
 from openxt_xenmgr.vm.checks import situation
@@ -26,7 +26,7 @@ from openxt_xenmgr.vm.monitor import Monitors
 from openxt_xenmgr.vm.preflight import Situation, need_none, reasons
 from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.start import Starter
-from openxt_xenmgr.vm.states import ACPI_S3, AT_REST, State
+from openxt_xenmgr.vm.states import ACPI_S3, AT_REST, STARTING, State
 from openxt_xenmgr.vm.xenvm_config import config_lines
 from openxt_xenmgr.world import World
 
@@ -58,7 +58,7 @@ class Lifecycle:
         Returns when the VM has been unpaused, or its run-insteadof-start hook has ended.
         """
         config = await self.world.store.config(vm)
-        if await self.surviving(vm, self.is_running):
+        if await self.surviving(vm, self.is_running) and await self._comes_up(vm):
             log.info("VM %s is running already", vm.uuid)
             return
         hook = config["run-insteadof-start"]
@@ -66,6 +66,14 @@ class Lifecycle:
             await run_hard(self.world, hook, vm.uuid)
             return
         await self._start_with_needed(vm, config)
+
+    @staticmethod
+    async def _comes_up(vm: Vm) -> bool:
+        """Wait for a start that others asked for, also of the xenmgr before us.  False: it failed."""
+        if vm.state not in STARTING:
+            return True
+        await vm.until(lambda state: state not in STARTING, START_TIMEOUT_S, "the end of its start")
+        return vm.state not in AT_REST
 
     async def start_internal(self, vm: Vm) -> None:
         """Start, whatever hook stands in the way."""
@@ -219,7 +227,8 @@ class Lifecycle:
     # Reboot, pause
 
     async def reboot(self, vm: Vm) -> None:
-        """Have the guest reboot, with its configuration as it is now."""
+        """Have the guest reboot, with its configuration as it is now, once it has started."""
+        await self._comes_up(vm)
         xenvm = await self.surviving(vm, self.need_running)
         config = await self.world.store.config(vm)
         lines = config_lines(config, await gather_facts(self.world, vm, config))
