@@ -15,6 +15,8 @@ from contextvars import Context
 from time import monotonic
 from typing import Any, TypeVarTuple
 
+from openxt_bus.alarm import Alarm
+
 Ts = TypeVarTuple("Ts")
 Ready = list[tuple[selectors.SelectorKey, int]]
 AT_A_TIME = 64  # descriptors
@@ -42,6 +44,8 @@ class _Selector(selectors.EpollSelector):
         self.favoured: dict[int, Callable[[], None]] = {}
         # The same set of descriptors, without what the class above does around each wait.
         self._epoll = select.epoll.fromfd(os.dup(self.fileno()))
+        self._alarm = Alarm()
+        self._epoll.register(self._alarm, _INPUT | select.EPOLLET)
 
     def select(self, timeout: float | None = None) -> Ready:
         """Written out, as it is run for each message."""
@@ -50,7 +54,7 @@ class _Selector(selectors.EpollSelector):
         if not favoured or (timeout is not None and timeout <= 0):
             return super().select(timeout)
         poll = self._epoll.poll
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = monotonic() + (timeout or 0.0)
         while ready := poll(timeout, AT_A_TIME):
             self.stirred = False
             for fd, event in ready:
@@ -64,14 +68,14 @@ class _Selector(selectors.EpollSelector):
                 if self.stirred:
                     return []
             turns.number += 1
-            if deadline is not None:
-                timeout = deadline - monotonic()
-                if timeout <= 0:
-                    break
+            if timeout is not None:  # while messages come, an alarm is cheaper than a time-out for each wait
+                self._alarm.set(deadline)
+                timeout = None
         return super().select(0)
 
     def close(self) -> None:
         self._epoll.close()
+        self._alarm.close()
         super().close()
 
 

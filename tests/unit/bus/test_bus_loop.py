@@ -73,6 +73,22 @@ def test_a_timer_that_the_favourite_sets_is_kept(favourite: Favourite) -> None:
     run(body)
 
 
+def test_a_timer_is_kept_when_the_favourite_falls_silent(favourite: Favourite) -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        favourite.do = lambda: favourite.served < 5 or favourite.ours.recv(100)
+        begin_s = loop.time()
+        for _ in range(3):
+            favourite.served = 0
+            favourite.favour()
+            await asyncio.sleep(0.01)
+            assert favourite.served == 5
+            favourite.peer.send(b"again")
+        assert loop.time() - begin_s >= 0.03
+
+    run(body)
+
+
 def test_what_the_favourite_schedules_runs_next(favourite: Favourite) -> None:
     async def body() -> None:
         done = asyncio.Event()
