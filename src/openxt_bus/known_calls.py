@@ -20,7 +20,7 @@ from openxt_core.spec import Call
 
 MAX_KNOWN: Final = 4096
 MAX_KEY_BYTES: Final = 1024
-MAX_ARGUMENTS: Final = 4
+MAX_ARGUMENTS: Final = 2
 
 _PLAIN_CALL: Final = b"l\x01\x00"  # little-endian, a method call, no flags: an answer is wanted
 _FIELDS_AT: Final = 16  # where the header fields begin, and their length just before
@@ -29,56 +29,65 @@ _size = Struct("<I").unpack_from
 _pack = Struct("<I").pack
 
 
+def _no_text(_data: bytes, _at: int) -> Sequence[str]:
+    return ()
+
+
+def _one_text(data: bytes, at: int) -> Sequence[str]:
+    return (data[at + 4 : -1].decode(),)  # up to the NUL, with which the message ends
+
+
+def _two_texts(data: bytes, at: int) -> Sequence[str]:
+    end = at + 4 + _size(data, at)[0]
+    return data[at + 4 : end].decode(), data[(end + 4 & ~3) + 4 : -1].decode()
+
+
+_READERS: Final = (_no_text, _one_text, _two_texts)
+"""What gives the arguments of a call with so many texts, whose body begins at `at`."""
+
+
 class Known:
     """One call, ready to be carried out again."""
 
     __slots__ = (
+        "_body_at",
         "_call",
         "_run",
-        "arguments",
-        "body_at",
+        "_texts",
         "fields",
         "fields_size",
         "handler",
         "place",
-        "returns_text",
+        "returns",
     )
 
     def __init__(self, place: Place[Any], handler: Handler, message: Request, key_size: int) -> None:
-        self.body_at = _FIELDS_AT + key_size + 7 & ~7
+        self._body_at = _FIELDS_AT + key_size + 7 & ~7
         self.place = place
         self.handler = handler
         path, interface, member = message.path or "", message.interface or "", message.member or ""
         self._call = Call(message.sender or "", path, interface, member, place.key)
         self._run = handler.bind(self._call) if handler.bind is not None else None
-        self.arguments = len(message.signature)
-        self.returns_text = handler.out_signature == "s"
+        self._texts = _READERS[len(message.signature)]
+        self.returns = handler.out_signature
         self.fields_size, self.fields = codec.return_fields(message.sender, handler.out_signature)
 
     def run(self, data: bytes) -> Any:
         """Carry out the call in `data`.  Raises what the caller shall be told."""
-        run = self._run
-        if run is not None:
-            return run(*self._body(data))
-        return self.handler.run(self._call, self._body(data))
-
-    def _body(self, data: bytes) -> Sequence[str]:
-        """The arguments of the call in `data`."""
-        values, at = [], self.body_at
-        for _ in range(self.arguments):
-            end = at + 4 + _size(data, at)[0]
-            values.append(str(data[at + 4 : end], "utf-8"))
-            at = end + 4 & ~3  # after the NUL
-        return values
+        texts, run = self._texts(data, self._body_at), self._run
+        return run(*texts) if run is not None else self.handler.run(self._call, texts)
 
     def reply(self, serial: int, data: bytes, result: Any) -> bytes:
         """The answer to the call in `data`.  Raises RuntimeError when the result does not fit its type."""
-        request_serial: int = _size(data, 8)[0]
-        if self.returns_text and type(result) is str and len(result) < _MAX_SHORT and "\0" not in result:
+        (request_serial,) = _size(data, 8)
+        returns = self.returns
+        if not returns:
+            content = b""
+        elif returns == "s" and type(result) is str and len(result) < _MAX_SHORT and "\0" not in result:
             text = result.encode()
             content = _pack(len(text)) + text + b"\0"
         else:
-            content = codec.content(*self.handler.answer(result)) if self.handler.out_signature else b""
+            content = codec.content(*self.handler.answer(result))
         head = codec.return_header(len(content), serial, self.fields_size, request_serial)
         return head + self.fields + content
 

@@ -19,6 +19,7 @@ LAMP = Interface(
     NAME,
     methods=(
         Method("echo", (Arg("one", "s"), Arg("two", "s"), Arg("three", "s")), (Arg("all", "s"),)),
+        Method("both", (Arg("one", "s"), Arg("two", "s")), (Arg("all", "s"),)),
         Method("pair", (Arg("one", "s"),), (Arg("text", "s"), Arg("size", "i"))),
         Method("later", (Arg("one", "s"),), (Arg("one", "s"),)),
         Method("fail", (Arg("one", "s"),)),
@@ -37,6 +38,9 @@ class Lamp(Service):
 
     def echo(self, one: str, two: str, three: str) -> str:
         return "|".join((one, two, three))
+
+    def both(self, one: str, two: str) -> str:
+        return f"{one}|{two}"
 
     def pair(self, one: str) -> tuple[str, int]:
         return one, len(one)
@@ -91,6 +95,8 @@ TEXTS = ("", "a", "ab", "abc", "abcd", "ü" * 5, "x" * 70_000)
 async def test_texts_of_any_length_arrive_whole(pair: Pair, text: str) -> None:
     for _ in range(3):
         assert await pair.ask("echo", text, "middle", text) == [f"{text}|middle|{text}"]
+        assert await pair.ask("both", text, "") == [f"{text}|"]
+        assert await pair.ask("both", "", text) == [f"|{text}"]
         assert await pair.ask("pair", text) == [text, len(text)]
         assert await pair.ask("later", text) == [text]
         assert await pair.ask("bytes", text) == [text.encode()]
