@@ -6,20 +6,15 @@ of the tree are told as one at the path above them all: whoever writes without e
 """
 
 import asyncio
-import operator
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, takewhile
 from typing import Final, NamedTuple
 
 from openxt_api.db_watch import DbWatchSignals
 from openxt_core.spec import Emitter
 from openxt_dbd.path import Path
-from openxt_dbd.recent import Event
+from openxt_dbd.recent import Event, path_of, revision_of, writer_of
 from openxt_dbd.store import Database
-
-_revision: Callable[[Event], int] = operator.itemgetter(0)
-_path: Callable[[Event], Path] = operator.itemgetter(1)
-_writer: Callable[[Event], str] = operator.itemgetter(3)
 
 PAUSE_S: Final = 0.02
 MAX_SIGNALS: Final = 16
@@ -57,21 +52,22 @@ class Told:
 
 
 def item(path: Path, is_tree: bool, made: Sequence[Event]) -> Item:
-    writers = set(map(_writer, made))
+    writers = set(map(writer_of, made))
     text = "".join(f"/{name}" for name in path) + ("/" if is_tree or not path else "")
-    return Item(text, max(map(_revision, made)), writers.pop() if len(writers) == 1 else "")
+    return Item(text, max(map(revision_of, made)), writers.pop() if len(writers) == 1 else "")
 
 
 def common(made: Sequence[Event]) -> Path:
     """The path above all of them."""
-    least, most = min(paths := list(map(_path, made))), max(paths)
-    return least[: next((at for at, name in enumerate(least) if most[at : at + 1] != (name,)), len(least))]
+    levels = zip(*map(path_of, made), strict=False)  # as many as the shortest has
+    return tuple(names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels))
 
 
 def summary(made: Sequence[Event]) -> list[Item]:
     """What to tell of these changes: a storm in one top-level node leaves the others their words."""
-    if len(made) > MAX_DETAILED and common(made):
-        return [_as_one(made)]  # as below, without a look at each: a storm must not cost the writers' time
+    if len(made) > MAX_DETAILED and (above := common(made)):
+        # As below, without a look at each: a storm must not cost the writers' time.
+        return [item(above, True, made)]
     tops: dict[Path, list[Event]] = {}
     for one in made:
         tops.setdefault(one[1][:1], []).append(one)

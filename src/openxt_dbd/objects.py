@@ -101,12 +101,13 @@ class DbObject(Db):
         self._is_dom0 = False
         """True once it is known: it stays so for as long as there is that sender."""
         self._waiting = desk.waiting
+        self._read_at, self._write_at = desk.database.read_at, desk.database.write_at
 
     # The two operations of every day are carried out without a detour once the sender is known to be dom0.
 
     def read(self, path: str) -> MaybeAwaitable[str]:
         if self._is_dom0 and not self._waiting:
-            return self._desk.database.read_at(path)
+            return self._read_at(path)
         return self._run(self._store.read, path)
 
     def read_binary(self, path: str) -> MaybeAwaitable[bytes]:
@@ -114,8 +115,7 @@ class DbObject(Db):
 
     def write(self, path: str, value: str) -> MaybeAwaitable[None]:
         if self._is_dom0 and not self._waiting:
-            self._desk.database.write_at(path, value, self.call.sender)
-            return None
+            return self._write_at(path, value, self.call.sender)
         return self._run(self._store.write, path, value, self.call.sender)
 
     def dump(self, path: str) -> MaybeAwaitable[str]:

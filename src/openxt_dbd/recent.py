@@ -4,9 +4,11 @@
 How many are kept is enough for seconds of hard work.  Pure.
 """
 
+import operator
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Sequence
-from itertools import takewhile
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice, takewhile
 from typing import Final, NamedTuple, TypeAlias
 
 from openxt_core.errors import Conflict
@@ -22,6 +24,10 @@ since 1970, old and new node: an entry became another.
 
 Those of one revision were one operation.  Plain tuples: one is made for each write.
 """
+
+revision_of: Final[Callable[[Event], int]] = operator.itemgetter(0)
+path_of: Final[Callable[[Event], Path]] = operator.itemgetter(1)
+writer_of: Final[Callable[[Event], str]] = operator.itemgetter(3)
 
 
 def without_values(event: Event) -> Event:
@@ -56,8 +62,7 @@ class Recent:
         """What was made after a revision, oldest first; None if that is not known any more."""
         if revision < self._floor:
             return None
-        found = list(takewhile(lambda made: made[0] > revision, reversed(self._made)))
-        return found[::-1]
+        return list(islice(self._made, bisect_right(self._made, revision, key=revision_of), None))
 
     def need_unchanged(self, unchanged: Iterable[Seen]) -> None:
         """Raises Conflict if anything at, above or below one of the paths was changed since it was seen."""
