@@ -226,8 +226,9 @@ class Entered:
 class Guests:
     """Guests with two connections each, by plain sockets."""
 
-    def __init__(self, port: Path, count: int) -> None:
-        self._sockets = [Entered(port, 100 + number // 2).sock for number in range(2 * count)]
+    def __init__(self, port: Path, count: int, first: int = 100) -> None:
+        """`first`: the first one's domid."""
+        self._sockets = [Entered(port, first + number // 2).sock for number in range(2 * count)]
 
     def call(self, times: int) -> None:
         """Each connection calls so often, one call at a time."""
@@ -245,8 +246,8 @@ class Guests:
 
 
 def cpu_s(pid: int) -> float:
-    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    """Of its main thread."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def memory_kib(pid: int) -> int:
@@ -263,13 +264,13 @@ def costs(room: Room, guests: int) -> tuple[float, float]:
         pid = stack.enter_context(started_proxy(room, bus, fake, "v4v:5555", ECHO))
         port = Places.of({"OPENXT_ROOT": str(bus.parent)}).v4v / "0" / "5555"
         until_there(port)
-        warm = Guests(port, 2)
+        warm = Guests(port, FIRST_GUESTS, 1000)
         warm.call(20)
         before = memory_kib(pid)
         one = Guests(port, guests)
         one.call(10)
         grown, since = memory_kib(pid) - before, cpu_s(pid)
-        times = 20_000 // guests
+        times = GUESTS_CALLS // guests
         one.call(times)
         spent = cpu_s(pid) - since
         one.close()
@@ -283,6 +284,8 @@ def linear(room: Room, rounds: int, which: int) -> list[float]:
 
 
 PAGE_CALLS = 6000
+FIRST_GUESTS = 50  # that use up the memory that start-up left free
+GUESTS_CALLS = 40_000  # of all guests, on each of their connections
 SEQUENTIAL, MANY = load(1, 3000), load(64, 20_000)
 LARGE = load(2, 1000, BODY)  # two are what fits into a socket
 

@@ -13,7 +13,7 @@ import selectors
 from collections.abc import Callable
 from contextvars import Context
 from time import monotonic
-from typing import Any, TypeVarTuple
+from typing import Any, Protocol, TypeVarTuple
 
 from openxt_bus.alarm import Alarm
 
@@ -32,6 +32,12 @@ class Turns:
         self.number = 0
 
 
+class Favourite(Protocol):
+    def readable(self) -> None:
+        """There is something to read: read once."""
+        ...
+
+
 class _Selector(selectors.EpollSelector):
     """Waits; meanwhile runs the callbacks of favoured descriptors until something is `stirred`."""
 
@@ -41,7 +47,7 @@ class _Selector(selectors.EpollSelector):
     def __init__(self) -> None:
         super().__init__()
         self.turns = Turns()
-        self.favoured: dict[int, Callable[[], None]] = {}
+        self.favoured: dict[int, Favourite] = {}
         # The same set of descriptors, without what the class above does around each wait.
         self._epoll = select.epoll.fromfd(os.dup(self.fileno()))
         self._alarm = Alarm()
@@ -58,11 +64,11 @@ class _Selector(selectors.EpollSelector):
         while ready := poll(timeout, AT_A_TIME):
             self.stirred = False
             for fd, event in ready:
-                callback = favoured.get(fd)
-                if callback is None or event != _INPUT:
+                favourite = favoured.get(fd)
+                if favourite is None or event != _INPUT:
                     return super().select(0)
                 try:
-                    callback()
+                    favourite.readable()
                 except Exception as error:  # noqa: BLE001  (as the loop does for any other callback)
                     self.report({"message": "a favoured callback failed", "exception": error})
                 if self.stirred:
@@ -88,9 +94,9 @@ class BusLoop(asyncio.SelectorEventLoop):
         super().__init__(self._bus_selector)
         self._bus_selector.report = self.call_exception_handler
 
-    def favour(self, fd: int, callback: Callable[[], None]) -> None:
-        """Serve `fd`, which has a reader already, without turns of the loop."""
-        self._bus_selector.favoured[fd] = callback
+    def favour(self, fd: int, favourite: Favourite) -> None:
+        """Serve `fd`, which has that one's `readable` as its reader already, without turns of the loop."""
+        self._bus_selector.favoured[fd] = favourite
         self._bus_selector.stirred = True
 
     def forget(self, fd: int) -> None:

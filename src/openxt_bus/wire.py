@@ -116,9 +116,9 @@ class Wire:
         self._holding = False
         self._waiting = False
         self.is_open = True
-        self._loop.add_reader(self._fd, self._readable)
+        self._loop.add_reader(self._fd, self.readable)
         if isinstance(self._loop, BusLoop):
-            self._loop.favour(self._fd, self._readable)
+            self._loop.favour(self._fd, self)
 
     def send(self, data: bytes | bytearray) -> None:
         """Send now, or right after what is being received or sent."""
@@ -138,7 +138,8 @@ class Wire:
             self._sock.close()
             self._lost(why)
 
-    def _readable(self) -> None:
+    def readable(self) -> None:
+        """Called by the loop."""
         try:
             data = self._sock.recv(READ_SIZE)
         except (BlockingIOError, InterruptedError):

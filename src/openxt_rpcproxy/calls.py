@@ -7,6 +7,7 @@ A reply passes only to an open call, and closes it: whoever makes up a reply rea
 import enum
 from dataclasses import dataclass
 from itertools import repeat
+from typing import Protocol
 
 from openxt_rpcproxy.budget import LimitsExceeded, Share
 
@@ -31,95 +32,119 @@ class Note:
     name: str = ""
 
 
-class OpenCalls:
-    """`may_ask` and `may_answer` do for most messages; they take a peer, as their likes for the bus do."""
+class Calls(Protocol):
+    """Of one of the two, that the other may answer: for messages whose likes were looked at before."""
 
-    __slots__ = ("_budget", "_buses", "_clients", "_most")
+    def may_ask(self, peer: str, serial: int) -> bool:
+        """Open a call to or from that peer; False: look at it."""
+        ...
+
+    def may_answer(self, peer: str, reply_serial: int) -> bool:
+        """Close that peer's call, or the call to it; False, and nothing is done: look at it."""
+        ...
+
+    def may_ask_all(self, peer: str, serials: list[int]) -> bool:
+        """`may_ask` for several: all of them, or none."""
+        ...
+
+    def may_answer_all(self, peer: str, reply_serials: list[int]) -> bool:
+        """`may_answer` for several: all of them, or none."""
+        ...
+
+
+class ClientCalls:
+    """What the client asks; whom, does not matter."""
+
+    __slots__ = ("_budget", "_most", "_open")
 
     def __init__(self, share: Share) -> None:
         self._budget = share.budget
         self._most = share.budget.limits.open_calls
-        self._clients: dict[int, Note | None] = {}
-        self._buses: dict[tuple[str, int], None] = {}
-        share.open_calls = self._clients
+        self._open: dict[int, Note | None] = {}
+        share.open_calls = self._open
 
     def may_ask(self, _peer: str, serial: int) -> bool:
-        """Open a call of the client; False where `client_asks` would raise."""
-        clients, budget = self._clients, self._budget
-        if serial in clients or budget.open_calls >= self._most:
+        """False where `ask` would raise."""
+        calls, budget = self._open, self._budget
+        if serial in calls or budget.open_calls >= self._most:
             return False
         budget.open_calls += 1
-        clients[serial] = None
+        calls[serial] = None
         return True
 
     def may_ask_all(self, _peer: str, serials: list[int]) -> bool:
-        """All of them, or none."""
-        clients, budget = self._clients, self._budget
+        calls, budget = self._open, self._budget
         fresh: dict[int, Note | None] = dict.fromkeys(serials)
-        is_free = len(fresh) == len(serials) and clients.keys().isdisjoint(fresh)
+        is_free = len(fresh) == len(serials) and calls.keys().isdisjoint(fresh)
         if not is_free or budget.open_calls + len(fresh) > self._most:
             return False
         budget.open_calls += len(fresh)
-        clients.update(fresh)
+        calls.update(fresh)
         return True
 
-    def client_asks(self, serial: int, note: Note | None = None) -> None:
+    def ask(self, serial: int, note: Note | None = None) -> None:
         """`note` comes back with the answer.  Raises LimitsExceeded, and for a serial that is in use."""
         if not self.may_ask("", serial):
-            if serial in self._clients:
+            if serial in self._open:
                 raise LimitsExceeded(f"a call with serial {serial} is open already")
             raise LimitsExceeded(self._budget.text("open_calls"))
-        self._clients[serial] = note
+        self._open[serial] = note
 
     def may_answer(self, _peer: str, reply_serial: int) -> bool:
-        """Close a call of the client that has no note; False, and nothing is done, for any other."""
-        clients = self._clients
-        if clients.get(reply_serial, self) is not None:
+        """False for a call with a note, too."""
+        calls = self._open
+        if calls.get(reply_serial, self) is not None:
             return False
-        del clients[reply_serial]
+        del calls[reply_serial]
         self._budget.open_calls -= 1
         return True
 
     def may_answer_all(self, _peer: str, reply_serials: list[int]) -> bool:
-        """All of them, or none."""
-        clients, count = self._clients, len(reply_serials)
-        notes = list(map(clients.get, reply_serials, repeat(self)))
+        calls, count = self._open, len(reply_serials)
+        notes = list(map(calls.get, reply_serials, repeat(self)))
         if notes.count(None) < count or len(set(reply_serials)) < count:
             return False
         for serial in reply_serials:
-            del clients[serial]
+            del calls[serial]
         self._budget.open_calls -= count
         return True
 
-    def bus_answers(self, reply_serial: int) -> tuple[bool, Note | None]:
+    def answer(self, reply_serial: int) -> tuple[bool, Note | None]:
         """Whether the client awaits this answer, and what was noted."""
-        if reply_serial not in self._clients:
+        if reply_serial not in self._open:
             return False, None
         self._budget.open_calls -= 1
-        return True, self._clients.pop(reply_serial)
+        return True, self._open.pop(reply_serial)
 
-    def bus_asks(self, sender: str, serial: int) -> bool:
+
+class BusCalls:
+    """What others on the bus ask the client: a peer is who asks."""
+
+    __slots__ = ("_open",)
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int], None] = {}
+
+    def may_ask(self, peer: str, serial: int) -> bool:
         """Of too many the oldest is given up: a guest that never answers must not bar others from asking."""
-        if len(self._buses) >= MAX_ASKED:
-            del self._buses[next(iter(self._buses))]
-        self._buses[sender, serial] = None
+        if len(self._open) >= MAX_ASKED:
+            del self._open[next(iter(self._open))]
+        self._open[peer, serial] = None
         return True
 
-    def bus_asks_all(self, sender: str, serials: list[int]) -> bool:
-        return all(self.bus_asks(sender, serial) for serial in serials)
+    def may_ask_all(self, peer: str, serials: list[int]) -> bool:
+        return all(self.may_ask(peer, serial) for serial in serials)
 
-    def client_answers(self, destination: str, reply_serial: int) -> bool:
-        """Whether that peer awaits this answer."""
-        is_open = (destination, reply_serial) in self._buses
+    def may_answer(self, peer: str, reply_serial: int) -> bool:
+        is_open = (peer, reply_serial) in self._open
         if is_open:
-            del self._buses[destination, reply_serial]
+            del self._open[peer, reply_serial]
         return is_open
 
-    def client_answers_all(self, destination: str, reply_serials: list[int]) -> bool:
-        """All of them, or none."""
-        answered = {(destination, serial) for serial in reply_serials}
-        if len(answered) < len(reply_serials) or not answered <= self._buses.keys():
+    def may_answer_all(self, peer: str, reply_serials: list[int]) -> bool:
+        answered = {(peer, serial) for serial in reply_serials}
+        if len(answered) < len(reply_serials) or not answered <= self._open.keys():
             return False
         for one in answered:
-            del self._buses[one]
+            del self._open[one]
         return True

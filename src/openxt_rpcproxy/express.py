@@ -9,6 +9,7 @@ Source: D-Bus specification 1.0, "Message Format".
 """
 
 import enum
+import functools
 from dataclasses import dataclass
 from struct import Struct
 
@@ -16,6 +17,7 @@ from openxt_bus.framing import FIXED_HEADER, field_places
 
 MAX_KEPT = 1024
 MAX_PLACES = 4
+LONG = 1024  # bytes
 _REPLY_SERIAL = 5
 LITTLE_MARK, BIG_MARK = 0x6C, 0x42
 HEADS = {LITTLE_MARK: Struct("<BBBBIII").unpack_from, BIG_MARK: Struct(">BBBBIII").unpack_from}
@@ -55,43 +57,53 @@ class Kept:
     first: int  # byte order, type, flags and version, as LITTLE has them
     manner: int
     peer: str
+    place: int
+    """Where an answer has the serial that it answers, which is left out of what it is kept by; else 0."""
+
+
+# What many conversations keep alike is there once: with hundreds of them, what a message costs most is to
+# bring what is kept into the processor's cache.
+_kept = functools.lru_cache(MAX_KEPT)(Kept)
+
+
+@functools.lru_cache(MAX_KEPT)
+def _same(tail: bytes) -> bytes:
+    """One object for all that are equal."""
+    return tail
 
 
 class Express:
     """Of one direction of one conversation."""
 
-    __slots__ = ("_count", "answers", "epoch", "plain")
+    __slots__ = ("heeded", "known", "places")
 
     def __init__(self) -> None:
-        self.plain: dict[bytes, Kept] = {}
-        self.answers: dict[int, dict[bytes, Kept]] = {}
-        """By where the answered serial is, and without it."""
-        self.epoch = -1
-        self._count = 0
+        self.known: dict[bytes, Kept] = {}
+        self.places: tuple[int, ...] = ()
+        """Where answers had the serials that they answer."""
+        self.heeded = -1  # epoch
 
     def heed(self, epoch: int) -> None:
         """Forget everything if that is another one than last time."""
-        if epoch != self.epoch:
-            self.epoch = epoch
+        if epoch != self.heeded:
+            self.heeded = epoch
             self.clear()
 
     def clear(self) -> None:
-        self._count = 0
-        self.plain.clear()
-        self.answers.clear()
+        self.known.clear()
+        self.places = ()
 
     def keep(self, message: bytes, ticket: Ticket) -> None:
         """`message` was read without error, and its verdict needs nothing else than its header."""
-        if self._count >= MAX_KEPT:
+        if len(self.known) >= MAX_KEPT:
             self.clear()
-        tail = message[_TAIL : FIXED_HEADER + HEADS[message[0]](message, 0)[6]]
-        kept = Kept(LITTLE(message)[0], int(ticket.manner), ticket.peer)
-        if ticket.manner is not Manner.ANSWERS:
-            self._count += 1
-            self.plain[tail] = kept
-            return
-        at = field_places(message)[_REPLY_SERIAL] - _TAIL
-        if at not in self.answers and len(self.answers) >= MAX_PLACES:
-            return
-        self._count += 1
-        self.answers.setdefault(at, {})[tail[:at] + tail[at + 4 :]] = kept
+        tail, place = message[_TAIL : FIXED_HEADER + HEADS[message[0]](message, 0)[6]], 0
+        if ticket.manner is Manner.ANSWERS:
+            place = field_places(message)[_REPLY_SERIAL] - _TAIL
+            if place not in self.places:
+                if len(self.places) >= MAX_PLACES:
+                    return
+                self.places += (place,)
+            tail = tail[:place] + tail[place + 4 :]
+        kept = _kept(LITTLE(message)[0], int(ticket.manner), ticket.peer, place)
+        self.known[_same(tail) if len(tail) <= LONG else tail] = kept

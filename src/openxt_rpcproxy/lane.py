@@ -8,9 +8,11 @@ what goes on is handed to a function.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from openxt_bus.framing import FIXED_HEADER, MAX_FIELDS, FramingError, Header, scan
 from openxt_bus.transport.pipe import Data
+from openxt_rpcproxy.calls import Calls
 from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.express import BIG, BIG_MARK, HEADS, LITTLE, NUMBERS, Express, Kept
 from openxt_rpcproxy.passed import Passed
@@ -35,45 +37,39 @@ class Judge:
     too_large: Callable[[Header, int], Passed]
     """What follows from a message of so many bytes, which is not read."""
 
-    asks: Callable[[str, int], bool]
-    """Note a call that passes, with a serial, to or from that peer; False: judge it."""
+    asked: Calls
+    """What those who send here ask."""
 
-    answers: Callable[[str, int], bool]
-    """Whether that peer awaits the answer to a serial, which it gets now; False: judge it."""
-
-    ask_all: Callable[[str, list[int]], bool]
-    """`asks` for several; False: nothing is done, ask one by one."""
-
-    answer_all: Callable[[str, list[int]], bool]
-    """`answers` for several; False: nothing is done, ask one by one."""
+    answered: Calls
+    """What they answer."""
 
 
-class Lane:
+class Sink(Protocol):
+    def send(self, data: Data, /) -> None:
+        """Take whole messages."""
+        ...
+
+
+class Lane(Express):
     __slots__ = (
-        "_back", "_express", "_judge", "_max_size", "_needed", "_on", "_rest", "_skip", "count",
-        "held_bytes", "is_held", "is_tired",
+        "_answered", "_asked", "_back", "_epoch", "_judge", "_max_size", "_needed", "_on", "_rest", "_skip",
+        "held_bytes", "is_held", "is_tired", "unpaid",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        judge: Judge,
-        on: Callable[[Data], None],
-        back: Callable[[bytes], None],
-        max_size: int,
-        *,
-        express: bool = True,
-    ) -> None:
+    def __init__(self, judge: Judge, on: Sink, back: Callable[[bytes], None], max_size: int) -> None:
         """`on` and `back` take whole messages, for the other side and for the one they came from."""
+        super().__init__()
         self._judge = judge
+        self._epoch, self._asked, self._answered = judge.epoch, judge.asked, judge.answered
         self._on = on
         self._back = back
         self._max_size = max_size
-        self._express = Express() if express else None
         self._rest = bytearray()
         self._needed = FIXED_HEADER
         self._skip = 0
-        self.count = 0
-        """Messages seen so far; one that had to be judged counts as several, for it costs as much."""
+        self.unpaid = 0
+        """Messages seen since somebody put it back to 0; one that had to be judged counts as several, for it
+        costs as much."""
         self.is_held = False
         """A message waits for something; call `go_on` when that has come."""
         self.is_tired = False
@@ -93,7 +89,7 @@ class Lane:
         if data:
             at = self._known_until(data, 0)
             if at == len(data) and not self.held_bytes:
-                self._on(data)
+                self._on.send(data)
             else:
                 self._work(data, at)
         return not (self.is_held or self.is_tired)
@@ -103,12 +99,9 @@ class Lane:
 
         The hot path: what is done for each message is written out here.
         """
-        express, judge = self._express, self._judge
-        if express is None:
-            return at
-        if express.epoch != judge.epoch.number:
-            express.heed(judge.epoch.number)
-        end = len(data)
+        if self.heeded != self._epoch.number:
+            self.heed(self._epoch.number)
+        known, end = self.known, len(data)
         while at + FIXED_HEADER <= end:
             first, body, serial, fields = LITTLE(data, at)
             if first & 0xFF == BIG_MARK:
@@ -120,22 +113,22 @@ class Lane:
             tail = part if isinstance(part, bytes) else bytes(part)
             if first >> 8 & 0xFF in _NOT_ANSWERS:
                 place = 0
-                kept = express.plain.get(tail)
+                kept = known.get(tail)
                 if kept is None or kept.first != first:
                     break
-                if kept.manner and not judge.asks(kept.peer, serial):
+                if kept.manner and not self._asked.may_ask(kept.peer, serial):
                     break
             else:
-                for place, known in express.answers.items():
+                for place in self.places:
                     kept = known.get(tail[:place] + tail[place + 4 :])
-                    if kept is not None:
+                    if kept is not None and kept.place == place:
                         break
                 else:
                     break
                 number = NUMBERS[first & 0xFF](tail, place)[0]
-                if kept.first != first or not judge.answers(kept.peer, number):
+                if kept.first != first or not self._answered.may_answer(kept.peer, number):
                     break
-            self.count += 1
+            self.unpaid += 1
             size, at = stop - at, stop
             if end - at >= LEAST * size and data[at : at + HEAD] == data[at - size : at - size + HEAD]:
                 at += size * self._row(data, at, size, tail, place, kept)
@@ -145,13 +138,13 @@ class Lane:
         """How many messages from `at` on pass like the one before them, which was `kept` under its tail."""
         if place:
             numbers = answered(data, at, size, tail, place)
-            passes = self._judge.answer_all
+            passes = bool(numbers) and self._answered.may_answer_all(kept.peer, numbers)
         else:
             numbers = serials(data, at, size, tail)
-            passes = self._judge.ask_all
-        if not numbers or (kept.manner and not passes(kept.peer, numbers)):
+            passes = bool(numbers) and (not kept.manner or self._asked.may_ask_all(kept.peer, numbers))
+        if not passes:
             return 0
-        self.count += len(numbers)
+        self.unpaid += len(numbers)
         return len(numbers)
 
     def _together(self, data: Data) -> Data:
@@ -218,17 +211,17 @@ class Lane:
     def _send_on(self, pieces: list[Data]) -> None:
         some = [piece for piece in pieces if piece]
         if some:
-            self._on(some[0] if len(some) == 1 else b"".join(some))
+            self._on.send(some[0] if len(some) == 1 else b"".join(some))
 
     def _judged(self, message: bytes) -> Passed | None:
         passed = self._judge.judge(message)
         if passed is not None:
-            self.count += JUDGING
+            self.unpaid += JUDGING
             if passed.back:
                 self._back(passed.back)
-            if self._express is not None and passed.ticket is not None:
-                self._express.heed(self._judge.epoch.number)
-                self._express.keep(message, passed.ticket)
+            if passed.ticket is not None:
+                self.heed(self._epoch.number)
+                self.keep(message, passed.ticket)
         return passed
 
     def _check(self, version: int, fields: int, serial: int, size: int) -> None:
@@ -241,7 +234,7 @@ class Lane:
 
     def _pass_over(self, head: bytes, size: int) -> bytes:
         """Answer a message without reading it; what goes on instead of it."""
-        self.count += 1
+        self.unpaid += 1
         passed = self._judge.too_large(scan(head), size)
         if passed.back:
             self._back(passed.back)

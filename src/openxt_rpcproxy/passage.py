@@ -24,7 +24,7 @@ from openxt_bus.framing import (
 from openxt_core.errors import AccessDenied, OpenxtError
 from openxt_core.ids import DOM0, RPC_PROXY_NAME, Domid
 from openxt_rpcproxy.budget import UNLIMITED, Budget, LimitsExceeded, Share
-from openxt_rpcproxy.calls import About, Note, OpenCalls
+from openxt_rpcproxy.calls import About, BusCalls, ClientCalls, Note
 from openxt_rpcproxy.epoch import Epoch
 from openxt_rpcproxy.express import Manner, Ticket
 from openxt_rpcproxy.facts import header_tells_all, subject
@@ -65,7 +65,7 @@ class Rewriting:
 
 class Passage:
     __slots__ = (
-        "_calls", "_epoch", "_gate", "_has_name", "_hello_serial", "_limit", "_name", "_named",
+        "_asked", "_calls", "_epoch", "_gate", "_has_name", "_hello_serial", "_limit", "_name", "_named",
         "_rewriting", "_share", "_source", "greeted",
     )  # fmt: skip
 
@@ -83,7 +83,8 @@ class Passage:
         self._rewriting = rewriting
         self._named = named
         self._share = share or Share(Budget(UNLIMITED))
-        self._calls = OpenCalls(self._share)
+        self._calls = ClientCalls(self._share)
+        self._asked = BusCalls()
         self._limit = self._share.budget.lines
         self._hello_serial = 0
         self._has_name = asyncio.Event()
@@ -108,18 +109,10 @@ class Passage:
         return self._name
 
     def incoming(self) -> Judge:
-        calls = self._calls
-        return Judge(
-            self._epoch, self.from_client, self._too_large_from_client,
-            calls.may_ask, calls.client_answers, calls.may_ask_all, calls.client_answers_all,
-        )  # fmt: skip
+        return Judge(self._epoch, self.from_client, self._too_large_from_client, self._calls, self._asked)
 
     def outgoing(self) -> Judge:
-        calls = self._calls
-        return Judge(
-            self._epoch, self.from_bus, self._too_large_from_bus,
-            calls.bus_asks, calls.may_answer, calls.bus_asks_all, calls.may_answer_all,
-        )  # fmt: skip
+        return Judge(self._epoch, self.from_bus, self._too_large_from_bus, self._asked, self._calls)
 
     async def prepare(self, message: bytes, direction: Direction) -> None:
         """Read what must be known before the message, which was taken for one, can be judged."""
@@ -243,12 +236,12 @@ class Passage:
         """Note a call, match a reply with one; empty when the message is to be dropped."""
         if header.wants_reply:
             try:
-                self._calls.client_asks(header.serial, note)
+                self._calls.ask(header.serial, note)
             except LimitsExceeded:
                 self._undo(note)
                 raise
         is_reply = header.type in _REPLIES
-        if is_reply and not self._calls.client_answers(header.destination, header.reply_serial):
+        if is_reply and not self._asked.may_answer(header.destination, header.reply_serial):
             return self._dropped(header, Direction.INCOMING)
         return message
 
@@ -293,7 +286,7 @@ class Passage:
         if decision.verdict is Verdict.DENY:
             return _withheld(message, header)
         if header.wants_reply:
-            self._calls.bus_asks(header.sender, header.serial)
+            self._asked.may_ask(header.sender, header.serial)
         return Passed(on=message, ticket=self._outgoing_ticket(header) if message is original else None)
 
     def _outgoing_ticket(self, header: Header) -> Ticket | None:
@@ -313,7 +306,7 @@ class Passage:
         """An answer to one of the client's calls; empty when there is no such call."""
         if header.destination != self._name and self._name:
             return message  # a monitor's copy of somebody else's answer: the bus gave it the right
-        is_open, note = self._calls.bus_answers(header.reply_serial)
+        is_open, note = self._calls.answer(header.reply_serial)
         if not is_open:
             return self._dropped(header, Direction.OUTGOING)
         return self._noted(message, header, note) if note else message
@@ -350,7 +343,7 @@ class Passage:
         error = LimitsExceeded(f"a message of {size} bytes")
         on = b""
         is_answer = header.type in _REPLIES and header.destination == self._name
-        if is_answer and self._calls.bus_answers(header.reply_serial)[0]:
+        if is_answer and self._calls.answer(header.reply_serial)[0]:
             on = error_reply(
                 replace(header, serial=header.reply_serial), OUR_SERIAL, error.dbus_name, error.text
             )

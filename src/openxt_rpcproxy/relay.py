@@ -4,26 +4,22 @@
 Backpressure: who does not read is not read for.  What the client does not fetch stops the reading of its bus
 connection, what the bus does not take stops the reading of the client; nobody else's conversation is touched.
 Messages beyond the domain's rate, and what it has in our memory beyond its budget, are its own loss too.
-
-What each conversation has of its own is small (hence the slots): with hundreds of them the processor's cache
-is what a message costs most.
 """
 
 import asyncio
-import enum
 import functools
 import logging
 import time
 from collections.abc import Callable
 
 from openxt_bus.framing import FramingError
-from openxt_bus.transport.pipe import Data, Pipe
+from openxt_bus.transport.pipe import Pipe
 from openxt_core.ids import DOM0
 from openxt_rpcproxy.budget import LimitsExceeded, Share
-from openxt_rpcproxy.dialect import Dialect, RawDialect
-from openxt_rpcproxy.lane import Judge, Lane
+from openxt_rpcproxy.dialect import Dialect
 from openxt_rpcproxy.passage import Passage
 from openxt_rpcproxy.rules.model import Direction
+from openxt_rpcproxy.side import Peer, Side, Stop
 from openxt_rpcproxy.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -32,100 +28,28 @@ FULL = 256 * 1024  # bytes queued: the other side is not read any more …
 LOW = 64 * 1024  # … until so few are left
 CHOKED = 1024 * 1024  # our own answers are not fetched either: who causes them is not read
 HELLO_TIMEOUT_S = 30.0
-PAID_AT_ONCE = 32  # messages that are counted together
 MESSAGE_TIMEOUT_S = 60.0  # from the first byte of a message to its last
-
-
-class Stop(enum.Flag):
-    """Why a side is not read for now."""
-
-    NOTHING = 0
-    FULL = enum.auto()  # the other side does not take what is sent
-    CHOKED = enum.auto()  # nor does it itself
-    HELD = enum.auto()  # a message waits for something that is being read
-    RATE = enum.auto()  # the domain sent too many messages
-    TURN = enum.auto()  # others are next
-    OVER = enum.auto()
-
-
-class Side:
-    """One pipe, how its peer speaks, and the lane of what comes from it."""
-
-    __slots__ = (
-        "_ended", "dialect", "direction", "feed", "is_raw", "lane", "pipe", "send", "stops", "wait_for_turn",
-    )  # fmt: skip
-
-    def __init__(self, pipe: Pipe, dialect: Dialect, direction: Direction) -> None:
-        self.pipe = pipe
-        self.dialect = dialect
-        self.direction = direction
-        self.lane: Lane
-        self.feed: Callable[[Data], bool]
-        self.stops = Stop.NOTHING
-        self.wait_for_turn: Callable[[], None]
-        """Nothing but a turn is missing."""
-        self.is_raw = isinstance(dialect, RawDialect)
-        self.send: Callable[[Data], None] = pipe.send if self.is_raw else self._send
-
-    def join(self, other: "Side", judge: Judge, max_size: int, ended: Callable[[str], None]) -> None:
-        """What comes from here goes there, if `judge` lets it."""
-        self._ended = ended
-        self.lane = Lane(judge, other.send, self.send, max_size)
-        self.feed = self.lane.feed if self.is_raw else self._feed
-
-    @property
-    def unfinished_bytes(self) -> int:
-        return self.lane.held_bytes + self.dialect.held_bytes
-
-    def stop(self, why: Stop, is_so: bool = True) -> None:
-        before = self.stops
-        self.stops = before | why if is_so else before & ~why
-        if bool(self.stops) is not bool(before):
-            (self.pipe.pause if self.stops else self.pipe.resume)()
-        if self.stops is Stop.TURN and before is not Stop.TURN:
-            self.wait_for_turn()
-
-    def _send(self, messages: Data) -> None:
-        data = self.dialect.send(bytes(messages))
-        if data:
-            self.pipe.send(data)
-
-    def _feed(self, data: Data) -> bool:
-        """False: something must be waited for.  Raises FramingError."""
-        messages = self.dialect.feed(bytes(data))
-        if messages:
-            self.lane.feed(messages)
-        answers = self.dialect.take()
-        if answers:
-            self.pipe.send(answers)
-        if self.dialect.is_over:
-            self._ended("its peer said so")
-        return not (self.lane.is_held or self.lane.is_tired or self.dialect.is_waiting)
 
 
 class Relay:
     __slots__ = (
-        "_bus", "_client", "_done", "_is_to_settle", "_loop", "_paid", "_passage", "_share", "_tasks",
-        "_timers", "_unpaid_from",
+        "_bus", "_client", "_done", "_loop", "_paid", "_passage", "_share", "_tasks", "_timers",
     )  # fmt: skip
 
     def __init__(
         self, client: tuple[Pipe, Dialect], bus: tuple[Pipe, Dialect], passage: Passage, share: Share
     ) -> None:
-        self._client = Side(*client, Direction.INCOMING)
-        self._bus = Side(*bus, Direction.OUTGOING)
+        max_size = share.budget.limits.message_bytes
+        here, there = Peer(*client), Peer(*bus)
+        self._client = Side(Direction.INCOMING, (here, there), passage.incoming(), max_size, self)
+        self._bus = Side(Direction.OUTGOING, (there, here), passage.outgoing(), max_size, self)
         self._passage = passage
         self._share = share
-        max_size = share.budget.limits.message_bytes
-        self._client.join(self._bus, passage.incoming(), max_size, self._ended)
-        self._bus.join(self._client, passage.outgoing(), max_size, self._ended)
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._paid = 0  # messages that the domain's rate has been charged with
-        self._unpaid_from = PAID_AT_ONCE
-        self._is_to_settle = True
         self._take_turns(share)
 
     def _take_turns(self, share: Share) -> None:
@@ -144,8 +68,8 @@ class Relay:
         self._later("hello", HELLO_TIMEOUT_S, self._hello_is_late)
         self._passage.greeted = self._greeted
         try:
-            self._bus.pipe.start(self._from_bus, self._settle, self._ended)
-            self._client.pipe.start(self._from_client, self._settle, self._ended)
+            self._bus.pipe.start(self._bus)
+            self._client.pipe.start(self._client)
             await self._done
         finally:
             for timer in self._timers.values():
@@ -155,43 +79,16 @@ class Relay:
             self._client.stop(Stop.OVER)
             self._bus.stop(Stop.OVER)
 
-    # What comes
-
-    # Both ways are written out, as they are gone for each message; what is wrong with the bytes ends the
-    # conversation.
-
-    def _from_client(self, data: Data) -> None:
-        client = self._client
-        try:
-            if not client.feed(data):
-                self._hold(client)
-        except (FramingError, LimitsExceeded) as error:
-            self._fail(error)
-        if client.lane.count >= self._unpaid_from:
-            self._spend()
-        if self._is_to_settle or client.lane.held_bytes or client.pipe.queued or self._bus.pipe.queued:
-            self._settle()
-
-    def _from_bus(self, data: Data) -> None:
-        bus = self._bus
-        try:
-            if not bus.feed(data):
-                self._hold(bus)
-        except (FramingError, LimitsExceeded) as error:
-            self._fail(error)
-        if self._is_to_settle or bus.lane.held_bytes or bus.pipe.queued or self._client.pipe.queued:
-            self._settle()
-
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Look at what is queued: who is read, and whether it is too much."""
         client, bus, share = self._client, self._bus, self._share
         waiting, sending, unfinished = client.pipe.queued, bus.pipe.queued, client.unfinished_bytes
         held = waiting + sending + unfinished + bus.unfinished_bytes
-        self._is_to_settle = held > 0 or not (client.is_raw and bus.is_raw)
+        client.is_to_settle = bus.is_to_settle = held > 0 or not (client.is_raw and bus.is_raw)
         if held == share.held_bytes:
             return None
         if not share.hold(held):
-            return self._fail(LimitsExceeded(share.budget.text("held_bytes")))
+            return self.fail(LimitsExceeded(share.budget.text("held_bytes")))
         if waiting > FULL and share.budget.may_complain("waiting"):
             text = f"{waiting} bytes wait until it reads; nothing more is read for it"
             log.warning("LIMIT domain %d: %s", self._passage.domid, text)
@@ -206,9 +103,9 @@ class Relay:
 
     # What takes time
 
-    def _hold(self, side: Side) -> None:
+    def hold(self, side: Side) -> None:
         """Read no more from that side until what it waits for is there."""
-        if side.lane.is_tired:
+        if side.is_tired:
             side.stop(Stop.TURN)
         elif not side.stops & Stop.HELD:
             side.stop(Stop.HELD)
@@ -218,12 +115,12 @@ class Relay:
 
     async def _wait_for(self, side: Side) -> None:
         try:
-            if side.lane.is_held:
-                await self._passage.prepare(side.lane.waiting, side.direction)
+            if side.is_held:
+                await self._passage.prepare(side.waiting, side.direction)
             else:
                 await side.dialect.settle()
         except Exception as error:  # noqa: BLE001  (whatever it is, it ends this conversation and is told there)
-            return self._fail(error)
+            return self.fail(error)
         self._loop.call_soon(self._go_on, side)
         return None
 
@@ -232,31 +129,36 @@ class Relay:
             return None
         side.stop(Stop.HELD, False)
         try:
-            if side.lane.is_held:
-                side.lane.go_on()
+            if side.is_held:
+                side.go_on()
         except FramingError as error:
-            return self._fail(error)
-        (self._from_client if side is self._client else self._from_bus)(b"")
+            return self.fail(error)
+        side.receive(b"")
         return None
 
     def _go_on_in_turn(self, side: Side) -> None:
         if self._done.done() or side.stops is not Stop.TURN:
             return None  # it comes again when that stop is over
         try:
-            side.lane.go_on()
+            side.go_on()
         except FramingError as error:
-            return self._fail(error)
-        if side.lane.is_tired:
+            return self.fail(error)
+        if side.is_tired:
             side.wait_for_turn()
         else:
             side.stop(Stop.TURN, False)
-        (self._from_client if side is self._client else self._from_bus)(b"")
+        side.receive(b"")
         return None
 
-    def _spend(self) -> None:
-        count, budget = self._client.lane.count, self._share.budget
-        wait_s = budget.spend(count - self._paid, time.monotonic())
-        self._paid, self._unpaid_from = count, count + PAID_AT_ONCE
+    def pay(self, side: Side) -> None:
+        """The domain's rate is charged with what its client sends; the bus sends for nothing."""
+        count, side.unpaid = side.unpaid, 0
+        if side is self._client:
+            self._paid += count
+            self._wait_if_too_fast(self._share.budget.spend(count, time.monotonic()))
+
+    def _wait_if_too_fast(self, wait_s: float) -> None:
+        budget = self._share.budget
         if wait_s:
             if budget.may_complain("messages_per_s"):
                 text = budget.text("messages_per_s")
@@ -264,16 +166,21 @@ class Relay:
             self._client.stop(Stop.RATE)
             self._later("rate", wait_s, lambda: self._client.stop(Stop.RATE, False))
 
+    @property
+    def _seen(self) -> int:
+        """Messages of the client so far."""
+        return self._paid + self._client.unpaid
+
     def _watch_message(self) -> None:
         """A message that has begun must come to its end."""
-        seen = self._client.lane.count
+        seen = self._seen
         self._later("message", MESSAGE_TIMEOUT_S, lambda: self._message_is_late(seen))
 
     def _message_is_late(self, seen: int) -> None:
         del self._timers["message"]
         client = self._client
-        if client.unfinished_bytes and client.lane.count == seen and not client.stops:
-            self._fail(TimeoutError("half a message, and no more"))
+        if client.unfinished_bytes and self._seen == seen and not client.stops:
+            self.fail(TimeoutError("half a message, and no more"))
         elif client.unfinished_bytes:
             self._watch_message()
 
@@ -283,7 +190,7 @@ class Relay:
         self._loop.call_soon(int)
 
     def _hello_is_late(self) -> None:
-        self._fail(TimeoutError("no Hello, or no answer to it"))
+        self.fail(TimeoutError("no Hello, or no answer to it"))
 
     def _later(self, name: str, after_s: float, work: Callable[[], None]) -> None:
         if name in self._timers:
@@ -292,14 +199,14 @@ class Relay:
 
     # The end
 
-    def _ended(self, why: str) -> None:
+    def ended(self, why: str) -> None:
         log.debug("a conversation of domain %d ended: %s", self._passage.domid, why)
         if self._client.unfinished_bytes and not self._client.stops:
-            self._fail(FramingError(f"{why}, in the middle of a message"))
+            self.fail(FramingError(f"{why}, in the middle of a message"))
         if not self._done.done():
             self._done.set_result(None)
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         self._client.stop(Stop.OVER)
         if not self._done.done():
             self._done.set_exception(error)

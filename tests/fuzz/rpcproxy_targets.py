@@ -72,8 +72,31 @@ def framing(data: bytes) -> None:
     assert data.startswith(whole)
 
 
+class Out(bytearray):
+    """What went on."""
+
+    def send(self, data: Any, /) -> None:
+        self += data
+
+
+class AnyCalls:
+    """Every call may be made, none is answered."""
+
+    def may_ask(self, peer: str, serial: int) -> bool:
+        return True
+
+    def may_answer(self, peer: str, reply_serial: int) -> bool:
+        return False
+
+    def may_ask_all(self, peer: str, serials: list[int]) -> bool:
+        return True
+
+    def may_answer_all(self, peer: str, reply_serials: list[int]) -> bool:
+        return False
+
+
 def _passed(stream: list[bytes]) -> tuple[bytes, bool]:
-    out = bytearray()
+    out = Out()
 
     def judge(raw: bytes) -> Passed:
         header = scan(raw)
@@ -83,9 +106,8 @@ def _passed(stream: list[bytes]) -> tuple[bytes, bool]:
     def too_large(header: Header, size: int) -> Passed:
         raise FramingError(f"{size} bytes")
 
-    passes, refuses = lambda peer, serial: True, lambda peer, serial: False
-    one = Judge(Epoch(), judge, too_large, passes, refuses, passes, refuses)
-    lane = Lane(one, out.extend, lambda back: None, MAX_SIZE)
+    calls = AnyCalls()
+    lane = Lane(Judge(Epoch(), judge, too_large, calls, calls), out, lambda back: None, MAX_SIZE)
     try:
         for data in stream:
             lane.feed(data)

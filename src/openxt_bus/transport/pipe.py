@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from openxt_bus.loop import BusLoop
@@ -45,19 +45,31 @@ class Pace:
         return self._left >= 0 and not self.is_behind
 
 
+class Owner(Protocol):
+    """Whom a pipe tells."""
+
+    def receive(self, data: Data, /) -> None: ...
+
+    def drained(self) -> None:
+        """Everything queued was taken."""
+        ...
+
+    def ended(self, why: str, /) -> None:
+        """Called once or twice."""
+        ...
+
+
 class Pipe(Protocol):
     queued: int
     """Bytes that the peer has not taken yet."""
     pace: Pace | None
     """None: it is read whenever there is something."""
 
-    def start(
-        self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
-    ) -> None:
-        """Read from now on.  `drained`: everything queued was taken.  `ended` is called once or twice."""
+    def start(self, owner: Owner) -> None:
+        """Read from now on."""
         ...
 
-    def send(self, data: Data) -> None:
+    def send(self, data: Data, /) -> None:
         """Send now, or queue."""
         ...
 
@@ -72,21 +84,38 @@ class Pipe(Protocol):
         ...
 
 
+class _Taken(asyncio.Event):
+    """Owns a pipe that is being closed: set when nothing is queued any more, or nobody takes it."""
+
+    def receive(self, data: Data, /) -> None:
+        """It is not read any more."""
+
+    def drained(self) -> None:
+        self.set()
+
+    def ended(self, why: str, /) -> None:
+        self.set()
+
+
 class SocketPipe:
-    """A non-blocking socket, read straight from the loop's wait for input."""
+    """A non-blocking socket, read straight from the loop's wait for input.
+
+    By the number of its descriptor: a socket object and its methods are four more objects for each message to
+    bring into the processor's cache.
+    """
 
     __slots__ = (
-        "_drained", "_early", "_ended", "_fd", "_give", "_is_open", "_is_reading", "_is_writing", "_loop",
-        "_out", "_receive", "_sock", "_take", "pace", "queued",
+        "_early", "_fd", "_is_open", "_is_reading", "_is_writing", "_loop", "_out", "_owner", "_sock", "pace",
+        "queued",
     )  # fmt: skip
 
     # One for all: a reading is over before the next begins, and a large one would be mapped at each.
     _buffer = memoryview(bytearray(READ_SIZE))
+    _buffers = (_buffer,)
 
     def __init__(self, sock: socket.socket, early: bytes = b"") -> None:
         """`early`: what was read from the socket before."""
         self._sock = sock
-        self._take, self._give = sock.recv_into, sock.send
         self._fd = sock.fileno()
         self._loop = asyncio.get_running_loop()
         self._early = early
@@ -96,13 +125,11 @@ class SocketPipe:
         self.queued = 0
         self.pace: Pace | None = None
 
-    def start(
-        self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
-    ) -> None:
-        self._receive, self._drained, self._ended = receive, drained, ended
+    def start(self, owner: Owner) -> None:
+        self._owner = owner
         self.resume()
         if self._early:
-            receive(self._early)
+            owner.receive(self._early)
             self._early = b""
 
     def send(self, data: Data) -> None:
@@ -111,11 +138,11 @@ class SocketPipe:
         sent = 0
         if not self._out:
             try:
-                sent = self._give(data)
+                sent = os.write(self._fd, data)
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
-                return self._ended(f"it is gone: {error.strerror}")
+                return self._owner.ended(f"it is gone: {error.strerror}")
         if sent < len(data):
             self._out.append(bytes(data[sent:]))
             self.queued += len(data) - sent
@@ -132,15 +159,14 @@ class SocketPipe:
     def resume(self) -> None:
         if not self._is_reading and self._is_open:
             self._is_reading = True
-            self._loop.add_reader(self._fd, self._readable)
+            self._loop.add_reader(self._fd, self.readable)
             if isinstance(self._loop, BusLoop):
-                self._loop.favour(self._fd, self._readable)
+                self._loop.favour(self._fd, self)
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         self.pause()
         if self._out:
-            taken = asyncio.Event()
-            self._drained, self._ended = taken.set, lambda _: taken.set()
+            self._owner = taken = _Taken()
             try:
                 async with asyncio.timeout(timeout_s):
                     await taken.wait()
@@ -150,34 +176,34 @@ class SocketPipe:
         self._loop.remove_writer(self._fd)
         self._sock.close()
 
-    def _readable(self) -> None:
+    def readable(self) -> None:
         if self.pace is not None and not self.pace.may_read():
             return
         try:
-            size = self._take(self._buffer)
+            size = os.readv(self._fd, self._buffers)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self.pause()
-            self._ended(f"it is gone: {error.strerror}")
+            self._owner.ended(f"it is gone: {error.strerror}")
             return
         if size:
             data = self._buffer[:size]
-            self._receive(data if size > LARGE else bytes(data))
+            self._owner.receive(data if size > LARGE else bytes(data))
         else:
             self.pause()
-            self._ended("")
+            self._owner.ended("")
 
     def _writable(self) -> None:
         out = self._out
         while out:
             try:
-                sent = self._sock.send(out[0])
+                sent = os.write(self._fd, out[0])
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 self._stop_writing()
-                self._ended(f"it is gone: {error.strerror}")
+                self._owner.ended(f"it is gone: {error.strerror}")
                 return
             self.queued -= sent
             if sent < len(out[0]):
@@ -185,7 +211,7 @@ class SocketPipe:
                 return
             out.popleft()
         self._stop_writing()
-        self._drained()
+        self._owner.drained()
 
     def _wait_until_writable(self) -> None:
         if not self._is_writing:
@@ -210,17 +236,15 @@ class StreamPipe:
         self.queued = 0
         self.pace: Pace | None = None  # it has a turn for each reading anyway
 
-    def start(
-        self, receive: Callable[[Data], None], drained: Callable[[], None], ended: Callable[[str], None]
-    ) -> None:
-        self._drained = drained
+    def start(self, owner: Owner) -> None:
+        self._owner = owner
         self._tasks = [
-            asyncio.create_task(self._guarded(self._read(receive), ended)),
-            asyncio.create_task(self._guarded(self._write(), ended)),
+            asyncio.create_task(self._guarded(self._read())),
+            asyncio.create_task(self._guarded(self._write())),
         ]
         self.resume()
         if self._early:
-            receive(self._early)
+            owner.receive(self._early)
             self._early = b""
 
     def send(self, data: Data) -> None:
@@ -237,8 +261,7 @@ class StreamPipe:
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         self.pause()
         if self._out:
-            taken = asyncio.Event()
-            self._drained = taken.set
+            self._owner = taken = _Taken()
             try:
                 async with asyncio.timeout(timeout_s):
                     await taken.wait()
@@ -249,17 +272,17 @@ class StreamPipe:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._stream.writer.close()
 
-    async def _guarded(self, work: Coroutine[Any, Any, None], ended: Callable[[str], None]) -> None:
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
-            ended("")
+            self._owner.ended("")
         except OSError as error:
-            ended(f"it is gone: {error}")
+            self._owner.ended(f"it is gone: {error}")
 
-    async def _read(self, receive: Callable[[Data], None]) -> None:
+    async def _read(self) -> None:
         while data := await self._stream.reader.read(READ_SIZE):
             await self._may_read.wait()
-            receive(data)
+            self._owner.receive(data)
 
     async def _write(self) -> None:
         while True:
@@ -269,7 +292,7 @@ class StreamPipe:
                 await self._stream.writer.drain()
                 self.queued -= len(self._out.popleft())
             self._to_send.clear()
-            self._drained()
+            self._owner.drained()
 
 
 async def pipe_of(stream: Stream, early: bytes = b"") -> SocketPipe | StreamPipe:

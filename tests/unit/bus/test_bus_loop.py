@@ -30,7 +30,7 @@ class Favourite:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, BusLoop)
         loop.add_reader(self.ours, self.readable)
-        loop.favour(self.ours.fileno(), self.readable)
+        loop.favour(self.ours.fileno(), self)
 
     def readable(self) -> None:
         self.served += 1

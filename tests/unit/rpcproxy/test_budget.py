@@ -6,7 +6,7 @@ import pytest
 from openxt_core.errors import BadRequest
 from openxt_core.ids import DOM0, Domid
 from openxt_rpcproxy.budget import Budget, Budgets, Limits, LimitsExceeded, Share
-from openxt_rpcproxy.calls import OpenCalls
+from openxt_rpcproxy.calls import ClientCalls
 
 
 def test_conversations_of_a_domain_are_counted() -> None:
@@ -22,19 +22,19 @@ def test_conversations_of_a_domain_are_counted() -> None:
 def test_everything_a_conversation_had_goes_back_when_it_ends() -> None:
     budget = Budget(Limits(match_rules=1, names=1, open_calls=1, held_bytes=10))
     share = Share(budget)
-    OpenCalls(share).client_asks(1)
+    ClientCalls(share).ask(1)
     share.add_match()
     share.add_name("a.b")
     assert share.hold(10)
     other = Share(budget)
-    calls = OpenCalls(other)
-    for more in (lambda: calls.client_asks(1), other.add_match, lambda: other.add_name("a.c")):
+    calls = ClientCalls(other)
+    for more in (lambda: calls.ask(1), other.add_match, lambda: other.add_name("a.c")):
         with pytest.raises(LimitsExceeded):
             more()
     assert not other.hold(1)
     other.hold(0)
     share.end()
-    calls.client_asks(1)
+    calls.ask(1)
     other.add_match()
     other.add_name("a.c")
     assert other.hold(10)

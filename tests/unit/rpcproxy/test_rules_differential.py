@@ -78,12 +78,12 @@ class World:
         self.passage = Passage(self.source, self.gate, Rewriting(), lambda name: None)
         self.passed: set[int] = set()
         self.lanes = {
-            "inc": Lane(self.passage.incoming(), self._on, self._back, 2**20),
-            "out": Lane(self.passage.outgoing(), self._on, self._back, 2**20),
+            "inc": Lane(self.passage.incoming(), self, self._back, 2**20),
+            "out": Lane(self.passage.outgoing(), self, self._back, 2**20),
         }
         self._rules = rules
 
-    def _on(self, data: bytes) -> None:
+    def send(self, data: bytes, /) -> None:
         headers = [scan(one) for one in cut(bytearray(data), 2**20)]
         self.passed |= {header.serial for header in headers if not is_ours(header)}
 
@@ -114,7 +114,7 @@ class World:
             streams[said.direction] += marshalled(said, order, serial, serial)
             if said.type in (2, 3):  # an answer passes to an open call only
                 side = self.passage.outgoing() if said.direction == "inc" else self.passage.incoming()
-                side.asks(said.fields.get("destination", ""), serial)
+                side.asked.may_ask(said.fields.get("destination", ""), serial)
         for direction, stream in streams.items():
             await self.feed(direction, stream)
         return {serial - first for serial in self.passed}

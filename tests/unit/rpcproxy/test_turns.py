@@ -46,7 +46,7 @@ class Conversation:
     def judged(self) -> int:
         """How many of the client's messages."""
         assert self.relay is not None
-        return self.relay._client.lane.count // JUDGING
+        return self.relay._seen // JUDGING
 
     async def run(self) -> None:
         """For ever."""
