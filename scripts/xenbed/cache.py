@@ -41,7 +41,7 @@ def ready(cache: Path, layer: Layer) -> Path:
     folder = cache / layer.folder_name
     if not folder.is_dir():
         cache.mkdir(parents=True, exist_ok=True)
-        with _alone(cache / f".lock-{layer.name}"):
+        with alone(cache / f".lock-{layer.name}"):
             if not folder.is_dir():
                 _build(cache, layer, folder)
     os.utime(folder)
@@ -71,7 +71,8 @@ def _by_age(cache: Path, name: str) -> list[Path]:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
+    """Nobody else holds that lock file meanwhile: other threads and processes wait for their turn."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from xenbed.cache import alone
 from xenbed.folders import REPOSITORY, RUNS
 from xenbed.tools import run
 
@@ -35,11 +36,16 @@ def built_quick_xec() -> list[Path]:
 
 
 def _built(source: Path, folder: Path, build: Callable[[Path], object]) -> list[Path]:
-    built = list(folder.glob("*"))
+    """What is in the folder once it is no older than its sources.  Runs side by side build it once."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with alone(folder.parent / f".lock-{folder.name}"):
+        if not _is_current(source, folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            build(folder)
+    return list(folder.glob("*"))
+
+
+def _is_current(source: Path, folder: Path) -> bool:
     newest = max(file.stat().st_mtime for file in source.iterdir() if not file.name.startswith("_"))
-    if not built or min(file.stat().st_mtime for file in built) < newest:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        build(folder)
-        built = list(folder.glob("*"))
-    return built
+    return min((file.stat().st_mtime for file in folder.glob("*")), default=0.0) >= newest
