@@ -80,9 +80,11 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser(
         "test",
         help="run the tests marked `xen` in dom0; other words go to pytest",
-        usage=f"bed test [--cold|--counted] [--timeout S] [PYTEST WORDS; default: {' '.join(TEST_FOLDERS)}]",
+        usage="bed test [--name NAME] [--cold|--counted] [--timeout S] "
+        f"[PYTEST WORDS; default: {' '.join(TEST_FOLDERS)}]",
         allow_abbrev=False,
     )
+    test.add_argument("--name", default="test", help="of the run, whose files are in build/xen/<name>/")
     _add_run_options(test, TEST_LIMIT_S)
     test.set_defaults(act=_test)
 
@@ -141,7 +143,7 @@ def _test(options: argparse.Namespace) -> int:
     if value := os.environ.get("OPENXT_PROOF"):
         told.append(f"OPENXT_PROOF={value}")
     script = TEST_SCRIPT.format(command=shlex.join(["env", *told, *PYTEST, *wanted]))
-    return run_payload(_machine(), Payload("test", script, options.timeout), options.start)
+    return run_payload(_machine(), Payload(options.name, script, options.timeout), options.start)
 
 
 def _shell(_options: argparse.Namespace) -> int:
