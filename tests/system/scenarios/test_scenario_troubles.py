@@ -5,6 +5,8 @@ What does not ask for a simulated host runs on real Xen too: test_scenario_xen.
 """
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -93,22 +95,24 @@ async def test_a_circle_of_dependencies_is_told_by_name_and_starts_nothing(it: M
 
 
 async def test_a_hook_that_hangs_is_ended_and_holds_up_nobody_else(it: Machine) -> None:
-    hook = it.program("/hang", "sleep 1000 &", "sleep 1000")
+    hook, hang = it.program("/hang", "sleep 1000 &", "sleep 1000"), it.places.at("/hang")
     for name in ("slow", "quick"):
         await it.create(name)
-    long_enough = "30" if it.is_real else "5"  # for another VM to start meanwhile
-    await it.db("write", "/xenmgr/hook-deadline", long_enough)
-    await it.vm("slow", "set", "run-pre-boot", str(it.places.at("/hang")))
+    await it.vm("slow", "set", "run-pre-boot", str(hang))
     starting = asyncio.ensure_future(it.refused("slow", "start"))
     await it.until_there(hook)
     await it.vm("quick", "start")
     assert not starting.done()
-    assert f"did not end within {long_enough} s" in await starting
+    (process,) = processes_of(hang)
+    os.killpg(process, signal.SIGKILL)  # its time is far from over
+    assert "failed with exit status -9" in await starting
     await it.db("write", "/xenmgr/hook-deadline", "3")
+    assert "did not end within 3 s" in await it.refused("slow", "start")
+    assert processes_of(hang) == []
     assert list(it.domains().values()) == [await it.uuid("quick")]
     assert await it.state("slow") == "stopped"
     await it.vm("slow", "set", "run-pre-boot", "")
-    await it.vm("slow", "set", "run-on-state-change", str(it.places.at("/hang")))
+    await it.vm("slow", "set", "run-on-state-change", str(hang))
     await it.vm("slow", "start")
     await it.vm("slow", "shutdown")
     assert await it.state("slow") == "stopped"
@@ -118,15 +122,15 @@ async def test_a_hook_that_hangs_is_ended_and_holds_up_nobody_else(it: Machine) 
         return it.log().count("hook run-on-state-change") == 4
 
     await it.until(told, "the log tells of the state hook, for creating, running, stopping, stopped")
-    assert processes_of(it.places.at("/hang")) == []
+    assert processes_of(hang) == []
 
 
-def processes_of(program: Path) -> list[str]:
+def processes_of(program: Path) -> list[int]:
     found = []
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if str(program).encode() in command.read_bytes():
-                found.append(str(command))
+                found.append(int(command.parent.name))
         except OSError:  # it ended
             continue
     return found
