@@ -11,6 +11,7 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 RUN_DIR ?= run
 KEEP ?=
 TESTS ?= tests
+BEDS ?= 2
 UI_CLIENTS := dbus ctxusb_daemon network_daemon updatemgr vm_disk vm_nic xenmgr xenmgr_host xenmgr_vm xenmgr_vm_devices \
 	xenmgr_vm_why xenmgr_v4v
 
@@ -38,16 +39,25 @@ run-xen: .venv/run native ## the same on the real Xen hypervisor, in QEMU
 
 test: .venv/check native ## unit, contract, system and browser tests
 	@scripts/need $(TEST_PACKAGES)
-	@$(BIN)/pytest -q -n 2 --dist loadfile $(TESTS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 proof: .venv/check native ## the tests of unlimited size (fuzzing, kills, faults) with their full numbers: an hour or more
 	@scripts/need $(TEST_PACKAGES)
 	@OPENXT_PROOF=1 $(BIN)/pytest -q -s -m "proof and not xen" --timeout 3600 $(TESTS)
 
-xen: .venv/test native ## the tests that need the real hypervisor, in QEMU
-	@$(BIN)/python scripts/xenbed/bed test -m 'xen and not fresh'
-	@$(BIN)/python scripts/xenbed/bed test -m 'xen and fresh'
-	@$(BIN)/python scripts/xenbed/bed test tests/system/scenarios
+xen: .venv/test native ## the tests that need the real hypervisor, in QEMU; BEDS=1: one machine at a time
+	@$(BIN)/python scripts/xenbed/bed build
+	@$(MAKE) --no-print-directory -j $(BEDS) --keep-going --output-sync=target xen-most xen-fresh xen-scenarios
+
+# Each has a machine of its own, which keeps one processor busy; what it prints comes when it is done.
+xen-most:
+	@$(BIN)/python scripts/xenbed/bed test --name most --timeout 2400 -m 'xen and not fresh'
+
+xen-fresh:
+	@$(BIN)/python scripts/xenbed/bed test --name fresh -m 'xen and fresh'
+
+xen-scenarios:
+	@$(BIN)/python scripts/xenbed/bed test --name scenarios tests/system/scenarios
 
 xen-ui: .venv/test native ## the browser UI on the real hypervisor, in QEMU, with Chromium on this machine
 	@scripts/need chromium
@@ -113,4 +123,4 @@ clean: ## remove what the other words made, but no caches outside this folder
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[check]'
 	@touch $@
 
-.PHONY: help run run-xen test proof xen xen-hvm xen-ui check bench bench-xen idl man native guest clean
+.PHONY: help run run-xen test proof xen xen-most xen-fresh xen-scenarios xen-hvm xen-ui check bench bench-xen idl man native guest clean
