@@ -18,7 +18,7 @@ from openxt_rpcproxy.express import BIG, BIG_MARK, HEADS, LITTLE, NUMBERS, Expre
 from openxt_rpcproxy.passed import Passed
 from openxt_rpcproxy.rows import HEAD, LEAST, answered, serials
 
-JUDGED_AT_ONCE = 16
+JUDGED_AT_ONCE = 4
 JUDGING = 4  # what judging a message costs, in messages that pass as their likes were judged before
 MAX_SIZE = 128 * 1024 * 1024 + MAX_FIELDS  # the protocol's own limit
 _NOT_ANSWERS = frozenset({1, 4})  # calls and signals
@@ -155,12 +155,12 @@ class Lane(Express):
             return data[skipped:]
         self._rest += data
         self.held_bytes = len(self._rest)
-        return b"" if self.is_held or self.is_tired or self.held_bytes < self._needed else bytes(self._rest)
+        return b"" if self.is_held or self.is_tired or self.held_bytes < self._needed else self._rest
 
     def go_on(self) -> None:
         """Judge what waits.  Raises FramingError."""
         self.is_held = self.is_tired = False
-        self._work(bytes(self._rest), 0)
+        self._work(self._rest, 0)
 
     def _work(self, data: Data, at: int) -> None:
         """Messages that need a look, the first one at `at`; those before it go on."""
@@ -203,9 +203,11 @@ class Lane(Express):
             at = self._known_until(data, stop)
         pieces.append(data[start:at])
         self._needed = needed
-        if at < end or self.held_bytes:
+        if data is self._rest:
+            del self._rest[:at]  # which copies nothing: of many that wait, few are judged at a time
+        elif at < end:
             self._rest = bytearray(data[at:])
-            self.held_bytes = len(self._rest)
+        self.held_bytes = len(self._rest)
         self._send_on(pieces)
 
     def _send_on(self, pieces: list[Data]) -> None:

@@ -18,8 +18,8 @@ from openxt_bus.transport.base import Stream
 READ_SIZE = 256 * 1024
 READS_AT_ONCE = 2
 LARGE = 16 * 1024
-Data = bytes | memoryview
-"""What a pipe receives; a view (of more than LARGE bytes) holds them no longer than the call lasts."""
+Data = bytes | bytearray | memoryview
+"""What passes; a view (of more than LARGE received bytes) holds them no longer than the call lasts."""
 
 CLOSE_TIMEOUT_S = 5.0
 
