@@ -115,7 +115,7 @@ def operate(room: Room, bus: Path, count: int) -> None:
 def guest_ratios(room: Room, rounds: int) -> list[float]:
     """dom0's 99th percentile without guests, to the one with guests whose dom-stores are full.
 
-    All of dom0 shares one CPU: bus, dbd, the proxy and the client that is measured.
+    All of dom0 shares one CPU: bus, dbd, the proxy and the client that is measured.  The guests have another.
     """
     load = Load(DBD, "/", DBD, "read", READ, DOM0_CALLS, 1)
     found = []
@@ -146,9 +146,10 @@ def guests_of_a_proxy(room: Room, bus: Path) -> Iterator[None]:
         proxy = ("sh", "-c", f'echo started; exec "{PROGRAMS}/rpc-proxy" "$@"', "sh", *words)
         with room.service(*proxy, ready="started", environ=environ):
             until_there(port)
-            command = [sys.executable, HERE / "guests.py", port, GUESTS, f"{bus}.go", PAUSE_S]
+            program = (sys.executable, HERE / "guests.py", port, GUESTS, f"{bus}.go", PAUSE_S)
+            command = [*room.elsewhere(), *map(str, program)]
             with subprocess.Popen(
-                list(map(str, command)), env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True
+                command, env={**os.environ, **environ}, stdout=subprocess.PIPE, text=True
             ) as guests:
                 assert guests.stdout is not None
                 assert guests.stdout.readline() == "full\n", "the guests did not start"

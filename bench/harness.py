@@ -110,6 +110,11 @@ class Room:
     def pinned(self, *command: str | Path) -> list[str]:
         return ["taskset", "-c", str(self.cpu), *map(str, command)]
 
+    def elsewhere(self) -> list[str]:
+        """What keeps a program away from this CPU, if there is another: the scheduler would bring it here."""
+        others = sorted(os.sched_getaffinity(0) - {self.cpu})
+        return ["taskset", "-c", ",".join(map(str, others))] if others else []
+
     @contextmanager
     def bus(self) -> Iterator[Path]:
         """A message bus for the length of a `with` block; gives its socket."""
