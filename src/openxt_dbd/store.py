@@ -306,7 +306,7 @@ class Database:
     def load(self) -> None:
         """What the files and the journals hold becomes the tree.  Raises OSError."""
         loaded = self._files.load()
-        self._root, self._owner = loaded.root, Owner()
+        self._own(loaded.root)
         self._digests, self.sizes, self._dirty = loaded.digests, loaded.sizes, {}
         self._spots.clear()
         replay = self._journal.replay()
@@ -317,6 +317,13 @@ class Database:
         self._dirty = dict.fromkeys((*self._dirty, *loaded.strays), self._journal.oldest)
         if self._dirty:
             self.on_change()
+
+    def _own(self, root: Node) -> None:
+        """The tree that was read, without a copy of each level at the first change there."""
+        reader, self._owner = Owner(), Owner()
+        tree.give(root, reader)
+        self._owner.inherit(reader)  # as after a save
+        self._root = root
 
     def _forget_the_past(self) -> None:
         """The files may say anything: nothing that was seen before them counts as unchanged."""

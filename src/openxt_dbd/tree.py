@@ -297,6 +297,15 @@ def _owned(node: Node | Absent, owner: Owner) -> Nodes:
     return node
 
 
+def give(node: Node, owner: Owner) -> None:
+    """All that is in `node`, which nobody else looks at, belongs to the owner from now on."""
+    if type(node) is Nodes:
+        node.owner = owner
+        for inner in node.values():
+            if type(inner) is Nodes:
+                give(inner, owner)
+
+
 def _apply_to_all(root: Repeated, path: Path, node: Node | Absent) -> Branch:
     owner = Owner()  # nobody goes on with these: a change must come this way again, to reach all
     name, rest = path[0], path[1:]

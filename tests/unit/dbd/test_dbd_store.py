@@ -308,6 +308,26 @@ def test_a_write_after_a_save_copies_nothing(tmp_path: Path) -> None:
         assert f'"memory": "{value}!"' in texts(tmp_path)["vms/x.db"]
 
 
+def test_a_first_write_copies_nothing_and_is_saved(tmp_path: Path) -> None:
+    (tmp_path / "vms").mkdir()
+    (tmp_path / "vms/x.db").write_text('{"config": {"memory": "1"}, "list": [{"a": "1"}]}')
+    database = opened(Disk(tmp_path))
+    holder = tree.find(database.root, parse("/vm/x/config"))
+    database.write_at("/vm/x/config/memory", "2")
+    assert tree.find(database.root, parse("/vm/x/config")) is holder
+    assert save(database)
+    assert json.loads(texts(tmp_path)["vms/x.db"])["config"] == {"memory": "2"}
+
+
+def test_a_tree_that_was_frozen_before_a_first_write_stays_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "vms").mkdir()
+    (tmp_path / "vms/x.db").write_text('{"config": {"memory": "1"}}')
+    database = opened(Disk(tmp_path))
+    frozen = database.freeze()
+    database.write_at("/vm/x/config/memory", "2")
+    assert tree.read(frozen, parse("/vm/x/config/memory")) == "1"
+
+
 def test_a_clean_end_leaves_no_journal(tmp_path: Path, database: Database) -> None:
     database.write(("a",), "1")
     save(database)
