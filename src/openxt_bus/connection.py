@@ -22,7 +22,7 @@ from openxt_bus.matching import BUS_NAME, Match, Signal
 from openxt_bus.subscriptions import Subscription, Subscriptions
 from openxt_core.errors import BadRequest, OpenxtError, Refused, RemoteError, Unavailable
 from openxt_core.places import DEFAULT_SYSTEM_BUS
-from openxt_core.spec import Value
+from openxt_core.spec import Call, Value
 
 __all__ = ["Bus", "Match", "Signal", "Subscription"]
 
@@ -204,7 +204,8 @@ class Bus:
             else:
                 self._wire.send(known.reply(self._next_serial(), data, result))
         except Exception as error:  # noqa: BLE001  (the dispatcher: every failure is an answer)
-            self._reply_error(codec.parse_message(data), error)
+            self._log_failure(known.call, error)
+            self._wire.send(known.error(self._next_serial(), data, error))
 
     def _answer(self, request: Message) -> None:
         try:
@@ -234,11 +235,14 @@ class Bus:
             self._wire.send(codec.method_return(self._next_serial(), request, *answer))
 
     def _reply_error(self, request: Message, error: Exception) -> None:
-        if not isinstance(error, Refused) or self._refusals.may_log():
-            _log_failure(request, error)
+        self._log_failure(request, error)
         if codec.expects_reply(request):
             name, text = codec.error_words(error)
             self._wire.send(codec.error_reply(self._next_serial(), request, name, text))
+
+    def _log_failure(self, request: Call | Message, error: Exception) -> None:
+        if not isinstance(error, Refused) or self._refusals.may_log():
+            _log_failure(request, error)
 
     def _settle(self, reply: Message) -> None:
         future = self._pending.get(reply.reply_serial)
@@ -279,7 +283,7 @@ def _expire(future: asyncio.Future[Sequence[Value]], what: str, timeout_s: float
         future.set_exception(Unavailable(f"{what} did not answer within {timeout_s:g} s"))
 
 
-def _log_failure(request: Message, error: Exception) -> None:
+def _log_failure(request: Call | Message, error: Exception) -> None:
     what = (request.interface, request.member, request.path, request.sender)
     match error:
         case BadRequest() | RemoteError():

@@ -72,6 +72,11 @@ class Known:
         self.returns = handler.out_signature
         self.fields_size, self.fields = codec.return_fields(message.sender, handler.out_signature)
 
+    @property
+    def call(self) -> Call:
+        """Any of them: they differ in nothing but their arguments."""
+        return self._call
+
     def run(self, data: bytes) -> Any:
         """Carry out the call in `data`.  Raises what the caller shall be told."""
         texts, run = self._texts(data, self._body_at), self._run
@@ -90,6 +95,10 @@ class Known:
             content = codec.content(*self.handler.answer(result))
         head = codec.return_header(len(content), serial, self.fields_size, request_serial)
         return head + self.fields + content
+
+    def error(self, serial: int, data: bytes, error: Exception) -> bytes:
+        """The answer to the call in `data`, which failed."""
+        return codec.error_bytes(serial, self._call.sender, _size(data, 8)[0], *codec.error_words(error))
 
 
 class KnownCalls:

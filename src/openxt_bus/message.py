@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from dbus_fast import Message, MessageFlag, MessageType
+from dbus_fast import Message, MessageFlag
 from dbus_fast import Variant as WireVariant
 from dbus_fast._private.marshaller import Marshaller
 from dbus_fast._private.unmarshaller import Unmarshaller
 from dbus_fast.errors import InternalError
 from dbus_fast.signature import SignatureTree, get_signature_tree
 
+from openxt_bus import heads
 from openxt_core.errors import InvalidArgs, OpenxtError, RemoteError
 from openxt_core.signature import Type, Variant, check_body, parse, single
 from openxt_core.spec import Value
@@ -57,9 +58,13 @@ _BUS_NAME = re.compile(r":[\w-]+(?:\.[\w-]+)+\Z|[A-Za-z_-][\w-]*(?:\.[A-Za-z_-][
 _NO_REPLY_EXPECTED = MessageFlag.NO_REPLY_EXPECTED.value
 _NO_FLAGS = MessageFlag.NONE
 
-# A method return: byte order, type 2, no reply expected, protocol 1; then its one varying header field.
+# A method return: byte order, type 2, no reply expected, protocol 1; then its one varying header field.  An
+# error has type 3; a signal type 4, and no such field.
 _RETURN_HEADER = struct.Struct("<6I")
 _RETURN_KIND = int.from_bytes(b"l\x02\x01\x01", "little")
+_ERROR_KIND = int.from_bytes(b"l\x03\x01\x01", "little")
+_SIGNAL_HEADER = struct.Struct("<4I")
+_SIGNAL_KIND = int.from_bytes(b"l\x04\x01\x01", "little")
 _REPLY_SERIAL_FIELD = int.from_bytes(b"\x05\x01u\x00", "little")
 
 
@@ -215,22 +220,30 @@ def method_call(serial: int, target: Target, signature: str, body: Sequence[Valu
 
 def signal(serial: int, source: Source, signature: str, body: Sequence[Value]) -> bytes:
     """A broadcast signal.  Raises InvalidArgs like `method_call`."""
+    size, fields = _signal_fields(source, signature)
+    content = _marshalled(signature, body)
+    return _SIGNAL_HEADER.pack(_SIGNAL_KIND, len(content), serial, size) + fields + content
+
+
+@lru_cache(maxsize=1024)
+def _signal_fields(source: Source, signature: str) -> tuple[int, bytes]:
+    """The header fields of a signal, padded, and their size unpadded.  Raises InvalidArgs."""
     path, interface, member = source
     if not interface:
         raise InvalidArgs(f"the signal {member!r} of {path!r} has no interface")
     _check_target(("a.b", *source))
-    return _checked_bytes(
-        Message(
-            message_type=MessageType.SIGNAL,
-            path=path,
-            interface=interface,
-            member=member,
-            serial=serial,
-            validate=False,
-        ),
-        signature,
-        body,
-    )
+    names = ((heads.PATH, path), (heads.INTERFACE, interface), (heads.MEMBER, member))
+    fields = heads.fields(names, signature)
+    return len(fields), heads.padded(fields)
+
+
+def _marshalled(signature: str, body: Sequence[Value]) -> bytes:
+    """Raises InvalidArgs for a body that does not fit."""
+    try:
+        values = encode(body, signature)
+        return bytes(Marshaller(signature, values).marshall()) if signature else b""
+    except UNSENDABLE as error:
+        raise explain_unsendable(body, signature, error) from error
 
 
 @lru_cache(maxsize=1024)
@@ -274,10 +287,9 @@ def content(signature: str, body: Sequence[Value]) -> bytes:
     if body and type(body[0]) is Marshalled:
         return body[0].content
     try:
-        marshalled = bytes(Marshaller(signature, encode(body, signature)).marshall()) if signature else b""
-    except (InvalidArgs, *UNSENDABLE) as error:
-        problem = error if isinstance(error, InvalidArgs) else explain_unsendable(body, signature, error)
-        raise RuntimeError(f"the reply does not fit its type: {problem.text}") from error
+        marshalled = _marshalled(signature, body) if signature else b""
+    except InvalidArgs as error:
+        raise RuntimeError(f"the reply does not fit its type: {error.text}") from error
     if len(marshalled) > MAX_BODY:
         raise RuntimeError(f"the reply has {len(marshalled)} bytes, more than a message can hold")
     return marshalled
@@ -291,32 +303,30 @@ def return_header(content_size: int, serial: int, fields_size: int, request_seri
 
 
 @lru_cache(maxsize=1024)
-def return_fields(destination: str | None, signature: str) -> tuple[int, bytes]:
+def return_fields(destination: str | None, signature: str, error_name: str = "") -> tuple[int, bytes]:
     """The header fields that stay the same from answer to answer, padded; and the size of all unpadded."""
-    fields = b""
-    if destination:
-        name = destination.encode()
-        fields = struct.pack("<4sI", b"\x06\x01s\0", len(name)) + name + b"\0"
-    if signature:
-        fields += bytes(-len(fields) % 8)
-        fields += struct.pack("<4sB", b"\x08\x01g\0", len(signature)) + signature.encode() + b"\0"
-    return 8 + len(fields), fields + bytes(-len(fields) % 8)
+    fields = heads.fields(((heads.DESTINATION, destination), (heads.ERROR_NAME, error_name)), signature)
+    return 8 + len(fields), heads.padded(fields)
 
 
 def error_reply(serial: int, request: Message, name: str, text: str) -> bytes:
     """Never raises: a name or text that cannot travel is replaced."""
-    return _bytes(
-        Message(
-            message_type=MessageType.ERROR,
-            reply_serial=request.serial,
-            destination=request.sender,
-            error_name=name if _INTERFACE.match(name) and len(name) <= MAX_NAME else FAILED,
-            signature="s",
-            body=[text[:MAX_ERROR_TEXT].replace("\0", "").encode(errors="replace").decode()],
-            serial=serial,
-            validate=False,
-        )
-    )
+    return error_bytes(serial, request.sender, request.serial, name, text)
+
+
+def error_bytes(serial: int, sender: str | None, request_serial: int, name: str, text: str) -> bytes:
+    """`error_reply` to the call with that serial."""
+    size, fields = _error_fields(sender, name)
+    words = text[:MAX_ERROR_TEXT].replace("\0", "").encode(errors="replace")
+    content = struct.pack("<I", len(words)) + words + b"\0"
+    head = _RETURN_HEADER.pack(_ERROR_KIND, len(content), serial, size, _REPLY_SERIAL_FIELD, request_serial)
+    return head + fields + content
+
+
+@lru_cache(maxsize=1024)
+def _error_fields(destination: str | None, name: str) -> tuple[int, bytes]:
+    may_travel = _INTERFACE.match(name) and len(name) <= MAX_NAME
+    return return_fields(destination, "s", name if may_travel else FAILED)
 
 
 def error_words(error: BaseException) -> tuple[str, str]:

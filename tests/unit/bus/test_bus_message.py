@@ -88,6 +88,24 @@ def test_a_reply_is_the_same_message_as_the_codec_would_make(sent: tuple[str, tu
     assert list(codec.decode(reply.body, reply.signature)) == list(body)
 
 
+@given(bodies)
+def test_a_signal_is_the_same_message_as_the_codec_would_make(sent: tuple[str, tuple[Any, ...]]) -> None:
+    signature, body = sent
+    signal = codec.parse_message(codec.signal(9, ("/a/bc", "org.test.I", "member"), signature, body))
+    assert (signal.path, signal.interface, signal.member) == ("/a/bc", "org.test.I", "member")
+    assert (signal.message_type.name, signal.serial, signal.signature) == ("SIGNAL", 9, signature)
+    assert list(codec.decode(signal.body, signal.signature)) == list(body)
+
+
+@pytest.mark.parametrize("sender", [None, ":1.42"])
+def test_an_error_goes_to_who_called(sender: str | None) -> None:
+    request = codec.parse_message(call("", ()))
+    request.sender = sender
+    reply = codec.parse_message(codec.error_reply(9, request, "org.test.Error.No", "because"))
+    assert (reply.message_type.name, reply.serial, reply.reply_serial) == ("ERROR", 9, 7)
+    assert (reply.destination, reply.error_name, reply.body) == (sender, "org.test.Error.No", ["because"])
+
+
 @pytest.mark.parametrize(
     ("signature", "value"),
     [

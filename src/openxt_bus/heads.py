@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The header fields of a message as bytes: what stays the same is made once and sent often.  Pure."""
+
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+PATH: Final = b"\x01\x01o\0"
+INTERFACE: Final = b"\x02\x01s\0"
+MEMBER: Final = b"\x03\x01s\0"
+ERROR_NAME: Final = b"\x04\x01s\0"
+DESTINATION: Final = b"\x06\x01s\0"
+_SIGNATURE: Final = b"\x08\x01g\0"
+
+
+def fields(texts: Iterable[tuple[bytes, str | None]], signature: str) -> bytes:
+    """Those that there are, each where it may begin when the first begins at a multiple of 8."""
+    found = b""
+    for kind, text in texts:
+        if text:
+            raw = text.encode()
+            found = padded(found) + struct.pack("<4sI", kind, len(raw)) + raw + b"\0"
+    if signature:
+        found = padded(found) + struct.pack("<4sB", _SIGNATURE, len(signature)) + signature.encode() + b"\0"
+    return found
+
+
+def padded(raw: bytes) -> bytes:
+    """Up to where the next field, or the body, begins."""
+    return raw + bytes(-len(raw) % 8)
