@@ -14,7 +14,7 @@ from openxt_core.errors import QuotaExceeded
 from openxt_dbd import tree
 from openxt_dbd.path import Path
 from openxt_dbd.path import text as text_of
-from openxt_dbd.tree import ABSENT, Absent, Array, Change, Node, Nodes
+from openxt_dbd.tree import ABSENT, Absent, Change, Node, Nodes
 
 PLACE: Final = ("dbd", "quota")
 TOP: Final = "dom-store"
@@ -38,9 +38,12 @@ class Size(NamedTuple):
         return Size(self.nodes + new.nodes - old.nodes, self.text_bytes + new.text_bytes - old.text_bytes)
 
 
+NOTHING: Final = Size()
+
+
 def text_bytes(leaf: object) -> int:
     """Length of the JSON text of a leaf or name, as files hold it."""
-    if isinstance(leaf, str):
+    if type(leaf) is str:
         text = orjson.dumps(leaf)
         return len(text) + text.count(b"/")
     if isinstance(leaf, tuple):
@@ -68,7 +71,7 @@ def entry_size(name: str, node: Node | Absent) -> Size:
 
 
 def _value_bytes(node: Node | Absent) -> int:
-    return 0 if isinstance(node, Nodes | tree.Repeated) else text_bytes(node)
+    return 0 if type(node) is Nodes or type(node) is tree.Repeated else text_bytes(node)
 
 
 def entries(node: Node | Absent, level: int = 1) -> Iterator[tuple[int, str, Node]]:
@@ -97,15 +100,14 @@ class Quotas:
 
     def check(self, root: Node, changes: Sequence[Change]) -> None:
         """Whether a VM may make these changes of its dom-store.  Raises QuotaExceeded."""
-        store = changes[0].path[1]
         limits = limits_of(root)
-        used = before = self._size_of(root, store)
-        owner = tree.Owner()
-        for number, change in enumerate(changes, 1):
+        used = before = self._size_of(root, changes[0].path[1])
+        owner = tree.Owner() if len(changes) > 1 else None
+        for change in changes:
             _check_change(change, limits)
             path, old, new = tree.step(root, change, 2)
             used = used.grown(_size_at(path, new), _size_at(path, old))
-            if number < len(changes):
+            if owner is not None:
                 after = tree.apply(root, change.path, change.node, owner)
                 root = Nodes() if after is ABSENT else after
         _need("nodes", used.nodes, limits, before.nodes)
@@ -119,6 +121,10 @@ class Quotas:
 
 
 def _size_at(path: Path, node: Node | Absent) -> Size:
+    if node is ABSENT:
+        return NOTHING
+    if type(node) is str and len(path) > 2:  # without a look at what could be below: nearly all are texts
+        return Size(1, text_bytes(path[-1]) + text_bytes(node))
     return entry_size(path[-1], node) if len(path) > 2 else size(node)
 
 
@@ -131,25 +137,27 @@ def limits_of(root: Node) -> Mapping[str, int]:
 
 
 def _check_change(change: Change, limits: Mapping[str, int]) -> None:
-    if change.node is ABSENT:
+    path, node = change
+    if node is ABSENT:
         return
-    inside = change.path[2:]
-    for name in inside:
+    for name in path[2:]:
         _need("name-bytes", len(name.encode()), limits, what=name)
-    _need("depth", len(inside), limits, what=text_of(inside))
-    _check_leaf(inside, change.node, limits)
-    for level, name, entry in entries(change.node):
+    _need("depth", len(path) - 2, limits, what=path[2:])
+    _need("value-bytes", _value_bytes(node), limits, what=path[2:])
+    if type(node) is not str:
+        _check_entries(path[2:], node, limits)
+
+
+def _check_entries(inside: Path, node: Node, limits: Mapping[str, int]) -> None:
+    for level, name, entry in entries(node):
         _need("name-bytes", len(name.encode()), limits, what=name)
         _need("depth", len(inside) + level, limits, what=name)
-        _check_leaf((*inside, name), entry, limits)
+        _need("value-bytes", _value_bytes(entry), limits, what=(*inside, name))
 
 
-def _check_leaf(path: Path, node: Node | Array, limits: Mapping[str, int]) -> None:
-    _need("value-bytes", _value_bytes(node), limits, what=text_of(path))
-
-
-def _need(name: str, value: int, limits: Mapping[str, int], before: int = 0, what: str = "") -> None:
-    """What was over the limit before may stay so, but not grow."""
-    if value > max(limits[name], before):
-        of = f" ({what[:60]!r})" if what else ""
+def _need(name: str, value: int, limits: Mapping[str, int], before: int = 0, what: str | Path = "") -> None:
+    """What was over the limit before may stay so, but not grow.  `what` is: a name, or a path."""
+    if value > limits[name] and value > before:
+        text = what if isinstance(what, str) else text_of(what)
+        of = f" ({text[:60]!r})" if text else ""
         raise QuotaExceeded(f"quota {name}: {value}{of} is over the limit of {limits[name]}")
