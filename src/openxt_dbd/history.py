@@ -71,7 +71,7 @@ class History:
             self._trim()
 
     def _trim(self) -> None:
-        self._pending = last_of_each(self._pending, KEPT, _at)
+        self._pending = last_of_each(thinned(self._pending), KEPT, _at)
         self._max_pending = max(MAX_PENDING, 2 * len(self._pending))
         self._large_bytes = 0
 
