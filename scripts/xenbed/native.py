@@ -22,20 +22,20 @@ def built_binding() -> list[Path]:
     def build(folder: Path) -> None:
         run(["/usr/bin/python3", BINDING / "build.py", "--out", folder])
 
-    return [file for file in _built(BINDING, RUNS / "native", build) if file.suffix == ".so"]
+    return [file for file in built(BINDING, RUNS / "native", build) if file.suffix == ".so"]
 
 
 def built_guest_programs() -> list[Path]:
     """Static programs that tests put into a guest's initrd, built again if their sources changed."""
-    return _built(GUEST, RUNS / "guest", lambda folder: run([GUEST / "build.sh", folder]))
+    return built(GUEST, RUNS / "guest", lambda folder: run([GUEST / "build.sh", folder]))
 
 
 def built_quick_xec() -> list[Path]:
     """The xec of a dom0, which runs xec-python for all but plain calls."""
-    return _built(XEC, RUNS / "xec", lambda folder: run([XEC / "build.sh", folder]))
+    return built(XEC, RUNS / "xec", lambda folder: run([XEC / "build.sh", folder]))
 
 
-def _built(source: Path, folder: Path, build: Callable[[Path], object]) -> list[Path]:
+def built(source: Path, folder: Path, build: Callable[[Path], object]) -> list[Path]:
     """What is in the folder once it is no older than its sources.  Runs side by side build it once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone(folder.parent / f".lock-{folder.name}"):
