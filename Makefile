@@ -51,7 +51,7 @@ xen: .venv/test native ## the tests that need the real hypervisor, in QEMU; BEDS
 
 # Each has a machine of its own, which keeps one processor busy; what it prints comes when it is done.
 xen-most:
-	@$(BIN)/python scripts/xenbed/bed test --name most --timeout 2400 -m 'xen and not fresh'
+	@$(BIN)/python scripts/xenbed/bed test --name most --timeout 1800 -m 'xen and not fresh'
 
 xen-fresh:
 	@$(BIN)/python scripts/xenbed/bed test --name fresh -m 'xen and fresh'
