@@ -2,11 +2,12 @@
 """Who talks to the simulated xenstored: connections, their watches and what waits to be sent.  Pure."""
 
 import itertools
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from openxt_core.ids import DOM0, Domid
-from openxt_sim.tree import Transaction
+from openxt_sim.tree import Transaction, ancestors_of
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import PAYLOAD_MAX, Op, Packet
 
@@ -42,13 +43,30 @@ class Peer:
     def absolute(self, path: str) -> str:
         return path if path.startswith(("/", "@")) else f"{self.home}/{path}"
 
-    def forget(self) -> None:
-        self.watches.clear()
-        self.transactions.clear()
-
     def send_event(self, watch: Watch, path: str) -> None:
         """Dropped when too long, or when the same event still waits (but for `@` events)."""
         shown = path.removeprefix(watch.relative_to).encode("latin-1")
         event = Packet(Op.WATCH_EVENT, shown + b"\0" + watch.token + b"\0")
         if len(event.payload) <= PAYLOAD_MAX and (path.startswith("@") or event not in self.outbox):
             self.outbox.append(event)
+
+
+class Watchers:
+    """Who watches which path: a change concerns few of the hundreds that are connected."""
+
+    def __init__(self) -> None:
+        self._by_path: defaultdict[str, list[Peer]] = defaultdict(list)  # once for each watch
+
+    def add(self, peer: Peer, watch: Watch) -> None:
+        self._by_path[watch.path].append(peer)
+
+    def remove(self, peer: Peer, watch: Watch) -> None:
+        peers = self._by_path[watch.path]
+        peers.remove(peer)
+        if not peers:
+            del self._by_path[watch.path]
+
+    def of(self, path: str, *, exact: bool) -> Iterable[Peer]:
+        """Each that has a watch which covers the path."""
+        places = [path] if exact else [path, *ancestors_of(path)]
+        return dict.fromkeys(peer for place in places for peer in self._by_path.get(place, ()))

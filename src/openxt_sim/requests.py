@@ -150,7 +150,7 @@ def _unwatch(request: Request) -> bytes:
 
 
 def _reset_watches(request: Request) -> bytes:
-    request.peer.forget()
+    request.store.forget(request.peer)
     return _OK
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from openxt_core.ids import DOM0, Domid
-from openxt_sim.peers import Peer, Watch
+from openxt_sim.peers import Peer, Watch, Watchers
 from openxt_sim.tree import Failure, Node, Rights, Transaction, Tree, parent_of, without
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import RELATIVE_PATH_MAX, Permission, is_node_path
@@ -43,6 +43,7 @@ class Store:
     def __init__(self, domains: Domains, quotas: Quotas | None = None) -> None:
         self.quotas = quotas or Quotas()
         self.peers: list[Peer] = []
+        self._watchers = Watchers()
         self.introduced: Callable[[Domid], None] = lambda _: None  # told after each INTRODUCE
         self.released: Callable[[Domid], None] = lambda _: None  # told before the events of a release
         self._domains = domains
@@ -59,8 +60,15 @@ class Store:
         self.peers.append(peer)
         return peer
 
+    def forget(self, peer: Peer) -> None:
+        """It has no watches and no transactions any more."""
+        for watch in peer.watches:
+            self._watchers.remove(peer, watch)
+        peer.watches.clear()
+        peer.transactions.clear()
+
     def disconnect(self, peer: Peer) -> None:
-        peer.forget()
+        self.forget(peer)
         peer.is_open = False
         if peer in self.peers:
             self.peers.remove(peer)
@@ -205,12 +213,14 @@ class Store:
         if peer.domid and len(peer.watches) > self.quotas.watches:
             raise Failure("E2BIG")
         peer.watches.append(watch)
+        self._watchers.add(peer, watch)
         return watch
 
     def unwatch(self, peer: Peer, path: str, token: bytes) -> None:
         for watch in peer.watches:
             if (watch.path, watch.token) == (peer.absolute(path), token):
                 peer.watches.remove(watch)
+                self._watchers.remove(peer, watch)
                 return
         raise Failure("ENOENT")
 
@@ -230,7 +240,7 @@ class Store:
         node = self.tree.look(path, None)
         above = self.tree.look(parent_of(path), None) if node else None
         views = [view for view in (before, node, above, self._special.get(path)) if view is not None]
-        for peer in list(self.peers):
+        for peer in self._watchers.of(path, exact=exact):
             rights = self.rights(peer)
             if any("r" in self.tree.may(rights, view) for view in views):
                 for watch in peer.watches:
@@ -293,12 +303,9 @@ class Store:
     def _forget_peers(self, domid: Domid) -> None:
         for peer in self.peers:
             if peer.domid == domid:
-                peer.forget()
+                self.forget(peer)
 
     def _remove_orphans(self, domid: Domid) -> None:
-        if not self.tree.owned[domid]:
-            return
-        owned = [path for path, node in self.tree.walk("/", None) if node.permissions[0].domid == domid]
-        for path in reversed(owned):  # parents first
+        for path in self.tree.of_owner(domid):
             if self.tree.look(path, None) is not None:
                 self._remove(path, None)

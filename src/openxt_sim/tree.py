@@ -7,7 +7,7 @@ outside; this is the rule of C xenstored 4.17, under which two transactions that
 node conflict.  Watches and domains are the business of `store`.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -68,6 +68,13 @@ def parent_of(path: str) -> str:
     return path.rpartition("/")[0] or "/"
 
 
+def ancestors_of(path: str) -> Iterator[str]:
+    """From the parent up to the root."""
+    while path != "/":
+        path = parent_of(path)
+        yield path
+
+
 def join(path: str, name: str) -> str:
     return f"/{name}" if path == "/" else f"{path}/{name}"
 
@@ -79,6 +86,7 @@ class Tree:
         self._generation = 0
         self._nodes: dict[str, Node] = {}
         self.owned: Counter[Domid] = Counter()  # nodes outside of transactions
+        self._naming: defaultdict[Domid, dict[str, None]] = defaultdict(dict)  # nodes whose permissions do
         for path, children in (("/", ("tool",)), ("/tool", ("xenstored",)), ("/tool/xenstored", ())):
             self.put(path, Node((Permission(DOM0, "n"),), 0, b"", children), None)
 
@@ -140,6 +148,11 @@ class Tree:
                 yield from self.walk(join(path, name), tx)
             yield path, node
 
+    def of_owner(self, domid: Domid) -> list[str]:
+        """Paths of the nodes that a domain owns, parents before their children."""
+        named = self._naming[domid]
+        return sorted(path for path in named if self._nodes[path].permissions[0].domid == domid)
+
     # Changing
 
     def put(self, path: str, node: Node | None, tx: Transaction | None) -> None:
@@ -151,9 +164,13 @@ class Tree:
             return
         if (old := self._nodes.pop(path, None)) is not None:
             self.owned[old.permissions[0].domid] -= 1
+            for permission in old.permissions:
+                self._naming[permission.domid].pop(path, None)
         if node is not None:
             self._nodes[path] = node
             self.owned[node.permissions[0].domid] += 1
+            for permission in node.permissions:
+                self._naming[permission.domid][path] = None
 
     def missing(self, path: str, tx: Transaction | None) -> list[str]:
         """`path` and those of its ancestors that do not exist, topmost first."""
@@ -194,8 +211,8 @@ class Tree:
 
     def bury(self, domid: Domid, transactions: Iterable[Transaction]) -> None:
         """From now on no node's permissions mean this domain.  That is no change to a transaction."""
-        for path, node in self._nodes.items():
-            self._nodes[path] = without(node, domid)
+        for path in self._naming[domid]:
+            self._nodes[path] = without(self._nodes[path], domid)
         for tx in transactions:
             for accessed in tx.accessed.values():
                 accessed.node = accessed.node and without(accessed.node, domid)
