@@ -58,12 +58,12 @@ class DomainWatch:
         await self.forget()
         self._domid = domid
         self.fate = asyncio.get_running_loop().create_future()
-        todo: asyncio.Queue[WatchedNode | None] = asyncio.Queue()
+        todo = _Todo()
         self._work = asyncio.create_task(self._follow(domid, todo))
         watch = self.host.store.watch
-        self._watches.append(await watch(paths.RELEASE_DOMAIN, _putting(todo, None)))
+        self._watches.append(await watch(paths.RELEASE_DOMAIN, todo.adder(None)))
         for node in nodes:
-            self._watches.append(await watch(node.path, _putting(todo, node)))
+            self._watches.append(await watch(node.path, todo.adder(node)))
 
     async def forget(self) -> None:
         """After this, nothing that happens to the domain is told."""
@@ -83,9 +83,9 @@ class DomainWatch:
             await self._check_domain(self._domid)
         return self.fate.result() if self.fate.done() else None
 
-    async def _follow(self, domid: Domid, todo: "asyncio.Queue[WatchedNode | None]") -> None:
+    async def _follow(self, domid: Domid, todo: "_Todo") -> None:
         while True:
-            node = await todo.get()
+            node = await todo.next()
             try:
                 await (self._check_domain(domid) if node is None else self._check_node(node))
             except Unavailable as error:
@@ -109,6 +109,31 @@ class DomainWatch:
         self.tell(node.describe(value))
 
 
-def _putting(todo: "asyncio.Queue[WatchedNode | None]", node: WatchedNode | None) -> Callable[[str], None]:
-    """A watch's callback that leaves work for later."""
-    return lambda _: todo.put_nowait(node)
+class _Todo:
+    """What is to be looked at; None is the domain itself.
+
+    What waits already is not added again: when many domains end at once, every monitor of the host hears of
+    each, and asks Xen a few times rather than once for each.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[WatchedNode | None, None] = {}
+        self._some = asyncio.Event()
+
+    def adder(self, node: WatchedNode | None) -> Callable[[str], None]:
+        """A watch's callback that leaves work for later."""
+
+        def add(_: str) -> None:
+            self._waiting[node] = None
+            self._some.set()
+
+        return add
+
+    async def next(self) -> WatchedNode | None:
+        """The one that has waited longest; whatever happens to it from now on is to be looked at again."""
+        while not self._waiting:
+            self._some.clear()
+            await self._some.wait()
+        node = next(iter(self._waiting))
+        del self._waiting[node]
+        return node
