@@ -43,7 +43,10 @@ def _proxy(layout: Layout, rules: Path) -> tuple[str, ...]:
 
 
 def services(layout: Layout, memory_mib: int = 4096) -> tuple[ServiceSpec, ...]:
-    """The programs of a host.  On real Xen the bus and xenstored are the system's own."""
+    """The programs of a host.  On real Xen the bus and xenstored are the system's own.
+
+    A simulated host runs on somebody's machine, whose kernel's settings are not ours to change.
+    """
     below = (
         ServiceSpec(
             "dbus-daemon",
@@ -66,7 +69,7 @@ def services(layout: Layout, memory_mib: int = 4096) -> tuple[ServiceSpec, ...]:
     proxy = _proxy(layout, layout.places.rpc_rules)
     ours = (
         ServiceSpec("dbd", ("dbd",)),
-        ServiceSpec("xenvm-zygote", ("xenvm-zygote",)),
+        ServiceSpec("xenvm-zygote", ("xenvm-zygote", *(("--no-merge",) if layout.simulated else ()))),
         ServiceSpec("xenmgr", ("xenmgr", "--no-daemonize", "--no-autostart")),
         ServiceSpec("rpc-proxy", (*proxy, "-s", "-i", f"v4v:{V4V_PORT}")),
         ServiceSpec("rpc-proxy-guest", (*proxy, "-i", "v4v:5556", *_ONE_NAME, "--translate-anonymous-dests")),

@@ -6,61 +6,54 @@ line of JSON `{"config": "/path", "uuid": "…"}`; answer, once the monitor serv
 `{"error": "text", "exit_code": N}`.  The monitors are sessions of their own and outlive the zygote.
 """
 
-import gc
-import importlib
 import json
+import logging
 import os
 import selectors
 import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openxt_bus.daemon import notify
+from openxt_bus.daemon import notify, set_up_logging
 from openxt_core.errors import BadRequest
 from openxt_core.ids import parse_uuid
 from openxt_core.places import Places
 from openxt_xenvm import launch, merging, program
 from openxt_xenvm.options import EXIT_USAGE, Options
+from openxt_xenvm.preload import preload
+
+log = logging.getLogger(__name__)
 
 MAX_REQUEST = 4096
 REQUEST_TIMEOUT_S = 5.0
 READY_TIMEOUT_S = 60.0
-
-LAZY_MODULES = ("asyncio.base_events", "concurrent.futures.thread", "logging.handlers", "json.decoder")
-"""What a monitor would otherwise load after its fork."""
-
-KEEPERS = {
-    "simulated": ("openxt_xen.simulated", "openxt_xenvm.dom0.simulated"),
-    "libxc": ("openxt_xen.libxc", "_xenctrl_cffi", "openxt_xenvm.dom0.commands"),
-}
-"""Of the hypervisor, and of dom0 beside it."""
+REHEARSALS = 20
 
 
-def preload() -> None:
-    """Load what every monitor needs, and take it out of the garbage collector's sight.
+def merge_pages(*, may_switch: bool) -> None:
+    """What monitors copy all the same, as CPython counts references in objects, is alike in all of them.
 
-    A collection in a child would touch, and so copy, every page it shares with us.
+    Where the kernel does not merge it, they only need more memory.
     """
-    keeper = (os.environ.get("OPENXT_HYPERVISOR") or "libxc").partition(":")[0]
-    for name in (*LAZY_MODULES, *KEEPERS.get(keeper, ())):
-        try:
-            importlib.import_module(name)
-        except (ImportError, ValueError):
-            continue  # the monitor that needs it says what is missing
-    gc.collect()
-    gc.freeze()
-
-
-def offer_pages() -> None:
-    """What monitors copy all the same, as CPython counts references in objects, is alike in all of them."""
     try:
         merging.offer_own_pages()
+        found = merging.switch_on() if may_switch else "left as it is: --no-merge"
     except OSError as error:
-        print(f"xenvm-zygote: monitors need more memory, this kernel merges none: {error}", file=sys.stderr)
+        _log(logging.WARNING, f"merging of equal pages, off: monitors need 9 MiB instead of 1 to 4: {error}")
+    else:
+        _log(logging.INFO, f"merging of equal pages, {merging.KERNEL}: {found}")
+
+
+def _log(level: int, text: str) -> None:
+    """No log stays open: a monitor closes all that it inherits, and opens its own."""
+    set_up_logging("xenvm-zygote")
+    log.log(level, "%s", text)
+    logging.basicConfig(handlers=[logging.NullHandler()], force=True)
 
 
 def parse_request(line: bytes) -> Options:
@@ -94,7 +87,24 @@ class Zygote:
     listener: socket.socket = field(default_factory=lambda: socket.socket(socket.AF_UNIX))
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     births: set[Birth] = field(default_factory=set)
+    become: "Callable[[Options, int], None]" = field(default_factory=lambda: _be_monitor)  # never returns
     is_over: bool = False
+
+    def rehearse(self) -> None:
+        """Births of nobody, before those of monitors.
+
+        The first ones change much of our memory, as CPython specialises code that runs repeatedly; what is
+        born meanwhile would have, for life, pages that no later monitor has and the kernel cannot merge.
+        """
+        monitors, self.become = self.become, lambda _options, _report: os._exit(0)
+        for _ in range(REHEARSALS):
+            asking, client = socket.socketpair()
+            with asking:
+                asking.sendall(b'{"config": "/of/nobody"}\n')
+                self._begin(client)
+                while self.births:
+                    self._turn()
+        self.become = monitors
 
     def run(self) -> None:
         """Until SIGTERM or SIGINT."""
@@ -146,6 +156,9 @@ class Zygote:
             client, _ = self.listener.accept()
         except OSError:
             return  # it left again
+        self._begin(client)
+
+    def _begin(self, client: socket.socket) -> None:
         client.setblocking(False)
         birth = Birth(client, time.monotonic() + REQUEST_TIMEOUT_S)
         self.births.add(birth)
@@ -185,7 +198,7 @@ class Zygote:
             os.close(writing)
             raise
         if birth.pid == 0:
-            _be_monitor(options, writing)
+            self.become(options, writing)
         os.close(writing)
         birth.pipe, birth.received = reading, b""
         birth.deadline = time.monotonic() + READY_TIMEOUT_S
@@ -255,26 +268,29 @@ def _reap() -> None:
 
 
 HELP = """\
-Usage: xenvm-zygote [--merge]
+Usage: xenvm-zygote [--no-merge]
 
 Loads once what every monitor of a VM needs, and forks the monitors that xenmgr
 asks for on /var/run/xenvm/zygote.
 
-  --merge   have the kernel merge the pages that are the same in all monitors:
-            each then has 1 to 4 MiB of its own instead of 9"""
+So that each has 1 to 4 MiB of its own instead of 9, the kernel's merging of
+equal pages (/sys/kernel/mm/ksm/run) is switched on, unless somebody has set it.
+Only monitors offer pages: other processes and guests stay untouched.
+
+  --no-merge   leave that setting alone"""
 
 
 def main() -> int:
     words = sys.argv[1:]
-    if words not in ([], ["--merge"]):
+    if words not in ([], ["--no-merge"]):
         print(HELP)
         return 0 if words in (["-h"], ["--help"]) else 2
     try:
         preload()
-        offer_pages()
-        if words:
-            merging.switch_on()
-        Zygote(Places.of(os.environ).zygote_socket).run()
+        zygote = Zygote(Places.of(os.environ).zygote_socket)
+        zygote.rehearse()
+        merge_pages(may_switch=not words)
+        zygote.run()
     except OSError as error:
         print(f"xenvm-zygote: {error}", file=sys.stderr)
         return 1

@@ -307,7 +307,8 @@ def connections(pid: int) -> set[str]:
 class Zygote:
     def __init__(self, house: House) -> None:
         self.path = Places(house.root).zygote_socket
-        self.process = subprocess.Popen([sys.executable, "-m", "openxt_xenvm.zygote"], env=house.environ)
+        command = [sys.executable, "-m", "openxt_xenvm.zygote", "--no-merge"]
+        self.process = subprocess.Popen(command, env=house.environ)
         house.monitors.append(self.process)
 
     def ask(self, line: bytes) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the zygote offers the kernel to merge: what it wrote, also in forks; nothing of programs it starts."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,11 +46,22 @@ def test_a_fork_stays_offered_and_a_program_that_is_started_does_not() -> None:
     assert ran.stdout.split() == ["True", "False"], ran.stderr
 
 
-def test_merging_is_switched_on_once(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("0\n")
-    switch_on(tmp_path)
-    assert (tmp_path / "run").read_text() == "1\n"
-    (tmp_path / "run").chmod(0o444)
-    switch_on(tmp_path)
+@pytest.mark.parametrize(
+    ("chosen", "then", "told"),
+    [("0", "1", "switched on"), ("1", "1", "on already"), ("2", "2", "left off: .* is 2")],
+)
+def test_merging_is_switched_on_unless_somebody_chose_otherwise(
+    tmp_path: Path, chosen: str, then: str, told: str
+) -> None:
+    for name, value in {"run": chosen, "pages_to_scan": "777"}.items():
+        (tmp_path / name).write_text(f"{value}\n")
+    assert re.fullmatch(told, switch_on(tmp_path))
+    assert {file.name: file.read_text().strip() for file in tmp_path.iterdir()} == {
+        "run": then,
+        "pages_to_scan": "777",
+    }
+
+
+def test_a_kernel_without_merging_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        switch_on(tmp_path / "a kernel that cannot")
+        switch_on(tmp_path / "ksm")
