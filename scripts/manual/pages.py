@@ -168,17 +168,21 @@ PAGES = (
     ),
     Page(
         "xenvm-zygote", 8, "starts monitors quickly",
-        ("`xenvm-zygote` [`--merge`]",),
+        ("`xenvm-zygote` [`--no-merge`]",),
         """
         Loads once what every xenvm(8) needs, and forks the monitors that xenmgr(8) asks for on
         `/var/run/xenvm/zygote`: each shares what is loaded. The monitors live on when it ends.
 
         A monitor copies some 9 MiB of what it shares. As they are nearly the same in all monitors, they are offered to
-        the kernel's same-page merging, which `--merge` switches on. A few minutes later a monitor at rest has 1 to 4 MiB
-        of its own. No other process's memory is offered, nor a guest's.
+        the kernel's same-page merging, KSM, which is switched on if it is as the kernel boots: `/sys/kernel/mm/ksm/run` is
+        0. Any other value stays, and so does the pace; it is never switched off. A few passes of the kernel later a
+        monitor at rest has 1 to 2 MiB of its own. One line in the log says whether it is on, or why not.
+
+        The kernel compares only pages that were offered. No other process's memory is, nor a guest's, nor that of device
+        models and whatever else monitors start.
         """,
         (
-            ("--merge", "Switch on the kernel's same-page merging, for the whole host: `/sys/kernel/mm/ksm/run`."),
+            ("--no-merge", "Leave the host's setting alone. Pages are offered all the same."),
             ("-h, --help", "Print a summary."),
         ),
         files=(("/sys/kernel/mm/ksm", "Whether and how fast the kernel merges what is offered."),),

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from houses import PROJECT
 
+from openxt_house.layout import Layout
+from openxt_house.services import services
+
 HOUSE = (sys.executable, "-m", "openxt_house", "--share", str(PROJECT))
 
 
@@ -76,3 +79,9 @@ def test_a_folder_that_is_not_ours_is_left_alone(folder: Path) -> None:
     assert process.returncode == 1
     assert "not a run folder of ours" in output
     assert (folder / "precious").read_text() == "data"
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_only_on_real_xen_the_kernels_merging_of_pages_is_switched_on(folder: Path, simulated: bool) -> None:
+    (zygote,) = [one for one in services(Layout(folder, simulated)) if one.name == "xenvm-zygote"]
+    assert ("--no-merge" in zygote.argv) is simulated
