@@ -34,6 +34,15 @@ started = subprocess.run(["cat", "/proc/self/smaps"], capture_output=True, text=
 print(int(os.read(reading, 9)) > 0, offered(started) > 0)
 """
 
+REFUSED = """
+from openxt_xenvm import merging, zygote
+def may_not():
+    raise PermissionError(13, "Permission denied", "/sys/kernel/mm/ksm/run")
+merging.offer_own_pages, merging.switch_on = lambda: None, may_not
+zygote.merge_pages(may_switch=True)
+print("serves")
+"""
+
 
 def test_memory_that_this_process_alone_can_write_is_offered() -> None:
     assert list(private_ranges(MAPS)) == [(0x55E0A0001000, 0x55E0A0003000), (0x7F0000000000, 0x7F0000100000)]
@@ -65,3 +74,12 @@ def test_merging_is_switched_on_unless_somebody_chose_otherwise(
 def test_a_kernel_without_merging_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         switch_on(tmp_path / "ksm")
+
+
+def test_a_host_that_may_not_be_changed_is_told_of_in_a_line_and_served() -> None:
+    environ = {"OPENXT_LOG": "stderr", "PATH": "/usr/bin:/bin"}
+    ran = subprocess.run([sys.executable, "-c", REFUSED], capture_output=True, text=True, env=environ)
+    assert ran.stdout == "serves\n"
+    assert len(ran.stderr.splitlines()) == 1
+    assert "WARNING" in ran.stderr
+    assert "Permission denied: '/sys/kernel/mm/ksm/run'" in ran.stderr
