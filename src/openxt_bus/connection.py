@@ -16,7 +16,7 @@ from dbus_fast import Message, MessageType
 from openxt_bus import message as codec
 from openxt_bus import wire
 from openxt_bus.export import Answer, ObjectTree, answer_later
-from openxt_bus.known_calls import Known, KnownCalls
+from openxt_bus.known_calls import KnownCalls
 from openxt_bus.loglimit import LogLimit
 from openxt_bus.matching import BUS_NAME, Match, Signal
 from openxt_bus.subscriptions import Subscription, Subscriptions
@@ -178,9 +178,22 @@ class Bus:
 
     def _receive(self, data: bytes) -> None:
         known = self._known.find(data)
-        if known is not None:
-            self._answer_again(known, data)
+        if known is None:
+            self._receive_new(data)
             return
+        try:  # as `_answer`, written out: this is run for nearly each message
+            result = known.run(data)
+            if result is not None and type(result) is not str and hasattr(result, "__await__"):
+                self._start(codec.parse_message(data), answer_later(known.handler, result))
+            else:
+                self._serial = serial = self._serial % MAX_SERIAL + 1
+                self._wire.send(known.reply(serial, data, result))
+        except Exception as error:  # noqa: BLE001  (the dispatcher: every failure is an answer)
+            self._log_failure(known.call, error)
+            self._wire.send(known.error(self._next_serial(), data, error))
+
+    def _receive_new(self, data: bytes) -> None:
+        """A message that is no call, or whose like did not come before."""
         try:
             message = codec.parse_message(data)
         except codec.UNREADABLE as error:
@@ -194,18 +207,6 @@ class Bus:
             self._deliver(message)
         else:
             self._settle(message)
-
-    def _answer_again(self, known: Known, data: bytes) -> None:
-        """As `_answer`, for a call whose like came before."""
-        try:
-            result = known.run(data)
-            if result is not None and type(result) is not str and hasattr(result, "__await__"):
-                self._start(codec.parse_message(data), answer_later(known.handler, result))
-            else:
-                self._wire.send(known.reply(self._next_serial(), data, result))
-        except Exception as error:  # noqa: BLE001  (the dispatcher: every failure is an answer)
-            self._log_failure(known.call, error)
-            self._wire.send(known.error(self._next_serial(), data, error))
 
     def _answer(self, request: Message) -> None:
         try:

@@ -22,9 +22,12 @@ MAX_KNOWN: Final = 4096
 MAX_KEY_BYTES: Final = 1024
 MAX_ARGUMENTS: Final = 2
 
-_PLAIN_CALL: Final = b"l\x01\x00"  # little-endian, a method call, no flags: an answer is wanted
+_PLAIN_CALL: Final = int.from_bytes(b"l\1\0\1", "little")
+"""How a message begins: little-endian, a method call, no flags (an answer is wanted), protocol 1."""
 _FIELDS_AT: Final = 16  # where the header fields begin, and their length just before
 _MAX_SHORT: Final = 64 * 1024
+_head = Struct("<4I").unpack_from
+"""How the message begins, bytes of its body, its serial, bytes of its header fields."""
 _size = Struct("<I").unpack_from
 _pack = Struct("<I").pack
 
@@ -111,21 +114,22 @@ class KnownCalls:
 
     def find(self, data: bytes) -> Known | None:
         """The call in `data`, if it came before, wants an answer, and its object is still there."""
-        if data[:3] != _PLAIN_CALL:
+        kind, _, _, size = _head(data)
+        if kind != _PLAIN_CALL:
             return None
         if self._version != self._tree.version:
             self._version = self._tree.version
             self._known.clear()
             return None
-        known = self._known.get(data[_FIELDS_AT : _FIELDS_AT + _size(data, 12)[0]])
+        known = self._known.get(data[_FIELDS_AT : _FIELDS_AT + size])
         if known is not None and known.place.checks and not known.place.is_there():
             return None
         return known
 
     def remember(self, data: bytes, message: Request) -> None:
         """To be told of each call that was carried out."""
-        key = data[_FIELDS_AT : _FIELDS_AT + _size(data, 12)[0]]
-        if len(key) > MAX_KEY_BYTES or data[:3] != _PLAIN_CALL:
+        kind, _, _, size = _head(data)
+        if kind != _PLAIN_CALL or size > MAX_KEY_BYTES:
             return
         if len(message.signature) > MAX_ARGUMENTS or message.signature.strip("s"):
             return
@@ -134,4 +138,4 @@ class KnownCalls:
             return
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
-        self._known[key] = Known(*found, message, len(key))
+        self._known[data[_FIELDS_AT : _FIELDS_AT + size]] = Known(*found, message, size)

@@ -161,9 +161,10 @@ class Wire:
         """Hand over the complete messages, keep the rest."""
         if self._rest:
             self._rest += data
-            data = bytes(self._rest) if len(self._rest) >= self._size(self._rest, 0) else b""
-            if not data:
+            if len(self._rest) < self._size(self._rest, 0):
                 return
+            data = bytes(self._rest)
+            self._rest.clear()
         at, end = 0, len(data)
         while self.is_open and end - at >= _FIXED_HEADER:
             if data[at] == _LITTLE_ENDIAN and data[at + 3] == 1:  # as `_size`: this is run for each message
@@ -181,7 +182,8 @@ class Wire:
                     self._receive(message)
                 except Exception:  # what follows in the stream must not suffer
                     log.exception("a message of %d bytes could not be handled", size)
-        self._rest = bytearray(data[at:]) if at < end else bytearray()
+        if at < end:
+            self._rest += data[at:]
 
     def _size(self, data: bytes | bytearray, at: int) -> int:
         """Length of the message at `at`; closes the connection when it cannot be one."""
