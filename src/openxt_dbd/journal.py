@@ -28,10 +28,10 @@ Changes are unconditional, so that a replay over files of any age in between end
 
 import logging
 import threading
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 import orjson
 
@@ -100,7 +100,7 @@ class Replay:
 
 def encode(record: tuple[Any, ...]) -> bytes:
     text = orjson.dumps(record)
-    return b"%08x %b\n" % (zlib.crc32(text), text)
+    return b"%08x %b\n" % (crc32(text), text)
 
 
 def change_record(number: int, change: Change) -> tuple[Any, ...]:
@@ -122,7 +122,7 @@ class Content:
 
     def __iter__(self) -> Iterator[list[Any]]:
         for line in self.text.split(b"\n"):
-            if line[8:9] != b" " or line[:8] != b"%08x" % zlib.crc32(line[9:]):
+            if line[8:9] != b" " or line[:8] != b"%08x" % crc32(line[9:]):
                 return
             try:
                 record = orjson.loads(line[9:])
@@ -210,7 +210,12 @@ class Journal:
         """`append` of the usual change: a string leaf.  Its number."""
         number = self.number + 1
         text = orjson.dumps(("s", number, path, value))
-        self._append(b"%08x %b\n" % (zlib.crc32(text), text))
+        record = b"%08x %b\n" % (crc32(text), text)
+        with self._lock:  # as `_append`, written out: this is run for nearly each change
+            try:
+                (self._file or self._open_next()).append(record)
+            except OSError as error:
+                raise self._unavailable(error) from error
         self.number = number
         return number
 
@@ -273,8 +278,11 @@ class Journal:
             try:
                 (self._file or self._open_next()).append(record)
             except OSError as error:
-                name = f"{PREFIX}{self.generation}"
-                raise Unavailable(f"cannot write {self._disk.at(name)}: {error.strerror}") from error
+                raise self._unavailable(error) from error
+
+    def _unavailable(self, error: OSError) -> Unavailable:
+        name = f"{PREFIX}{self.generation}"
+        return Unavailable(f"cannot write {self._disk.at(name)}: {error.strerror}")
 
     def _open_next(self) -> RecordFile:
         self._settle()

@@ -24,9 +24,7 @@ class RecordFile:
         self._disk = disk
         self._fd = disk.open_mapped(name)
         self._window = mmap.mmap(-1, mmap.PAGESIZE)
-        self._base = 0  # of the window in the file
-        self._end = 0  # of the records in the window
-        self._limit = 0  # of the room in the window
+        self._base = 0  # of the window in the file; its position is where the records end
         try:
             self._make_room(0)
         except OSError:
@@ -35,16 +33,16 @@ class RecordFile:
 
     def append(self, record: bytes) -> None:
         """Raises OSError, and then the file counts as before."""
-        if self._end + len(record) > self._limit:
+        try:
+            self._window.write(record)
+        except ValueError:  # it does not fit
             self._make_room(len(record))
-        end = self._end + len(record)
-        self._window[self._end : end] = record
-        self._end = end
+            self._window.write(record)
 
     @property
     def size(self) -> int:
         """Bytes of the records."""
-        return self._base + self._end
+        return self._base + self._window.tell()
 
     def close(self) -> None:
         self._window.close()
@@ -55,11 +53,11 @@ class RecordFile:
 
         The record itself comes later: of one that is refused nothing may be found.
         """
-        start, room = self._base + self._end, bytes(needed + ROOM_BYTES)
+        start, room = self.size, bytes(needed + ROOM_BYTES)
         if self._disk.write_at(self._fd, room, start) < len(room):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         base = start - start % mmap.PAGESIZE
         window = self._disk.map(self._fd, base, start + len(room) - base)
+        window.seek(start - base)
         self._window.close()
-        self._window, self._base, self._end = window, base, start - base
-        self._limit = len(window)
+        self._window, self._base = window, base

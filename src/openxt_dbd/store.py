@@ -6,6 +6,7 @@ All of it is called on one thread.  When to save is not decided here.
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from sys import intern
 from time import time
 from typing import Final, TypeAlias
 
@@ -157,21 +158,29 @@ class Database:
             spot = self._spot(text)
         holder, name, path = spot
         old, owner = holder.get(name), self._owner
-        # The usual change: one short text for another, in a node that nobody else looks at.
-        if (
+        if not (
             type(old) is str
             and (holder.owner is owner or owner.owns(holder))
             and len(old) <= LARGE
             and len(value) <= LARGE
         ):
-            if old != value:
-                self._replace(holder, path, old, value, writer)
-        else:
             self.write(path, value, writer)
+        elif old != value:  # as usual: one short text for another, in a node that nobody else looks at
+            if holder.owner is not owner:
+                self._soil(placement.unit_of(path))  # else a change since the last save has done so
+                holder.owner = owner
+            now_s = time()
+            if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
+                self._sign(writer, now_s)
+            number = self._journal.append_string(path, value)
+            holder[name] = value
+            self._fresh.append((number, path, False, writer, now_s, old, value))
+            if not self._has_news or len(self._fresh) > MAX_FRESH:
+                self._wake()
 
     def _spot(self, text: str) -> Spot:
         """Where a path leads for now; NOWHERE in it for what is not written the short way."""
-        path = parse(text)
+        path = tuple(map(intern, parse(text)))  # most names are the same in each VM: they stay near
         holder = tree.find(self._root, path[:-1]) if len(path) > 2 and path[0] != TOP else None
         spot = (holder, path[-1], path) if type(holder) is Nodes else (NOWHERE, "", path)
         if len(text) <= MAX_SPOT_TEXT:
@@ -179,19 +188,6 @@ class Database:
                 self._spots.clear()
             self._spots[text] = spot
         return spot
-
-    def _replace(self, holder: Nodes, path: Path, old: str, value: str, writer: str) -> None:
-        if holder.owner is not self._owner:
-            self._soil(placement.unit_of(path))  # else a change since the last save has done so
-            holder.owner = self._owner
-        now_s = time()
-        if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
-            self._sign(writer, now_s)
-        number = self._journal.append_string(path, value)
-        holder[path[-1]] = value
-        self._fresh.append((number, path, False, writer, now_s, old, value))
-        if not self._has_news or len(self._fresh) > MAX_FRESH:
-            self._wake()
 
     def inject(self, path: Path, text: str, writer: str = "") -> None:
         """Raises BadRequest, Unavailable; the tree is then as before."""
