@@ -48,19 +48,24 @@ class Told:
         """One a path, or one for all if there are many."""
         if len(self.made) <= MAX_ALONE:
             return [item(path, is_tree, made) for (path, is_tree), made in self.made.items()]
-        return [_as_one(list(chain(*self.made.values())))]
+        return [_as_one(sorted(chain(*self.made.values()), key=revision_of))]
 
 
 def item(path: Path, is_tree: bool, made: Sequence[Event]) -> Item:
+    """Of changes in the order of their revisions."""
     writers = set(map(writer_of, made))
     text = "".join(f"/{name}" for name in path) + ("/" if is_tree or not path else "")
-    return Item(text, max(map(revision_of, made)), writers.pop() if len(writers) == 1 else "")
+    return Item(text, revision_of(made[-1]), writers.pop() if len(writers) == 1 else "")
 
 
 def common(made: Sequence[Event]) -> Path:
     """The path above all of them."""
     levels = zip(*map(path_of, made), strict=False)  # as many as the shortest has
-    return tuple(names[0] for names in takewhile(lambda names: len(set(names)) == 1, levels))
+    return tuple(names[0] for names in takewhile(_are_one, levels))
+
+
+def _are_one(names: Sequence[str]) -> bool:
+    return names[0] == names[-1] and names.count(names[0]) == len(names)
 
 
 def summary(made: Sequence[Event]) -> list[Item]:

@@ -62,7 +62,8 @@ class Recent:
         """What was made after a revision, oldest first; None if that is not known any more."""
         if revision < self._floor:
             return None
-        return list(islice(self._made, bisect_right(self._made, revision, key=revision_of), None))
+        count = len(self._made) - bisect_right(self._made, revision, key=revision_of)
+        return list(islice(reversed(self._made), count))[::-1]  # none of the others is touched
 
     def need_unchanged(self, unchanged: Iterable[Seen]) -> None:
         """Raises Conflict if anything at, above or below one of the paths was changed since it was seen."""
