@@ -57,8 +57,8 @@ class Database:
         """None: former states are not remembered."""
         self.on_change: Callable[[], None] = lambda: None
         """Called when something is dirty after nothing was."""
-        self.on_news: Callable[[], None] = lambda: None
-        """Called when something has changed since the last `news`."""
+        self.on_news: Callable[[bool], None] = lambda _is_guests: None
+        """Called when something has changed since the last `news`; True: only by guests."""
         self.recent = Recent()
         self.who: Callable[[str], str] = str
         """Names the owner of a unique bus name, for the history."""
@@ -67,7 +67,7 @@ class Database:
         self.leases = Leases()
         self._quotas = Quotas()
         self._fresh: list[Event] = []
-        self._has_news = False
+        self._has_news = self._has_guests_news = False
         self._told = 0
         self._signer, self._signed_s = "", 0.0
         self._remembered = 0  # the last revision that the history's files tell of
@@ -211,7 +211,8 @@ class Database:
     def _make(self, changes: Sequence[Change], writer: str) -> None:
         if not changes:
             return
-        if changes[0].path[:1] == (TOP,) and self.is_limited(writer):
+        is_guests = changes[0].path[:1] == (TOP,) and self.is_limited(writer)
+        if is_guests:
             self._quotas.check(self._root, changes)
         self._sign(writer, now_s := time())
         self._journal.append(changes)
@@ -224,6 +225,7 @@ class Database:
                 if part is not None:
                     self._note(*tree.step(self._root, one, len(part.path)), writer, now_s)
                 self._apply(part, one)
+        self._wake(is_guests=is_guests)
 
     def _sign(self, writer: str, now_s: float) -> None:
         """The journal knows whose the next change is, and when that was.  Raises Unavailable."""
@@ -242,14 +244,14 @@ class Database:
                 self.history.add_large(event, size)
         else:
             self._fresh.append(event)
-        self._wake()
 
-    def _wake(self) -> None:
+    def _wake(self, *, is_guests: bool = False) -> None:
         if len(self._fresh) > MAX_FRESH:
             self.settle()
-        if not self._has_news:
-            self._has_news = True
-            self.on_news()
+        if not (self._has_news or (is_guests and self._has_guests_news)):
+            self._has_guests_news = True
+            self._has_news = not is_guests
+            self.on_news(is_guests)
 
     def settle(self) -> None:
         """What was made goes to where it is asked for."""
@@ -265,7 +267,7 @@ class Database:
     def news(self) -> Sequence[Event] | None:
         """What was made since the last question; None if that is not known in detail."""
         self.settle()
-        self._has_news = False
+        self._has_news = self._has_guests_news = False
         made = self.recent.since(self._told)
         self._told = self.revision
         return made
@@ -328,8 +330,7 @@ class Database:
         self.recent = Recent(self.revision)
         self._quotas.forget()
         self.leases.lapse(ROOT)
-        self._has_news = True
-        self.on_news()
+        self._wake()
 
     def _last_remembered(self) -> int:
         try:

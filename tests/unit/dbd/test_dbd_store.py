@@ -335,6 +335,22 @@ def test_a_clean_end_leaves_no_journal(tmp_path: Path, database: Database) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
 
 
+def test_what_only_guests_have_changed_may_be_told_later_than_the_rest(database: Database) -> None:
+    called: list[bool] = []
+    database.write_at("/vm/x/name", "one")
+    database.news()
+    database.on_news, database.is_limited = called.append, ":1.9".__eq__
+    database.write(("dom-store", "x", "a"), "1", ":1.9")
+    database.write(("dom-store", "x", "a"), "2", ":1.9")
+    assert called == [True]
+    database.write_at("/vm/x/name", "two", ":1.1")
+    database.write(("dom-store", "x", "a"), "3", ":1.9")
+    assert called == [True, False]
+    assert [made[0] - database.revision for made in database.news() or ()] == [-3, -2, -1, 0]
+    database.write(("dom-store", "x", "a"), "4", ":1.1")
+    assert called == [True, False, False]
+
+
 # Failures
 
 
