@@ -36,6 +36,7 @@ class Connection:
         self.serial = 0
         self._buffer = bytearray()
         self._waiting: list[Message] = []
+        self._unsent = b""
 
     def enter(self) -> "Connection":
         self.sock.sendall(b"\0AUTH EXTERNAL 30\r\n")
@@ -73,15 +74,17 @@ class Connection:
         return found
 
     def push(self, data: bytes) -> bool:
-        """Send without ever reading; False when nothing goes any more."""
+        """Send without ever reading; False when nothing goes any more.  What is left then comes first."""
         self.sock.setblocking(False)
-        view = memoryview(data)
+        view = memoryview(self._unsent or data)
         while view:
             try:
                 view = view[self.sock.send(view) :]
             except BlockingIOError:
                 if not select.select([], [self.sock], [], STALLED_S)[1]:
+                    self._unsent = bytes(view)
                     return False
+        self._unsent = b""
         return True
 
     def is_cut_off(self) -> bool:
@@ -114,9 +117,9 @@ def slow_reader(new: Open, count: int) -> Iterator[str]:
 def unread_replies(new: Open, count: int) -> Iterator[str]:
     one = new().enter()
     sent = 0
-    while sent < 100 * count and one.push(b"".join(one.call("GetNameOwner", BUS) for _ in range(100))):
-        sent += 100
     while True:
+        while sent < 100 * count and one.push(b"".join(one.call("GetNameOwner", BUS) for _ in range(100))):
+            sent += 100
         yield f"stalled after {sent}"
 
 
