@@ -98,6 +98,31 @@ class Quotas:
             self._used[path[1]] = used.grown(after, before)
         return before.text_bytes, after.text_bytes
 
+    def rewritten(
+        self, root: Node, path: Path, old: str, new: str, *, is_limited: bool
+    ) -> tuple[int, int] | None:
+        """A text at least one level down becomes another: the bytes of both entries.
+
+        None: `check` must say.
+        """
+        limits = limits_of(root)
+        name = text_bytes(path[-1])
+        before, after = text_bytes(old), text_bytes(new)
+        if is_limited:
+            used = self._size_of(root, path[1]).text_bytes + after - before
+            is_plain = (
+                len(path) - 2 <= limits["depth"] and 4 * max(map(len, path[2:])) <= limits["name-bytes"]
+            )
+            if not is_plain or after > limits["value-bytes"] or used > limits["total-bytes"]:
+                return None
+        return before + name, after + name
+
+    def grow(self, store: str, sizes: tuple[int, int]) -> None:
+        """An entry of that dom-store had the first size and has the second."""
+        used = self._used.get(store)
+        if used is not None:
+            self._used[store] = Size(used.nodes, used.text_bytes + sizes[1] - sizes[0])
+
     def check(self, root: Node, changes: Sequence[Change]) -> None:
         """Whether a VM may make these changes of its dom-store.  Raises QuotaExceeded."""
         limits = limits_of(root)

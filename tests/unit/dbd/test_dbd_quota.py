@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a VM may keep in its dom-store."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,3 +158,55 @@ def test_a_full_dom_store_is_counted_once_not_at_each_write(
         database.write(parse(f"{STORE}/more"), "1", GUEST)
     database.write(parse(f"{STORE}/k7"), "w", GUEST)
     assert 0 < len(counted) < 20
+
+
+NAMES = st.sampled_from(["a", "b", "c/d", "long-name"])
+TEXTS = st.sampled_from(["", "1", "/", '"ä', "x" * 9, "x" * 30, "x" * 600])
+DEEDS = st.lists(
+    st.tuples(
+        st.sampled_from(["write", "write", "write", "write", "inject", "rm", "save"]),
+        *(NAMES, TEXTS, st.booleans()),
+    ),
+    min_size=5,
+    max_size=40,
+)
+
+
+@settings(max_examples=150)
+@given(deeds=DEEDS, limits=st.sampled_from([{}, {"total_bytes": 60}, {"value_bytes": 20}, {"name_bytes": 8}]))
+def test_the_short_way_of_a_write_does_what_the_long_one_does(
+    make: Callable[..., Database], deeds: list[tuple[str, str, str, bool]], limits: dict[str, int]
+) -> None:
+    usual, frozen = make(**limits), make(**limits)
+    for name in ("a", "b", "c/d"):
+        for one in (usual, frozen):
+            one.write(parse(f"{STORE}/{name}"), "1")
+    assert usual.news() == frozen.news()  # None: not known in detail
+    for member, name, value, is_guests in deeds:
+        frozen.freeze()  # of a tree that somebody looks at nothing is changed in place
+        told = [done(one, member, name, value, GUEST if is_guests else DOM0) for one in (usual, frozen)]
+        assert told[0] == told[1]
+        assert state(usual) == state(frozen)
+
+
+def done(database: Database, member: str, name: str, value: str, writer: str) -> str:
+    """What the caller is told of a refusal."""
+    path = parse(f"{STORE}/{name}")
+    try:
+        match member:
+            case "write":
+                database.write(path, value, writer)
+            case "save":
+                database.end_save(database.start_save().run())
+            case "inject":
+                database.inject(path, json.dumps({"d": value}), writer)
+            case _:
+                database.rm(path, writer)
+    except (BadRequest, QuotaExceeded) as error:
+        return str(error)
+    return ""
+
+
+def state(database: Database) -> object:
+    made = [(event[:4], event[5:]) for event in database.news() or ()]
+    return database.dump(()), made, database.dirty, database.revision, database._quotas._used
