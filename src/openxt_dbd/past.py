@@ -121,6 +121,7 @@ def last_of_each(items: Sequence[Item], keep: int, at: Callable[[Item], tuple[in
 
 
 FEW: Final = 8
+_NOBODYS: Final = (None, deque[int]())
 
 
 def thinned(events: Sequence[Event]) -> list[Event]:
@@ -128,14 +129,17 @@ def thinned(events: Sequence[Event]) -> list[Event]:
 
     Events are in the order of their revisions.  What is more than one text, or part of a larger operation,
     stays as it is, and so does everything's order with it: each change begins where the one before has ended.
+    So does what a writer did to a text before another one did.
     """
     found: list[Event | None] = []
-    rows: dict[tuple[Path, str], deque[int]] = {}  # where in `found` the last few changes of each text are
+    rows: dict[Path, tuple[str, deque[int]]] = {}  # who changed each text last, and where in `found` that is
     for event, is_alone in zip(events, _alone(events), strict=True):
         if not (is_alone and type(event[5]) is str and type(event[6]) is str):
             rows.clear()
         else:
-            row = rows.setdefault((event[1], event[3]), deque())
+            writer, row = rows.get(event[1], _NOBODYS)
+            if writer != event[3]:
+                _, row = rows[event[1]] = (event[3], deque())
             if len(row) == FEW:
                 first, second = row.popleft(), row[0]
                 found[first], found[second] = None, _merged(found[first], found[second])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from dbd_disks import CHANGING_CALLS, Death, TouchyDisk, dies_at, fails_once_at, never
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from effort import effort
@@ -128,6 +128,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
+@example([("write", "b", "0", ":1.1", 1), ("write", "b", "0", ":1.2", 2), ("write", "b", "0", ":1.1", 8)])
 def test_what_is_left_of_many_changes_leads_back_to_where_they_began(
     steps: list[tuple[str, str, str, str, int]],
 ) -> None:
