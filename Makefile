@@ -46,10 +46,11 @@ proof: .venv/check native ## the tests of unlimited size (fuzzing, kills, faults
 	@OPENXT_PROOF=1 $(BIN)/pytest -q -s -m "proof and not xen" --timeout 3600 $(TESTS)
 
 xen: .venv/test native ## the tests that need the real hypervisor, in QEMU; BEDS=1: one machine at a time
-	@$(BIN)/python scripts/xenbed/bed build
-	@$(MAKE) --no-print-directory -j $(BEDS) --keep-going --output-sync=target xen-most xen-fresh xen-scenarios
+	@$(MAKE) --no-print-directory xen-fresh
+	@$(MAKE) --no-print-directory -j $(BEDS) --keep-going --output-sync=target xen-most xen-scenarios
 
-# Each has a machine of its own, which keeps one processor busy; what it prints comes when it is done.
+# Each has a machine of its own, which keeps one processor busy; of two side by side each prints when it is done.
+# Linux PVH guests (fresh) meet the emulator's fault far more often where it has not a processor for itself.
 xen-most:
 	@$(BIN)/python scripts/xenbed/bed test --name most --timeout 1800 -m 'xen and not fresh'
 
