@@ -18,7 +18,7 @@ from openxt_rpcproxy.express import BIG, BIG_MARK, HEADS, LITTLE, NUMBERS, Expre
 from openxt_rpcproxy.passed import Passed
 from openxt_rpcproxy.rows import HEAD, LEAST, answered, serials
 
-JUDGED_AT_ONCE = 4
+JUDGED_AT_ONCE = 2
 JUDGING = 4  # what judging a message costs, in messages that pass as their likes were judged before
 MAX_SIZE = 128 * 1024 * 1024 + MAX_FIELDS  # the protocol's own limit
 _NOT_ANSWERS = frozenset({1, 4})  # calls and signals
@@ -125,8 +125,9 @@ class Lane(Express):
                         break
                 else:
                     break
-                number = NUMBERS[first & 0xFF](tail, place)[0]
-                if kept.first != first or not self._answered.may_answer(kept.peer, number):
+                if kept.first != first:
+                    break  # before its mark is believed
+                if not self._answered.may_answer(kept.peer, NUMBERS[first & 0xFF](tail, place)[0]):
                     break
             self.unpaid += 1
             size, at = stop - at, stop
@@ -163,52 +164,58 @@ class Lane(Express):
         self._work(self._rest, 0)
 
     def _work(self, data: Data, at: int) -> None:
-        """Messages that need a look, the first one at `at`; those before it go on."""
+        """Messages that need a look, the first one at `at`; those before it go on, also if it is none."""
         pieces: list[Data] = []
         start = 0
         end = len(data)
         needed = FIXED_HEADER
         judged = 0
-        while end - at >= FIXED_HEADER:
-            if judged == JUDGED_AT_ONCE:
-                self.is_tired = True
-                break
-            unpack = HEADS.get(data[at])
-            if unpack is None:
-                raise FramingError(f"byte order mark {data[at]:#x}")
-            _, _, _, version, body, serial, fields = unpack(data, at)
-            stop = at + FIXED_HEADER + (fields + 7 & ~7) + body
-            if version != 1 or fields > MAX_FIELDS or serial == 0 or stop - at > self._max_size:
-                self._check(version, fields, serial, stop - at)
-                head_size = FIXED_HEADER + (fields + 7 & ~7)
-                if end - at < head_size:
-                    needed = head_size
+        try:
+            while end - at >= FIXED_HEADER:
+                if judged == JUDGED_AT_ONCE:
+                    self.is_tired = True
                     break
-                pieces += (data[start:at], self._pass_over(bytes(data[at : at + head_size]), stop - at))
-                self._skip = max(0, stop - end)
-                at = start = min(stop, end)
-                continue
-            if stop > end:
-                needed = stop - at
-                break
-            judged += 1
-            message = bytes(data[at:stop])
-            passed = self._judged(message)
-            if passed is None:
-                self.is_held, needed = True, stop - at
-                break
-            if passed.on is not message:
-                pieces += (data[start:at], passed.on)
-                start = stop
-            at = self._known_until(data, stop)
-        pieces.append(data[start:at])
-        self._needed = needed
+                unpack = HEADS.get(data[at])
+                if unpack is None:
+                    raise FramingError(f"byte order mark {data[at]:#x}")
+                _, _, _, version, body, serial, fields = unpack(data, at)
+                stop = at + FIXED_HEADER + (fields + 7 & ~7) + body
+                if version != 1 or fields > MAX_FIELDS or serial == 0 or stop - at > self._max_size:
+                    self._check(version, fields, serial, stop - at)
+                    head_size = FIXED_HEADER + (fields + 7 & ~7)
+                    if end - at < head_size:
+                        needed = head_size
+                        break
+                    pieces += (data[start:at], self._pass_over(bytes(data[at : at + head_size]), stop - at))
+                    self._skip = max(0, stop - end)
+                    at = start = min(stop, end)
+                    continue
+                if stop > end:
+                    needed = stop - at
+                    break
+                judged += 1
+                message = bytes(data[at:stop])
+                passed = self._judged(message)
+                if passed is None:
+                    self.is_held, needed = True, stop - at
+                    break
+                if passed.on is not message:
+                    pieces += (data[start:at], passed.on)
+                    start = stop
+                at = self._known_until(data, stop)
+        finally:
+            self._needed = needed
+            pieces.append(data[start:at])
+            self._keep_rest(data, at)
+            self._send_on(pieces)
+
+    def _keep_rest(self, data: Data, at: int) -> None:
+        """What waits: the data from there on."""
         if data is self._rest:
             del self._rest[:at]  # which copies nothing: of many that wait, few are judged at a time
-        elif at < end:
+        elif at < len(data):
             self._rest = bytearray(data[at:])
         self.held_bytes = len(self._rest)
-        self._send_on(pieces)
 
     def _send_on(self, pieces: list[Data]) -> None:
         some = [piece for piece in pieces if piece]

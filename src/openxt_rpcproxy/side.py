@@ -18,7 +18,7 @@ from openxt_rpcproxy.dialect import Dialect, RawDialect
 from openxt_rpcproxy.lane import Judge, Lane, Sink
 from openxt_rpcproxy.rules.model import Direction
 
-PAID_AT_ONCE = 32  # messages that are counted together
+PAID_AT_ONCE = 8  # messages that are counted together
 
 
 class Stop(enum.Flag):

@@ -30,7 +30,7 @@ class Turns:
         self.pace.is_behind = bool(self._waiting)
         if self._waiting and not self._is_due:
             self._is_due = True
-            self._loop.call_soon(self._next)
+            self._loop.call_later(0, self._next)  # after what is ready now, unlike `call_soon`
 
     def _next(self) -> None:
         self._is_due = False

@@ -227,7 +227,7 @@ def test_a_row_ends_at_the_first_that_differs(other: bytes) -> None:
 
 def test_of_many_that_must_be_judged_some_wait_and_nothing_passes_them() -> None:
     world = World()
-    some = [call(serial, path=f"/p{serial}") for serial in range(1, JUDGED_AT_ONCE + 3)]
+    some = [call(serial, path=f"/p{serial}") for serial in range(1, JUDGED_AT_ONCE + 2)]
     assert world.lane.feed(b"".join(some)) is False
     assert world.on == b"".join(some[:JUDGED_AT_ONCE])
     assert world.lane.feed(call(99)) is False
@@ -267,6 +267,14 @@ def test_what_is_too_large_is_answered_and_passed_over() -> None:
 def test_what_is_no_message_ends_the_stream(bad: bytes) -> None:
     with pytest.raises(FramingError):
         World().lane.feed(bad)
+
+
+def test_a_mark_that_is_none_is_not_believed_because_the_rest_came_before() -> None:
+    world = World()
+    world.feed(reply(1, 1))
+    with pytest.raises(FramingError):
+        world.feed(reply(2, 2) + b"\0" + reply(3, 3)[1:])
+    assert world.on == reply(1, 1) + reply(2, 2)
 
 
 def test_a_peer_that_makes_up_headers_does_not_fill_memory() -> None:
