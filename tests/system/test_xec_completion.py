@@ -121,8 +121,9 @@ class Terminal:
         os.set_blocking(ours, False)
         terminal = cls(ours, process)
         scripts = f"$(xec --completion {shell}; xec-vm --completion {shell})"
-        os.write(ours, f"{setup}; eval \"{scripts}\"; echo star''ted\n".encode())
-        await terminal._until(lambda text: b"\nstarted" in text)
+        os.write(ours, f"{setup}; eval \"{scripts}\"; PS1='rea''dy> '\n".encode())
+        # The line editor prompts when it has the terminal; what is typed before is no key to it.
+        await terminal._until(lambda text: b"ready> " in text)
         return terminal
 
     async def type_and_tab(self, typed: str) -> str:
