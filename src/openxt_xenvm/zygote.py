@@ -125,14 +125,17 @@ class Zygote:
             self.path.unlink(missing_ok=True)
 
     def _listen(self) -> None:
+        """Who sees the socket is listened to: it gets its name last."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.path.unlink(missing_ok=True)
+        nameless = self.path.with_name(f"{self.path.name}.new")
+        nameless.unlink(missing_ok=True)
         before = os.umask(0o177)
         try:
-            self.listener.bind(str(self.path))
+            self.listener.bind(str(nameless))
         finally:
             os.umask(before)
         self.listener.listen(128)
+        nameless.rename(self.path)
 
     def _turn(self) -> None:
         for key, _ in self.selector.select(self._patience_s()):
