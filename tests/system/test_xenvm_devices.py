@@ -203,7 +203,7 @@ async def test_loop_devices_of_a_domain_that_vanished_are_given_back(house: Hous
 
 async def test_a_start_killed_half_way_gives_its_devices_back(house: House) -> None:
     before = await house.nodes()
-    first = await house.monitor(house.config(*lines(house)))
+    first = await house.monitor(house.config(*lines(house), "vkbd = true"))  # waits: nobody plays its backend
     starting = asyncio.create_task(house.call("start"))
     await house.until(house.loops)
     await house.kill(first)
