@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from openxt_bus import heads
+
 FIXED_HEADER = 16
 MAX_FIELDS = 64 * 1024  # bytes of header fields; the protocol would allow 64 MiB
 MAX_NAME = 255
@@ -182,24 +184,8 @@ def first_number(message: bytes, header: Header) -> int | None:
 
 def error_reply(to: Header, serial: int, name: str, text: str) -> bytes:
     """A little-endian error message that answers the call `to`, as the bus would send it."""
-    fields = _pack_string(4, "s", name)
-    fields += struct.pack("<BBcBI", 5, 1, b"u", 0, to.serial)
-    fields += _pack_string(7, "s", "org.freedesktop.DBus")
-    fields += struct.pack("<BBcBB", 8, 1, b"g", 0, 1) + b"s\0"
-    body = struct.pack("<I", len(text.encode())) + text.encode() + b"\0"
-    head = struct.pack(
-        "<cBBBIII", b"l", MessageType.ERROR, NO_REPLY_EXPECTED, 1, len(body), serial, len(fields)
-    )
-    return _pad(head + fields) + body
-
-
-def _pack_string(code: int, kind: str, text: str) -> bytes:
-    raw = text.encode()
-    return _pad(struct.pack("<BBcBI", code, 1, kind.encode(), 0, len(raw)) + raw + b"\0")
-
-
-def _pad(raw: bytes) -> bytes:
-    return raw + b"\0" * (-len(raw) % 8)
+    fields = heads.fields(((heads.ERROR_NAME, name), (heads.SENDER, "org.freedesktop.DBus")), "s")
+    return heads.error_answer(serial, to.serial, fields, text.encode())
 
 
 def _padded(size: int) -> int:

@@ -10,7 +10,14 @@ INTERFACE: Final = b"\x02\x01s\0"
 MEMBER: Final = b"\x03\x01s\0"
 ERROR_NAME: Final = b"\x04\x01s\0"
 DESTINATION: Final = b"\x06\x01s\0"
+SENDER: Final = b"\x07\x01s\0"
 _SIGNATURE: Final = b"\x08\x01g\0"
+
+# Of an answer, little-endian: kind (no reply expected, protocol 1), sizes of body and fields with its serial
+# between them; then its one field that is another each time, the serial that it answers.
+ANSWER: Final = struct.Struct("<6I").pack
+RETURN, ERROR = (int.from_bytes(b"l%c\1\1" % kind, "little") for kind in (2, 3))
+REPLY_SERIAL: Final = int.from_bytes(b"\x05\x01u\0", "little")
 
 
 def fields(texts: Iterable[tuple[bytes, str | None]], signature: str) -> bytes:
@@ -28,3 +35,10 @@ def fields(texts: Iterable[tuple[bytes, str | None]], signature: str) -> bytes:
 def padded(raw: bytes) -> bytes:
     """Up to where the next field, or the body, begins."""
     return raw + bytes(-len(raw) % 8)
+
+
+def error_answer(serial: int, request_serial: int, fields: bytes, text: bytes) -> bytes:
+    """A whole error message with these fields, among them the signature `s`."""
+    content = struct.pack("<I", len(text)) + text + b"\0"
+    head = ANSWER(ERROR, len(content), serial, 8 + len(fields), REPLY_SERIAL, request_serial)
+    return head + padded(fields) + content

@@ -58,14 +58,9 @@ _BUS_NAME = re.compile(r":[\w-]+(?:\.[\w-]+)+\Z|[A-Za-z_-][\w-]*(?:\.[A-Za-z_-][
 _NO_REPLY_EXPECTED = MessageFlag.NO_REPLY_EXPECTED.value
 _NO_FLAGS = MessageFlag.NONE
 
-# A method return: byte order, type 2, no reply expected, protocol 1; then its one varying header field.  An
-# error has type 3; a signal type 4, and no such field.
-_RETURN_HEADER = struct.Struct("<6I")
-_RETURN_KIND = int.from_bytes(b"l\x02\x01\x01", "little")
-_ERROR_KIND = int.from_bytes(b"l\x03\x01\x01", "little")
+# Of a signal: as `heads.ANSWER`, but type 4, and no field that is another each time.
 _SIGNAL_HEADER = struct.Struct("<4I")
 _SIGNAL_KIND = int.from_bytes(b"l\x04\x01\x01", "little")
-_REPLY_SERIAL_FIELD = int.from_bytes(b"\x05\x01u\x00", "little")
 
 
 class Marshalled:
@@ -297,15 +292,13 @@ def content(signature: str, body: Sequence[Value]) -> bytes:
 
 def return_header(content_size: int, serial: int, fields_size: int, request_serial: int) -> bytes:
     """What comes before `return_fields` in the answer to the call with `request_serial`."""
-    return _RETURN_HEADER.pack(
-        _RETURN_KIND, content_size, serial, fields_size, _REPLY_SERIAL_FIELD, request_serial
-    )
+    return heads.ANSWER(heads.RETURN, content_size, serial, fields_size, heads.REPLY_SERIAL, request_serial)
 
 
 @lru_cache(maxsize=1024)
-def return_fields(destination: str | None, signature: str, error_name: str = "") -> tuple[int, bytes]:
+def return_fields(destination: str | None, signature: str) -> tuple[int, bytes]:
     """The header fields that stay the same from answer to answer, padded; and the size of all unpadded."""
-    fields = heads.fields(((heads.DESTINATION, destination), (heads.ERROR_NAME, error_name)), signature)
+    fields = heads.fields(((heads.DESTINATION, destination),), signature)
     return 8 + len(fields), heads.padded(fields)
 
 
@@ -316,17 +309,15 @@ def error_reply(serial: int, request: Message, name: str, text: str) -> bytes:
 
 def error_bytes(serial: int, sender: str | None, request_serial: int, name: str, text: str) -> bytes:
     """`error_reply` to the call with that serial."""
-    size, fields = _error_fields(sender, name)
     words = text[:MAX_ERROR_TEXT].replace("\0", "").encode(errors="replace")
-    content = struct.pack("<I", len(words)) + words + b"\0"
-    head = _RETURN_HEADER.pack(_ERROR_KIND, len(content), serial, size, _REPLY_SERIAL_FIELD, request_serial)
-    return head + fields + content
+    return heads.error_answer(serial, request_serial, _error_fields(sender, name), words)
 
 
 @lru_cache(maxsize=1024)
-def _error_fields(destination: str | None, name: str) -> tuple[int, bytes]:
+def _error_fields(destination: str | None, name: str) -> bytes:
     may_travel = _INTERFACE.match(name) and len(name) <= MAX_NAME
-    return return_fields(destination, "s", name if may_travel else FAILED)
+    names = ((heads.DESTINATION, destination), (heads.ERROR_NAME, name if may_travel else FAILED))
+    return heads.fields(names, "s")
 
 
 def error_words(error: BaseException) -> tuple[str, str]:

@@ -22,15 +22,13 @@ from effort import effort
 from openxt_core.errors import RemoteError
 from openxt_core.ids import Uuid
 from openxt_core.places import Places
+from page_merging import KERNEL, MERGED_KIB, PASSES, passes, private_kib, rollup
 
 VMS = effort(5, 200)
 BATCH = 5  # of starts at once
 LIVES = effort(30, 1000)
 COPIED_KIB = 10 * 1024  # of the zygote's memory, before the kernel merges what is the same
-MERGED_KIB = 4 * 1024  # afterwards
-MERGING = Path("/sys/kernel/mm/ksm")
 MERGING_FAST = {"pages_to_scan": "50000", "sleep_millisecs": "20"}
-PASSES = 12  # after so many the kernel has merged what it can: it skips up to 8 where it found nothing so far
 GROWTH_KIB = effort(256, 64)  # of a monitor's memory, in the second half of its lives
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(effort(300, 1800))]
@@ -63,21 +61,11 @@ def bear(zygote: Path, config: Path) -> int:
     return int(answer["pid"])
 
 
-def rollup(pid: int) -> dict[str, int]:
-    """Figures of a process's memory, KiB."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    return {name.rstrip(":"): int(kib) for name, kib, _ in map(str.split, lines)}
-
-
-def private_kib(pid: int) -> int:
-    found = rollup(pid)
-    return found["Private_Clean"] + found["Private_Dirty"]
-
-
 @pytest.fixture
 def merging_kernel() -> Iterator[None]:
     """One that nobody told to merge or not to, and that is quick at it; afterwards as before."""
-    if not os.access(MERGING / "run", os.W_OK) or merging("run") == "2":
+    if not os.access(KERNEL / "run", os.W_OK) or merging("run") == "2":
+        # The promise has a keeper that skips nothing: tests/xen/test_xen_merging.py, in a dom0 that may.
         pytest.skip("needs root, and a kernel that may merge pages")
     before = {name: merging(name) for name in (*MERGING_FAST, "run")}
     try:
@@ -88,19 +76,19 @@ def merging_kernel() -> Iterator[None]:
 
 
 def merging(name: str) -> str:
-    return (MERGING / name).read_text().strip()
+    return (KERNEL / name).read_text().strip()
 
 
 def set_merging(values: dict[str, str]) -> None:
     for name, value in values.items():
-        (MERGING / name).write_text(value)
+        (KERNEL / name).write_text(value)
 
 
 async def kernel_has_merged() -> None:
-    """Returns after so many of its passes.  It tells nobody, so it is asked again and again."""
-    enough = int(merging("full_scans")) + PASSES
-    while int(merging("full_scans")) < enough:
-        await asyncio.sleep(0.5)
+    """Returns after so many of its passes."""
+    enough = passes() + PASSES
+    while passes() < enough:
+        await asyncio.sleep(0.5)  # the kernel tells nobody
 
 
 @asynccontextmanager

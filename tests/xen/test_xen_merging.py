@@ -15,13 +15,11 @@ from xl_guest import until
 from openxt_core.ids import DOM0, Domid
 from openxt_core.places import Places
 from openxt_xen.libxc import LibXc
+from page_merging import KERNEL, MERGED_KIB, PASSES, passes, private_kib
 
 pytestmark = [pytest.mark.xen, pytest.mark.timeout(400)]
 
 MONITORS = 4
-MERGED_KIB = 4 * 1024
-KERNEL = Path("/sys/kernel/mm/ksm")
-PASSES = 12  # after so many the kernel has merged what it can
 MERGING_S = 200
 CONFIG = """\
 uuid = {uuid}
@@ -57,16 +55,6 @@ def bear(places: Places, number: int) -> int:
         client.sendall(json.dumps({"config": str(config)}).encode() + b"\n")
         answer = json.loads(client.makefile().readline())
     return int(answer["pid"])
-
-
-def private_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    found = {name.rstrip(":"): int(kib) for name, kib, _ in map(str.split, lines)}
-    return found["Private_Clean"] + found["Private_Dirty"]
-
-
-def passes() -> int:
-    return int((KERNEL / "full_scans").read_text())
 
 
 def running(libxc: LibXc) -> list[Domid]:

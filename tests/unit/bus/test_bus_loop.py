@@ -81,7 +81,7 @@ def test_a_timer_is_kept_when_the_favourite_falls_silent(favourite: Favourite) -
         for _ in range(3):
             favourite.served = 0
             favourite.favour()
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the timer that is to be kept
             assert favourite.served == 5
             favourite.peer.send(b"again")
         assert loop.time() - begin_s >= 0.03

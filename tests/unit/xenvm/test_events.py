@@ -67,7 +67,7 @@ class Bench:
     async def until_asked(self, times: int) -> None:
         async with asyncio.timeout(10):
             while self.xen.asked < times:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # a turn of the loop
 
 
 async def test_the_ends_of_many_domains_meanwhile_are_one_question() -> None:
@@ -82,7 +82,7 @@ async def test_the_ends_of_many_domains_meanwhile_are_one_question() -> None:
     bench.xen.may_answer.set()
     async with asyncio.timeout(10):
         while not bench.told:  # the clock is behind the second question
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # a turn of the loop
     assert bench.xen.asked == 2
     assert bench.ended == []
     await bench.watch.forget()
