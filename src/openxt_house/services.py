@@ -11,12 +11,11 @@ V4V_PORT = 5555
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """One supervised program."""
+    """One supervised program.  It tells by sd_notify that it is ready, as Debian's dbus-daemon does too."""
 
     name: str
     argv: tuple[str, ...]
     restart: bool = True  # started again when it dies; False: its death ends the host
-    notifies: bool = True  # tells readiness by sd_notify
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ def services(layout: Layout, memory_mib: int = 4096) -> tuple[ServiceSpec, ...]:
                 "--print-address=1",
             ),
             restart=False,
-            notifies=False,
         ),
         ServiceSpec(
             "openxt-sim",

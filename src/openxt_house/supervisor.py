@@ -59,8 +59,7 @@ class Supervised:
                 stdout=output,
                 stderr=output,
             )
-            if self.spec.notifies:
-                await self._until_ready(notify, timeout_s)
+            await self._until_ready(notify, timeout_s)
 
     async def _until_ready(self, notify: socket.socket, timeout_s: float) -> None:
         assert self.process is not None

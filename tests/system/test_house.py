@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What `make run` promises: a VM's life is shown, or the host stays up; afterwards no process is left."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from houses import PROJECT
+from houses import PROJECT, house
 
+from openxt_core.ids import DBD_NAME
 from openxt_house.layout import Layout
 from openxt_house.services import services
 
@@ -70,6 +73,18 @@ def test_a_kept_host_tells_how_to_reach_it_and_ends_at_one_signal(folder: Path, 
     process.send_signal(sign)
     assert process.wait(timeout=30) == 0
     assert processes_of(folder) == []
+
+
+async def test_the_programs_of_a_host_wait_until_its_bus_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = shutil.which("dbus-daemon")
+    slow = tmp_path / "dbus-daemon"
+    slow.write_text(f'#!/bin/sh\nsleep 2\nexec {bus} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    async with house({"dbus-daemon", "openxt-sim", "dbd"}) as it:
+        assert await it.bus.name_owner(DBD_NAME) is not None
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(folder: Path) -> None:
