@@ -39,6 +39,7 @@ class Vm:
     disks: set[int] = field(default_factory=set)
     nics: set[int] = field(default_factory=set)
     operation: asyncio.Lock = field(default_factory=asyncio.Lock)  # starts, restarts, deletion
+    finding: asyncio.Lock = field(default_factory=asyncio.Lock)  # whether its monitor is there
     hooking: asyncio.Lock = field(default_factory=asyncio.Lock)  # soft hooks, one after another
     events: "deque[tuple[Event, asyncio.Future[None] | None]]" = field(default_factory=deque)
     is_draining: bool = False
