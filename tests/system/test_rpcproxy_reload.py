@@ -62,15 +62,21 @@ async def until(bus: Bus, *, allowed: bool) -> None:
             pass
 
 
+def hang_up(world: World) -> None:
+    pid = world.house.supervisor.supervised["rpc-proxy"].pid
+    assert pid is not None, "rpc-proxy has died"
+    os.kill(pid, signal.SIGHUP)
+
+
 async def test_sighup_reads_the_file_again(world: World, guest: Bus) -> None:
     path = world.house.layout.places.rpc_rules
     before = path.read_text()
     path.write_text(before + LIST_VMS + "\n")
     await list_vms(guest)
-    os.kill(world.house.supervisor.supervised["rpc-proxy"].pid or 0, signal.SIGHUP)
+    hang_up(world)
     await until(guest, allowed=False)
     path.write_text(before)
-    os.kill(world.house.supervisor.supervised["rpc-proxy"].pid or 0, signal.SIGHUP)
+    hang_up(world)
     await until(guest, allowed=True)
 
 
