@@ -16,7 +16,7 @@ from dbus_fast import Message, MessageType
 from openxt_bus import message as codec
 from openxt_bus import wire
 from openxt_bus.export import Answer, ObjectTree, answer_later
-from openxt_bus.known_calls import KnownCalls
+from openxt_bus.known_calls import HEAD_SIZE, PLAIN_CALL, KnownCalls, read_head
 from openxt_bus.loglimit import LogLimit
 from openxt_bus.matching import BUS_NAME, Match, Signal
 from openxt_bus.subscriptions import Subscription, Subscriptions
@@ -47,6 +47,7 @@ class Bus:
         self._serial = 0
         self._tree = ObjectTree()
         self._known = KnownCalls(self._tree)
+        self._calls = self._known.by_fields
         self._pending: dict[int, asyncio.Future[Sequence[Value]]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._subscriptions = Subscriptions(self._ask_bus, self.name_owner)
@@ -165,6 +166,7 @@ class Bus:
         """Answer calls from `tree` from now on."""
         self._tree = tree
         self._known = KnownCalls(tree)
+        self._calls = self._known.by_fields
 
     async def wait_closed(self) -> None:
         """Returns when the bus is lost or `close` was called."""
@@ -177,20 +179,21 @@ class Bus:
     # What arrives
 
     def _receive(self, data: bytes) -> None:
-        known = self._known.find(data)
-        if known is None:
+        kind, _, asked, size = read_head(data)
+        known = self._calls.get(data[HEAD_SIZE : HEAD_SIZE + size]) if kind == PLAIN_CALL else None
+        if known is None or (known.place.checks and not known.place.is_there()):
             self._receive_new(data)
             return
         try:  # as `_answer`, written out: this is run for nearly each message
-            result = known.run(data)
+            result = known.run(*known.read_texts(data, known.body_at))
             if result is not None and type(result) is not str and hasattr(result, "__await__"):
                 self._start(codec.parse_message(data), answer_later(known.handler, result))
             else:
                 self._serial = serial = self._serial % MAX_SERIAL + 1
-                self._wire.send(known.reply(serial, data, result))
+                self._wire.send(known.reply(serial, asked, result))
         except Exception as error:  # noqa: BLE001  (the dispatcher: every failure is an answer)
             self._log_failure(known.call, error)
-            self._wire.send(known.error(self._next_serial(), data, error))
+            self._wire.send(known.error(self._next_serial(), asked, error))
 
     def _receive_new(self, data: bytes) -> None:
         """A message that is no call, or whose like did not come before."""

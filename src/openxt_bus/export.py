@@ -82,8 +82,8 @@ class ObjectTree:
     _root: Node[Content] = field(default_factory=Node)
     _places: dict[str, Place[Content]] = field(default_factory=dict)
     _managed: bool = False
-    version: int = 0
-    """Goes up whenever another handler may answer a call."""
+    forgetful: list[Callable[[], None]] = field(default_factory=list)
+    """Called whenever another handler may answer a call."""
 
     def __post_init__(self) -> None:
         self._fill()
@@ -107,13 +107,17 @@ class ObjectTree:
         node.content = self._content(node, faces)
         self._fill()
         self._places.clear()
-        self.version += 1
+        self._forget()
 
     def managed(self) -> None:
         """Offer org.freedesktop.DBus.ObjectManager on `/`."""
         self._managed = True
         self._root.content = self._content(self._root, self._faces(self._root))
-        self.version += 1
+        self._forget()
+
+    def _forget(self) -> None:
+        for forget in self.forgetful:
+            forget()
 
     def find(self, request: Request) -> tuple[Place[Content], Handler] | None:
         """Where a call goes, and what answers it; None when it is an error."""

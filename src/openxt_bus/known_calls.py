@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from openxt_bus import message as codec
 from openxt_bus.export import Handler, ObjectTree, Request
+from openxt_bus.heads import REPLY_SERIAL, RETURN
 from openxt_bus.routes import Place
 from openxt_core.spec import Call
 
@@ -22,14 +23,13 @@ MAX_KNOWN: Final = 4096
 MAX_KEY_BYTES: Final = 1024
 MAX_ARGUMENTS: Final = 2
 
-_PLAIN_CALL: Final = int.from_bytes(b"l\1\0\1", "little")
+PLAIN_CALL: Final = int.from_bytes(b"l\1\0\1", "little")
 """How a message begins: little-endian, a method call, no flags (an answer is wanted), protocol 1."""
-_FIELDS_AT: Final = 16  # where the header fields begin, and their length just before
+HEAD_SIZE: Final = 16  # what comes before the header fields, their length last
 _MAX_SHORT: Final = 64 * 1024
-_head = Struct("<4I").unpack_from
+read_head = Struct("<4I").unpack_from
 """How the message begins, bytes of its body, its serial, bytes of its header fields."""
 _size = Struct("<I").unpack_from
-_pack = Struct("<I").pack
 
 
 def _no_text(_data: bytes, _at: int) -> Sequence[str]:
@@ -53,55 +53,51 @@ class Known:
     """One call, ready to be carried out again."""
 
     __slots__ = (
-        "_body_at",
-        "_call",
-        "_run",
-        "_texts",
-        "fields",
-        "fields_size",
+        "_fields",
+        "_fields_size",
+        "_pack",
+        "_returns",
+        "body_at",
+        "call",
         "handler",
         "place",
-        "returns",
+        "read_texts",
+        "run",
     )
 
     def __init__(self, place: Place[Any], handler: Handler, message: Request, key_size: int) -> None:
-        self._body_at = _FIELDS_AT + key_size + 7 & ~7
+        self.body_at = HEAD_SIZE + key_size + 7 & ~7
         self.place = place
         self.handler = handler
         path, interface, member = message.path or "", message.interface or "", message.member or ""
-        self._call = Call(message.sender or "", path, interface, member, place.key)
-        self._run = handler.bind(self._call) if handler.bind is not None else None
-        self._texts = _READERS[len(message.signature)]
-        self.returns = handler.out_signature
-        self.fields_size, self.fields = codec.return_fields(message.sender, handler.out_signature)
-
-    @property
-    def call(self) -> Call:
+        self.call = Call(message.sender or "", path, interface, member, place.key)
         """Any of them: they differ in nothing but their arguments."""
-        return self._call
+        self.run = handler.bind(self.call) if handler.bind is not None else self._run_by_handler
+        self.read_texts = _READERS[len(message.signature)]
+        self._returns = handler.out_signature
+        self._fields_size, self._fields = codec.return_fields(message.sender, handler.out_signature)
+        self._pack = Struct(f"<6I{len(self._fields)}s{'I' if self._returns == 's' else ''}").pack
 
-    def run(self, data: bytes) -> Any:
-        """Carry out the call in `data`.  Raises what the caller shall be told."""
-        texts, run = self._texts(data, self._body_at), self._run
-        return run(*texts) if run is not None else self.handler.run(self._call, texts)
+    def _run_by_handler(self, *texts: str) -> Any:
+        return self.handler.run(self.call, texts)
 
-    def reply(self, serial: int, data: bytes, result: Any) -> bytes:
-        """The answer to the call in `data`.  Raises RuntimeError when the result does not fit its type."""
-        (request_serial,) = _size(data, 8)
-        returns = self.returns
+    def reply(self, serial: int, asked: int, result: Any) -> bytes:
+        """The answer to the call of serial `asked`.  Raises RuntimeError for a result of another type."""
+        returns, fields, fields_size = self._returns, self._fields, self._fields_size
         if not returns:
-            content = b""
-        elif returns == "s" and type(result) is str and len(result) < _MAX_SHORT and "\0" not in result:
+            return self._pack(RETURN, 0, serial, fields_size, REPLY_SERIAL, asked, fields)
+        if returns == "s" and type(result) is str and "\0" not in result:
             text = result.encode()
-            content = _pack(len(text)) + text + b"\0"
-        else:
-            content = codec.content(*self.handler.answer(result))
-        head = codec.return_header(len(content), serial, self.fields_size, request_serial)
-        return head + self.fields + content
+            size = len(text)
+            if size < _MAX_SHORT:
+                head = self._pack(RETURN, size + 5, serial, fields_size, REPLY_SERIAL, asked, fields, size)
+                return head + text + b"\0"
+        content = codec.content(*self.handler.answer(result))
+        return codec.return_header(len(content), serial, fields_size, asked) + fields + content
 
-    def error(self, serial: int, data: bytes, error: Exception) -> bytes:
-        """The answer to the call in `data`, which failed."""
-        return codec.error_bytes(serial, self._call.sender, _size(data, 8)[0], *codec.error_words(error))
+    def error(self, serial: int, asked: int, error: Exception) -> bytes:
+        """The answer to the call of serial `asked`, which failed."""
+        return codec.error_bytes(serial, self.call.sender, asked, *codec.error_words(error))
 
 
 class KnownCalls:
@@ -109,33 +105,19 @@ class KnownCalls:
 
     def __init__(self, tree: ObjectTree) -> None:
         self._tree = tree
-        self._known: dict[bytes, Known] = {}
-        self._version = tree.version
-
-    def find(self, data: bytes) -> Known | None:
-        """The call in `data`, if it came before, wants an answer, and its object is still there."""
-        kind, _, _, size = _head(data)
-        if kind != _PLAIN_CALL:
-            return None
-        if self._version != self._tree.version:
-            self._version = self._tree.version
-            self._known.clear()
-            return None
-        known = self._known.get(data[_FIELDS_AT : _FIELDS_AT + size])
-        if known is not None and known.place.checks and not known.place.is_there():
-            return None
-        return known
+        self.by_fields: dict[bytes, Known] = {}
+        tree.forgetful.append(self.by_fields.clear)
 
     def remember(self, data: bytes, message: Request) -> None:
         """To be told of each call that was carried out."""
-        kind, _, _, size = _head(data)
-        if kind != _PLAIN_CALL or size > MAX_KEY_BYTES:
+        kind, _, _, size = read_head(data)
+        if kind != PLAIN_CALL or size > MAX_KEY_BYTES:
             return
         if len(message.signature) > MAX_ARGUMENTS or message.signature.strip("s"):
             return
         found = self._tree.find(message)
         if found is None:
             return
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[data[_FIELDS_AT : _FIELDS_AT + size]] = Known(*found, message, size)
+        if len(self.by_fields) >= MAX_KNOWN:
+            self.by_fields.clear()
+        self.by_fields[data[HEAD_SIZE : HEAD_SIZE + size]] = Known(*found, message, size)

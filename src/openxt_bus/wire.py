@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A socket to the message bus: connect, authenticate, then whole messages in and bytes out.
 
-What is sent while a batch of messages is being received leaves in one piece at its end: at once for a lone
-call, in one system call for many.  A message of a kind nobody knows is passed over, as the protocol asks.
+What is sent while a batch of messages is being received leaves in one piece at its end; what is sent for a
+lone one leaves at once.  A message of a kind nobody knows is passed over, as the protocol asks.
 Knows nothing of what messages mean.
 """
 
@@ -32,6 +32,11 @@ _LITTLE, _BIG = Struct("<BBBBIII"), Struct(">BBBBIII")
 _LITTLE_ENDIAN = 0x6C
 _sizes = Struct("<4xI4xI").unpack_from
 _KNOWN_TYPES = frozenset({1, 2, 3, 4})
+_head = Struct("<4I").unpack_from
+"""How a message begins, bytes of its body, its serial, bytes of its header fields."""
+_BUT_FLAGS = 0xFF00FFFF
+_ORDINARY = frozenset(int.from_bytes(b"l%c\0\1" % kind, "little") for kind in _KNOWN_TYPES)
+"""How little-endian messages of known types begin, but for their flags."""
 
 
 async def connect(address: str) -> socket.socket:
@@ -113,8 +118,8 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._rest = bytearray()
         self._out: deque[bytes | bytearray | memoryview] = deque()
-        self._holding = False
         self._waiting = False
+        self._is_free = True  # open, and nothing holds up what is sent
         self.is_open = True
         self._loop.add_reader(self._fd, self.readable)
         if isinstance(self._loop, BusLoop):
@@ -122,15 +127,25 @@ class Wire:
 
     def send(self, data: bytes | bytearray) -> None:
         """Send now, or right after what is being received or sent."""
-        if self.is_open:
-            self._out.append(data)
-            if not self._holding and not self._waiting:
-                self._flush()
+        if not self._is_free:
+            if self.is_open:
+                self._out.append(data)
+            return None
+        try:
+            sent = self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            return self.close(f"the message bus is gone: {error}")
+        if sent < len(data):
+            self._out.append(memoryview(data)[sent:])
+            self._wait_until_writable()
+        return None
 
     def close(self, why: str = "the connection was closed") -> None:
         """Closing twice is fine."""
         if self.is_open:
-            self.is_open = False
+            self.is_open = self._is_free = False
             if isinstance(self._loop, BusLoop):
                 self._loop.forget(self._fd)
             self._loop.remove_reader(self._fd)
@@ -148,14 +163,25 @@ class Wire:
             return self.close(f"the message bus is gone: {error}")
         if not data:
             return self.close("the message bus is gone")
-        self._holding = True
+        size = len(data)
+        if size >= _FIXED_HEADER and not self._rest:
+            kind, body, _, fields = _head(data)
+            if size == (fields + 23 & ~7) + body and kind & _BUT_FLAGS in _ORDINARY:  # one: as nearly always
+                try:
+                    self._receive(data)
+                except Exception:  # what follows in the stream must not suffer
+                    log.exception("a message of %d bytes could not be handled", size)
+                return None
+        return self._receive_all(data)
+
+    def _receive_all(self, data: bytes) -> None:
+        self._is_free = False
         try:
             self._cut(data)
         finally:
-            self._holding = False
-        if self._out and not self._waiting and self.is_open:
+            self._is_free = self.is_open and not self._waiting
+        if self._out and self._is_free:
             self._flush()
-        return None
 
     def _cut(self, data: bytes) -> None:
         """Hand over the complete messages, keep the rest."""
@@ -214,11 +240,11 @@ class Wire:
                 return self._wait_until_writable()
             out.popleft()
         if self._waiting:
-            self._waiting = False
+            self._waiting, self._is_free = False, True
             self._loop.remove_writer(self._fd)
         return None
 
     def _wait_until_writable(self) -> None:
         if not self._waiting:
-            self._waiting = True
+            self._waiting, self._is_free = True, False
             self._loop.add_writer(self._fd, self._flush)

@@ -182,5 +182,5 @@ async def test_paths_beyond_count_do_no_harm(pair: Pair) -> None:
     for start in range(0, MAX_KNOWN + 10, 64):
         some = range(start, min(start + 64, MAX_KNOWN + 10))
         await asyncio.gather(*(pair.ask("nothing", path=f"/lamp/{number}") for number in some))
-    assert len(pair.server._known._known) <= MAX_KNOWN
+    assert len(pair.server._known.by_fields) <= MAX_KNOWN
     assert await pair.ask("who") == [pair.client.unique_name]

@@ -92,10 +92,28 @@ async def test_big_endian_messages_have_their_length_read_as_such(ends: Ends) ->
     assert ends.received == [big, MESSAGE]
 
 
-async def test_a_message_of_an_unknown_type_is_passed_over(ends: Ends) -> None:
+@pytest.mark.parametrize("is_alone", [True, False])
+async def test_a_message_of_an_unknown_type_is_passed_over(ends: Ends, is_alone: bool) -> None:
     odd = bytearray(MESSAGE)
     odd[1] = 5
-    ends.peer.send(bytes(odd) + MESSAGE)
+    if is_alone:
+        ends.peer.send(odd)
+        ends.wire.readable()
+    else:
+        ends.peer.send(odd + MESSAGE)
+    ends.peer.send(MESSAGE)
+    await ends.until_received(1 if is_alone else 2)
+    assert set(ends.received) == {MESSAGE}
+
+
+async def test_a_lone_message_that_cannot_be_handled_does_not_harm_the_next(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ends, "received", None)  # what it gets cannot be kept
+        ends.peer.send(MESSAGE)
+        ends.wire.readable()
+    ends.peer.send(MESSAGE)
     await ends.until_received(1)
     assert ends.received == [MESSAGE]
 
