@@ -5,6 +5,7 @@ A line is a checksum, a space and a JSON array: revision, milliseconds since 197
 value as JSON text ("" where nothing was or is; null where the value was too long to be kept).
 """
 
+import operator
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +17,7 @@ from openxt_core.errors import BadRequest, Conflict
 from openxt_dbd import json_text, placement, tree
 from openxt_dbd.path import ROOT, Path
 from openxt_dbd.path import text as text_of
-from openxt_dbd.recent import Event
+from openxt_dbd.recent import Event, revision_of
 from openxt_dbd.tree import ABSENT, Absent, Change, Node
 
 MAX_VALUE_BYTES: Final = 256 * 1024
@@ -120,11 +121,44 @@ def last_of_each(items: Sequence[Item], keep: int, at: Callable[[Item], tuple[in
     return [item for item in reversed(items) if counter.counts_among_last(*at(item))][::-1]
 
 
+STORM: Final = 4096
+"""Changes between two saves: of so many, what one writer did to one text is remembered as one change."""
 FEW: Final = 8
+_old: Final[Callable[[Event], Node | Absent]] = operator.itemgetter(5)
+_new: Final[Callable[[Event], Node | Absent]] = operator.itemgetter(6)
 _NOBODYS: Final = (None, deque[int]())
 
 
 def thinned(events: Sequence[Event]) -> list[Event]:
+    """What is worth remembering of what was done between two saves, in the order of the revisions."""
+    return _condensed(events) if len(events) >= STORM and _are_texts(events) else _pruned(events)
+
+
+def _are_texts(events: Sequence[Event]) -> bool:
+    """Whether each made one text of another, and was all that its revision did."""
+    kinds = set(map(type, map(_old, events))) | set(map(type, map(_new, events)))
+    return kinds == {str} and len(set(map(revision_of, events))) == len(events)
+
+
+def _condensed(events: Iterable[Event]) -> list[Event]:
+    """One change for all that one writer did to one text until another writer changed it."""
+    found: list[Event] = []
+    firsts: dict[Path, Event] = {}
+    lasts: dict[Path, Event] = {}
+    for event in events:
+        path = event[1]
+        last = lasts.get(path)
+        if last is None:
+            firsts[path] = event
+        elif last[3] != event[3]:
+            found.append(_merged(firsts[path], last))
+            firsts[path] = event
+        lasts[path] = event
+    found += map(_merged, firsts.values(), lasts.values())
+    return sorted(found, key=revision_of)
+
+
+def _pruned(events: Sequence[Event]) -> list[Event]:
     """Where one writer changes one text again and again, its last few changes, and one for all before them.
 
     Events are in the order of their revisions.  What is more than one text, or part of a larger operation,

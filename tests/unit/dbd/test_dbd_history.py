@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Former states: what is kept, what a crash leaves of it, and that it stays within its bounds."""
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -103,6 +104,22 @@ def test_of_a_text_that_changes_without_end_the_last_few_changes_are_kept_one_by
     assert rest[0].revision == made.revision + 101 - past.FEW
 
 
+def test_of_a_storm_one_change_of_each_text_is_kept_for_each_turn_of_a_writer(tmp_path: Path) -> None:
+    database = opened(Disk(tmp_path))
+    for name in ("x", "y"):
+        database.write_at(f"/vm/{name}/name", "first")
+    save(database)
+    for writer in (":1.1", ":1.2", ":1.1"):
+        for number in range(past.STORM):
+            database.write_at(f"/vm/{'xy'[number % 2]}/name", f"{number} of {writer}", writer)
+    save(database)
+    end = past.STORM - 1
+    for name, number in (("x", end - 1), ("y", end)):
+        texts = ["first", *(f"{number} of {writer}" for writer in (":1.1", ":1.2", ":1.1"))]
+        made = [(one.old, one.new) for one in known(database, f"/vm/{name}")[1:]]
+        assert made == [(f'"{old}"', f'"{new}"') for old, new in itertools.pairwise(texts)]
+
+
 def test_texts_that_change_without_end_leave_few_changes_to_wait_for_a_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,12 +144,14 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS)
+@pytest.mark.parametrize("storm", [past.STORM, 10, 1])
+@given(steps=STEPS)
 @example([("write", "b", "0", ":1.1", 1), ("write", "b", "0", ":1.2", 2), ("write", "b", "0", ":1.1", 8)])
 def test_what_is_left_of_many_changes_leads_back_to_where_they_began(
-    steps: list[tuple[str, str, str, str, int]],
+    storm: int, steps: list[tuple[str, str, str, str, int]]
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(past, "STORM", storm)
         database = opened(Disk(Path(folder)))
         database.inject(parse("/vm/x"), '{"a": "0", "b": "0"}')
         save(database)
