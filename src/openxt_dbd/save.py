@@ -2,28 +2,28 @@
 """One save: the journal is synced, due units go to the files, the history beside them; old journals go."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from openxt_dbd import json_text, placement
+from openxt_dbd import json_text
 from openxt_dbd.files import NO_FILE, Files, digest
 from openxt_dbd.history import History
 from openxt_dbd.journal import Journal
 from openxt_dbd.placement import Unit
 from openxt_dbd.recent import Event
-from openxt_dbd.tree import ABSENT, Node
+from openxt_dbd.tree import ABSENT, Absent, Node
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Save:
-    """A frozen tree on its way to the files; `run` may be called on another thread."""
+    """Frozen parts of the tree on their way to the files; `run` may be called on another thread."""
 
     files: Files
     journal: Journal
-    root: Node
-    units: tuple[Unit, ...]
+    parts: Mapping[Unit, Node | Absent]
+    """What each file shall hold."""
     number: int
     generation: int
     """The last one of which nothing is needed once this save is done."""
@@ -44,9 +44,9 @@ class Save:
         fresh: list[Unit] = []
         self._sync_journal()
         self._remember()
-        for unit in self.units:
+        for unit, node in self.parts.items():
             try:
-                if self._save(unit):
+                if self._save(unit, node):
                     fresh.append(unit)
             except OSError as error:
                 self.failed[unit] = error
@@ -85,9 +85,8 @@ class Save:
         except OSError as error:
             log.warning("the history is not written: %s", error)
 
-    def _save(self, unit: Unit) -> bool:
+    def _save(self, unit: Unit, node: Node | Absent) -> bool:
         """Whether the file had to be touched."""
-        node = placement.part(self.root, unit)
         content = b"" if node is ABSENT else json_text.dumps(node)
         new = NO_FILE if node is ABSENT else digest(content)
         if self.digests.get(unit, NO_FILE) == new:

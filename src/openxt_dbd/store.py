@@ -74,8 +74,8 @@ class Database:
         self._root: Node = Nodes()
         self._owner = Owner()
         self._spots: dict[str, Spot] = {}  # emptied by every change but the usual one, and guests'
-        self._saver: tuple[Owner, Owner] | None = None
-        """Who owned the tree until the save that is under way, and from then on."""
+        self._lent = Owner(), Owner()
+        """Who owned the tree when the last save began, and who owns what that took."""
         self._digests: dict[Unit, bytes] = {}
         self.sizes: dict[Unit, int] = {}
         """Bytes of the units' files."""
@@ -352,7 +352,7 @@ class Database:
         """The tree that was read, without a copy of each level at the first change there."""
         reader, self._owner = Owner(), Owner()
         tree.give(root, reader)
-        self._owner.inherit(reader)  # as after a save
+        self._owner.inherit(reader)  # as what a save has let go
         self._root = root
 
     def _forget_the_past(self) -> None:
@@ -411,13 +411,11 @@ class Database:
         units = tuple(self._dirty if units is None else units)
         self._saving = {unit: self._dirty.pop(unit) for unit in units}
         self._signed_s = 0.0  # the new journal has nobody's name yet
-        former, root = self._owner, self.freeze()
-        self._saver = former, self._owner
+        self._lent = self._owner, Owner()
         return Save(
             files=self._files,
             journal=self._journal,
-            root=root,
-            units=units,
+            parts={unit: self._frozen(unit) for unit in units},
             number=self._journal.number,
             generation=min((self._journal.rotate(), *(first - 1 for first in self._dirty.values()))),
             digests=self._digests,
@@ -427,12 +425,18 @@ class Database:
             events=self.history.take() if self.history is not None else (),
         )
 
+    def _frozen(self, unit: Unit) -> Node | Absent:
+        """What the unit's file shall hold: until the save ends, changes copy what they touch of it."""
+        node = placement.part(self._root, unit)
+        tree.lend(node, *self._lent)
+        return node
+
     def end_save(self, save: Save) -> None:
         """Take note of how a save went: what failed is dirty still, and the journal has stayed for it."""
         saving, self._saving = self._saving, {}
-        if self._saver is not None and self._saver[1] is self._owner:
-            self._owner.inherit(self._saver[0])  # the frozen tree is not needed any more
-        self._saver = None
+        owner, borrower = self._lent
+        if owner is self._owner:  # else somebody keeps the tree as it was meanwhile
+            borrower.inherit(owner)
         for unit in save.failed:
             self._dirty[unit] = saving[unit]
         if save.is_remembered and self.history is not None:

@@ -56,7 +56,7 @@ class Owner:
         self._house = object()
 
     def inherit(self, former: "Owner") -> None:
-        """Nobody needs any more what was frozen when this one came after `former`: its nodes are ours."""
+        """Nobody needs any more what is frozen of the former one's: its nodes are ours, and ours its."""
         self._house = former._house
 
     def owns(self, node: "Nodes") -> bool:
@@ -304,6 +304,16 @@ def give(node: Node, owner: Owner) -> None:
         for inner in node.values():
             if type(inner) is Nodes:
                 give(inner, owner)
+
+
+def lend(node: Node | Absent, owner: Owner, to: Owner) -> None:
+    """What the owner may alter in `node` is frozen until the other is its heir."""
+    if type(node) is Nodes:
+        if owner.owns(node):
+            node.owner = to
+        for inner in node.values():
+            if type(inner) is Nodes:
+                lend(inner, owner, to)
 
 
 def _apply_to_all(root: Repeated, path: Path, node: Node | Absent) -> Branch:
