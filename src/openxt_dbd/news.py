@@ -17,8 +17,9 @@ from openxt_dbd.recent import Event, path_of, revision_of, writer_of
 from openxt_dbd.store import Database
 
 PAUSE_S: Final = 0.02
-GUESTS_PAUSE_S: Final = 0.1
-"""While only guests change their own parts: a hundred that do so all the time shall not cost dom0's time."""
+LONG_PAUSE_S: Final = 0.1
+"""While only guests change their own parts, or after a storm: who changes things all the time shall not cost
+the time of others."""
 MAX_SIGNALS: Final = 16
 """At one time."""
 MAX_ALONE: Final = 4
@@ -102,14 +103,16 @@ class News:
     def __init__(self, database: Database, emitter: Emitter) -> None:
         self._database = database
         self._signals = DbWatchSignals(emitter, "/")
+        self._pause_s = PAUSE_S
         database.news()  # what the files said is known to who begins to listen now
         database.on_news = self._tell_soon
 
     def _tell_soon(self, is_guests: bool) -> None:
-        asyncio.get_running_loop().call_later(GUESTS_PAUSE_S if is_guests else PAUSE_S, self._tell)
+        asyncio.get_running_loop().call_later(LONG_PAUSE_S if is_guests else self._pause_s, self._tell)
 
     def _tell(self) -> None:
         made = self._database.news()
+        self._pause_s = LONG_PAUSE_S if made is None or len(made) > MAX_DETAILED else PAUSE_S
         items = [Item("/", self._database.revision, "")] if made is None else summary(made)
         for path, revision, writer in items:
             self._signals.changed(path, revision, writer)

@@ -67,9 +67,12 @@ class Database:
         self.leases = Leases()
         self._quotas = Quotas()
         self._fresh: list[Event] = []
-        self._has_news = self._has_guests_news = False
+        self._has_guests_news = False
+        self._patience = 0
+        """How many fresh changes may wait until somebody is told of them; 0: nobody is yet."""
         self._told = 0
-        self._signer, self._signed_s = "", 0.0
+        self._signer: str | None = None  # None: not known, or some time ago
+        self._signed_s = 0.0
         self._remembered = 0  # the last revision that the history's files tell of
         self._root: Node = Nodes()
         self._owner = Owner()
@@ -160,24 +163,23 @@ class Database:
             spot = self._spot(text)
         holder, name, path = spot
         old, owner = holder.get(name), self._owner
-        if not (
-            type(old) is str
-            and (holder.owner is owner or owner.owns(holder))
-            and len(old) <= LARGE
-            and len(value) <= LARGE
+        if (
+            type(old) is not str
+            or len(old) + len(value) > LARGE
+            or (holder.owner is not owner and not owner.owns(holder))
         ):
             self.write(path, value, writer)
         elif old != value:  # as usual: one short text for another, in a node that nobody else looks at
             if holder.owner is not owner:
                 self._soil(placement.unit_of(path))  # else a change since the last save has done so
                 holder.owner = owner
-            now_s = time()
-            if writer != self._signer or not 0 <= now_s - self._signed_s < SIGN_AGAIN_S:
-                self._sign(writer, now_s)
+            if writer != self._signer:
+                self._sign(writer, time())
             number = self._journal.append_string(path, value)
             holder[name] = value
-            self._fresh.append((number, path, False, writer, now_s, old, value))
-            if not self._has_news or len(self._fresh) > MAX_FRESH:
+            fresh = self._fresh
+            fresh.append((number, path, False, writer, self._signed_s, old, value))
+            if len(fresh) > self._patience:
                 self._wake()
 
     def _spot(self, text: str) -> Spot:
@@ -279,9 +281,9 @@ class Database:
     def _wake(self, *, is_guests: bool = False) -> None:
         if len(self._fresh) > MAX_FRESH:
             self.settle()
-        if not (self._has_news or (is_guests and self._has_guests_news)):
+        if not (self._patience or (is_guests and self._has_guests_news)):
             self._has_guests_news = True
-            self._has_news = not is_guests
+            self._patience = 0 if is_guests else MAX_FRESH
             self.on_news(is_guests)
 
     def settle(self) -> None:
@@ -298,7 +300,8 @@ class Database:
     def news(self) -> Sequence[Event] | None:
         """What was made since the last question; None if that is not known in detail."""
         self.settle()
-        self._has_news = self._has_guests_news = False
+        self._has_guests_news, self._patience = False, 0
+        self._signer = None  # so what is made until the next question bears the time of the first of it
         made = self.recent.since(self._told)
         self._told = self.revision
         return made
@@ -410,7 +413,7 @@ class Database:
         self.settle()
         units = tuple(self._dirty if units is None else units)
         self._saving = {unit: self._dirty.pop(unit) for unit in units}
-        self._signed_s = 0.0  # the new journal has nobody's name yet
+        self._signer = None  # the new journal has nobody's name yet
         self._lent = self._owner, Owner()
         return Save(
             files=self._files,

@@ -356,6 +356,21 @@ def test_what_only_guests_have_changed_may_be_told_later_than_the_rest(database:
     assert called == [True, False, False]
 
 
+def test_what_is_made_between_two_questions_bears_the_time_of_the_first_of_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("openxt_dbd.store.time", lambda: now[0])
+    database.write_at("/vm/x/name", "one")
+    database.news()
+    for now[0], value in ((2000.0, "two"), (2000.05, "three")):
+        database.write_at("/vm/x/name", value)
+    assert [made[4] for made in database.news() or ()] == [2000.0, 2000.0]
+    now[0] = 3000.0
+    database.write_at("/vm/x/name", "four")
+    assert [made[4] for made in database.news() or ()] == [3000.0]
+
+
 # Failures
 
 
