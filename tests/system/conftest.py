@@ -4,13 +4,25 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from dbd_host import DEFAULT_DATABASE, Host, end
+from houses import last_words
 from viptables import Viptables
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the programs of its host wrote last: they end with it."""
+    report = yield
+    if report.when == "call" and report.failed:
+        report.sections += [(f"end of {name}", text) for name, text in last_words().items()]
+    return report
 
 
 @pytest.fixture

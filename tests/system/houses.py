@@ -15,6 +15,9 @@ from openxt_xen.xenstore.client import XenStore
 
 PROJECT = Path(__file__).parents[2]
 ALL = frozenset({"dbus-daemon", "openxt-sim", "dbd", "xenvm-zygote", "xenmgr", "rpc-proxy"})
+LAST_LINES = 60
+
+_open: list[Layout] = []  # hosts of the present test
 
 
 @dataclass
@@ -28,6 +31,12 @@ class House:
         return self.layout.log(service).read_text()
 
 
+def last_words() -> dict[str, str]:
+    """The ends of the logs of all hosts that are up, by the name of the program: why a test failed."""
+    logs = [log for layout in _open for log in sorted((layout.root / "log").glob("*.log"))]
+    return {log.name: "".join(log.read_text(errors="replace").splitlines(True)[-LAST_LINES:]) for log in logs}
+
+
 @contextlib.asynccontextmanager
 async def house(programs: Collection[str] = ALL, *, simulated: bool = True) -> AsyncIterator[House]:
     """A running host with these programs; every process has ended afterwards.
@@ -38,6 +47,7 @@ async def house(programs: Collection[str] = ALL, *, simulated: bool = True) -> A
         layout = Layout(Path(folder) / "r", simulated)
         lay_out(layout, PROJECT)
         supervisor = Supervisor(layout.environ(), layout.root, 30.0 if simulated else 120.0)
+        _open.append(layout)
         try:
             await supervisor.start(tuple(one for one in services(layout) if one.name in programs))
             bus = await Bus.connect(layout.bus_address)
@@ -47,5 +57,10 @@ async def house(programs: Collection[str] = ALL, *, simulated: bool = True) -> A
             finally:
                 bus.close()
                 xenstore.close()
+        except BaseException as error:
+            for name, text in last_words().items():
+                error.add_note(f"{name}:\n{text}")
+            raise
         finally:
+            _open.remove(layout)
             await supervisor.stop()
