@@ -52,6 +52,7 @@ async def test_a_sleep_of_the_host_that_lost_its_xenmgr_leaves_no_vm_asleep(it: 
         await it.vm(name, "set", "s3-mode", mode)
         await it.vm(name, "set", "pv-addons", "true")
         await it.vm(name, "start")
+        await it.until_says(name, "GUEST READY")  # one that still boots cannot be asked to sleep
     before = {name: await it.vm(name, "get", "domid") for name in modes}
     night = it.program("/usr/share/xenclient/enter-s3.sh", "sleep 1000")
     sleeping = asyncio.ensure_future(it.command("xec", "-o", "/host", "sleep"))
