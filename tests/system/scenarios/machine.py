@@ -11,13 +11,14 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from houses import House, house
 
+from openxt_bus.connection import Match
 from openxt_core.ids import DBD_NAME, XENMGR_NAME, Domid, Uuid, dashed
 from openxt_core.places import Places
 from openxt_xen.hypervisor import HvmParam, Hypervisor
@@ -58,7 +59,7 @@ class Machine:
     house: House
     is_real: bool = False
     is_patient: bool = False
-    told: list[list[Any]] = field(default_factory=list)  # vm_state_changed, as xec watch printed them
+    told: list[Sequence[Any]] = field(default_factory=list)  # what each vm_state_changed held
     paths: dict[str, str] = field(default_factory=dict)  # of VMs by name, where that saves time
 
     @property
@@ -271,12 +272,28 @@ class Machine:
 
     # What was told
 
-    def order(self, state: str) -> list[str]:
+    async def until_came_to(self, state: str, names: Sequence[str]) -> None:
+        """These VMs and no others came to a state, in this order.  xenmgr tells of it after it is so."""
+        wanted = [await self.uuid(name) for name in names]
+
+        async def is_told() -> bool:
+            return len(self._order(state)) >= len(wanted)
+
+        await self.until(is_told, f"{len(wanted)} VMs are told to be {state}")
+        assert self._order(state) == wanted
+
+    def _order(self, state: str) -> list[str]:
         """uuids of the VMs that came to a state, in that order, each once."""
         return list(dict.fromkeys(uuid for uuid, _, told, _ in self.told if told == state))
 
-    def states(self, uuid: str) -> list[str]:
-        return [state for one, _, state, _ in self.told if one == uuid]
+    async def until_told_last(self, name: str, state: str) -> None:
+        """The last that was told of a VM is that state."""
+        uuid = await self.uuid(name)
+
+        async def is_told() -> bool:
+            return [told for one, _, told, _ in self.told if one == uuid][-1:] == [state]
+
+        await self.until(is_told, f"{name} is told to be {state}")
 
 
 @contextlib.asynccontextmanager
@@ -289,30 +306,9 @@ async def machine(*, is_real: bool = False) -> AsyncIterator[Machine]:
         else:
             await opened.xenstore.write("/local/domain/0/name", "Domain-0")  # as every dom0 has
         one = Machine(opened, is_real)
-        async with _watched(one):
-            yield one
-
-
-@contextlib.asynccontextmanager
-async def _watched(one: Machine) -> AsyncIterator[None]:
-    process = await asyncio.create_subprocess_exec(
-        *("xec", "--json", "watch", "vm-state-changed"),
-        env={**os.environ, **one.house.supervisor.environ},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-
-    async def read(lines: asyncio.StreamReader) -> None:
-        async for line in lines:
-            one.told.append(json.loads(line)["args"])
-
-    reading = asyncio.create_task(read(process.stdout))
-    try:
-        yield
-    finally:
-        process.kill()
-        await process.wait()
-        await reading
+        told = Match(XENMGR_NAME, "vm_state_changed")
+        await opened.bus.subscribe(told, lambda signal: one.told.append(signal.body))
+        yield one
 
 
 def uuid_of(path: str) -> Uuid:

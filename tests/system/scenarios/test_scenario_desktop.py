@@ -30,7 +30,7 @@ async def test_it_boots_by_itself_in_the_order_of_priorities_and_needs(it: Machi
     await network_is_ready(it)
     for name in IN_ORDER:
         await it.until_state(name, "running")
-    assert it.order("creating") == [await it.uuid(name) for name in IN_ORDER]
+    await it.until_came_to("creating", IN_ORDER)
     assert len(it.domains()) == len(IN_ORDER)
     for name in (WORK, PLAY):
         await it.until(lambda name=name: is_connected(it, name), f"the card of {name} is connected")
@@ -66,7 +66,7 @@ async def test_its_network_vm_restarts_and_the_cards_of_user_vms_are_connected_a
     await again
     for name in (WORK, PLAY):
         await it.until(lambda name=name: is_connected(it, name), f"the card of {name} is connected again")
-        assert it.states(await it.uuid(name))[-1] == "running"
+        await it.until_told_last(name, "running")
 
 
 async def test_the_host_sleeps_and_every_vm_does_as_its_mode_says(it: Machine, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ async def boots_in_order(it: Machine) -> None:
     await it.boot()
     for name in IN_ORDER:
         await it.until_state(name, "running")
-    assert it.order("creating") == [await it.uuid(name) for name in IN_ORDER]
+    await it.until_came_to("creating", IN_ORDER)
     assert sorted(it.domains().values()) == sorted([await it.uuid(name) for name in IN_ORDER])
     await network_is_served(it)
 
