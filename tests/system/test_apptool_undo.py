@@ -16,6 +16,9 @@ from effort import effort
 from openxt_core.errors import OpenxtError
 from ovf_packages import Descriptor, Package, content_of, image, item, package, section
 
+# Those that import twice need 9 s of a processor, in a hundred programs: shared by eight, more than 60 s.
+pytestmark = pytest.mark.timeout(240)
+
 DYING = (sys.executable, str(Path(__file__).with_name("dying_apptool.py")))
 FIXED = "aaaaaaaa-0000-0000-0000-000000000001"
 MACHINE = (
