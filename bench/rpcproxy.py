@@ -220,7 +220,8 @@ class Entered:
             6: "org.freedesktop.DBus",
         }
         self.sock.sendall(b"BEGIN\r\n" + encode(Message(1, 1, fields)))
-        assert self.sock.recv(4096)
+        self.greeting = self.sock.recv(4096)
+        assert self.greeting
 
 
 class Guests:
