@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from openxt_bus.loglimit import LogLimit
 from openxt_core.errors import BadRequest, Refused
 from openxt_core.ids import DOM0, Domid
+from openxt_rpcproxy.rate import Rate
 from openxt_rpcproxy.turns import Turns
 
 MIB = 1024 * 1024
@@ -34,6 +35,8 @@ class Limits:
     names: int = 64
     messages_per_s: int = 10_000
     burst: int = 20_000  # messages at once
+    judged_per_s: int = 100  # messages that nothing kept helps to judge, where several come at a time
+    judged_burst: int = 1000  # … at once
 
     def with_words(self, words: tuple[str, ...]) -> "Limits":
         """Each word is NAME=NUMBER.  Raises BadRequest naming what is wrong."""
@@ -50,14 +53,14 @@ class Limits:
 
 
 _HUGE = 2**62
-UNLIMITED = Limits(_HUGE, _HUGE, 128 * MIB, _HUGE, _HUGE, _HUGE, _HUGE, _HUGE)
+UNLIMITED = Limits(_HUGE, _HUGE, 128 * MIB, _HUGE, _HUGE, _HUGE, _HUGE, _HUGE, _HUGE, _HUGE)
 
 
 class Budget:
     """Of one domain."""
 
     __slots__ = (
-        "_complaints", "_paid_until", "connections", "held_bytes", "limits", "lines", "match_rules",
+        "_complaints", "_rate", "connections", "held_bytes", "limits", "lines", "match_rules",
         "names", "open_calls", "turns",
     )  # fmt: skip
 
@@ -67,15 +70,12 @@ class Budget:
         self.connections = self.held_bytes = self.open_calls = self.match_rules = self.names = 0
         self.lines = LogLimit(whose=whose)
         self._complaints: dict[str, LogLimit] = {}
-        self._paid_until = now
+        self._rate = Rate(limits.messages_per_s, limits.burst, now)
         self.turns: Turns | None = None  # of its conversations; none before the first
 
     def spend(self, messages: int, now: float) -> float:
         """Seconds to wait before more messages are read."""
-        limits = self.limits
-        earliest = now - limits.burst / limits.messages_per_s
-        self._paid_until = max(self._paid_until, earliest) + messages / limits.messages_per_s
-        return max(0.0, self._paid_until - now)
+        return self._rate.spend(messages, now)
 
     def check(self, what: str, used: int) -> None:
         """Raises LimitsExceeded when all of `what` (a field of Limits) is used."""

@@ -18,7 +18,7 @@ from openxt_rpcproxy.express import BIG, BIG_MARK, HEADS, LITTLE, NUMBERS, Expre
 from openxt_rpcproxy.passed import Passed
 from openxt_rpcproxy.rows import HEAD, LEAST, answered, serials
 
-JUDGED_AT_ONCE = 2
+JUDGED_AT_ONCE = 1
 JUDGING = 4  # what judging a message costs, in messages that pass as their likes were judged before
 MAX_SIZE = 128 * 1024 * 1024 + MAX_FIELDS  # the protocol's own limit
 _NOT_ANSWERS = frozenset({1, 4})  # calls and signals
@@ -172,9 +172,6 @@ class Lane(Express):
         judged = 0
         try:
             while end - at >= FIXED_HEADER:
-                if judged == JUDGED_AT_ONCE:
-                    self.is_tired = True
-                    break
                 unpack = HEADS.get(data[at])
                 if unpack is None:
                     raise FramingError(f"byte order mark {data[at]:#x}")
@@ -192,6 +189,9 @@ class Lane(Express):
                     continue
                 if stop > end:
                     needed = stop - at
+                    break
+                if judged == JUDGED_AT_ONCE:
+                    self.is_tired, needed = True, stop - at
                     break
                 judged += 1
                 message = bytes(data[at:stop])

@@ -108,6 +108,12 @@ class Passage:
         """The client's on the bus; "" before it is greeted."""
         return self._name
 
+    @property
+    def keeps_verdicts(self) -> bool:
+        """No rule looks at arguments, and nobody wants to see each message."""
+        gate = self._gate
+        return gate is None or not (gate.tells_of_allowed or gate.looks_at_arguments)
+
     def incoming(self) -> Judge:
         return Judge(self._epoch, self.from_client, self._too_large_from_client, self._calls, self._asked)
 
@@ -296,11 +302,8 @@ class Passage:
         return _ticket(header, header.sender)
 
     def _header_decides(self, header: Header) -> bool:
-        """Whether a verdict needs no more than the header, and nobody wants to see each message."""
-        gate = self._gate
-        if gate is not None and (gate.tells_of_allowed or gate.looks_at_arguments):
-            return False
-        return header_tells_all(header)
+        """Whether a verdict needs no more than the header."""
+        return self.keeps_verdicts and header_tells_all(header)
 
     def _answer(self, message: bytes, header: Header) -> bytes:
         """An answer to one of the client's calls; empty when there is no such call."""

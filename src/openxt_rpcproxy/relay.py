@@ -18,6 +18,7 @@ from openxt_core.ids import DOM0
 from openxt_rpcproxy.budget import LimitsExceeded, Share
 from openxt_rpcproxy.dialect import Dialect
 from openxt_rpcproxy.passage import Passage
+from openxt_rpcproxy.rate import Rate
 from openxt_rpcproxy.rules.model import Direction
 from openxt_rpcproxy.side import Peer, Side, Stop
 from openxt_rpcproxy.turns import Turns
@@ -54,14 +55,16 @@ class Relay:
 
     def _take_turns(self, share: Share) -> None:
         """Among those of the domain; of dom0, which is nobody's enemy, each has turns of its own."""
-        turns = share.budget.turns or Turns(self._loop)
+        limits = share.budget.limits
+        turns = share.budget.turns or Turns(self._loop, Rate(limits.judged_per_s, limits.judged_burst, 0.0))
         sides = self._client, self._bus
         if self._passage.domid != DOM0:
             share.budget.turns = turns
             for side in sides:
                 side.pipe.pace = turns.pace
         for side in sides:
-            side.wait_for_turn = functools.partial(turns.wait, functools.partial(self._go_on_in_turn, side))
+            go_on = functools.partial(self._go_on_in_turn, side)
+            side.wait_for_turn = functools.partial(self._wait_for_turn, turns, side, go_on)
 
     async def run(self) -> None:
         """Returns when a side ends; raises FramingError, LimitsExceeded or TimeoutError when we end it."""
@@ -136,8 +139,14 @@ class Relay:
         side.receive(b"")
         return None
 
+    def _wait_for_turn(self, turns: Turns, side: Side, go_on: Callable[[], None]) -> None:
+        """A client's turns are counted, unless no verdict is kept anyway; the bus sends for nothing."""
+        turns.wait(go_on, is_free=side is self._bus or not self._passage.keeps_verdicts)
+        if turns.is_paused:
+            self._tell_slow("judged_per_s")
+
     def _go_on_in_turn(self, side: Side) -> None:
-        if self._done.done() or side.stops is not Stop.TURN:
+        if self._done.done() or side.stops != Stop.TURN:
             return None  # it comes again when that stop is over
         try:
             side.go_on()
@@ -145,9 +154,10 @@ class Relay:
             return self.fail(error)
         if side.is_tired:
             side.wait_for_turn()
+            side.tell()
         else:
             side.stop(Stop.TURN, False)
-        side.receive(b"")
+            side.receive(b"")
         return None
 
     def pay(self, side: Side) -> None:
@@ -158,13 +168,16 @@ class Relay:
             self._wait_if_too_fast(self._share.budget.spend(count, time.monotonic()))
 
     def _wait_if_too_fast(self, wait_s: float) -> None:
-        budget = self._share.budget
         if wait_s:
-            if budget.may_complain("messages_per_s"):
-                text = budget.text("messages_per_s")
-                log.warning("LIMIT domain %d: %s; it is read more slowly", self._passage.domid, text)
+            self._tell_slow("messages_per_s")
             self._client.stop(Stop.RATE)
             self._later("rate", wait_s, lambda: self._client.stop(Stop.RATE, False))
+
+    def _tell_slow(self, what: str) -> None:
+        budget = self._share.budget
+        if budget.may_complain(what):
+            text = budget.text(what)
+            log.warning("LIMIT domain %d: %s; it is read more slowly", self._passage.domid, text)
 
     @property
     def _seen(self) -> int:

@@ -7,9 +7,8 @@ what it keeps of verdicts (they inherit where they might own each other); they h
 method of the next instead of holding a bound one.
 """
 
-import enum
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from openxt_bus.framing import FramingError
 from openxt_bus.transport.pipe import Data, Pipe
@@ -21,16 +20,16 @@ from openxt_rpcproxy.rules.model import Direction
 PAID_AT_ONCE = 8  # messages that are counted together
 
 
-class Stop(enum.Flag):
-    """Why a side is not read for now."""
+class Stop:
+    """Why a side is not read for now: a sum of these.  Numbers, as sums of flags take a message's time."""
 
-    NOTHING = 0
-    FULL = enum.auto()  # the other side does not take what is sent
-    CHOKED = enum.auto()  # nor does it itself
-    HELD = enum.auto()  # a message waits for something that is being read
-    RATE = enum.auto()  # the domain sent too many messages
-    TURN = enum.auto()  # others are next
-    OVER = enum.auto()
+    NOTHING: Final = 0
+    FULL: Final = 1  # the other side does not take what is sent
+    CHOKED: Final = 2  # nor does it itself
+    HELD: Final = 4  # a message waits for something that is being read
+    RATE: Final = 8  # the domain sent too many messages
+    TURN: Final = 16  # others are next
+    OVER: Final = 32
 
 
 class Keeper(Protocol):
@@ -85,7 +84,7 @@ class Side(Lane):
         self._out = other.pipe
         self.pipe = self._peer.pipe
         self.direction = direction
-        self.stops = Stop.NOTHING
+        self.stops: int = Stop.NOTHING
         self.wait_for_turn: Callable[[], None]
         """Nothing but a turn is missing."""
         self.is_to_settle = True
@@ -100,12 +99,12 @@ class Side(Lane):
     def unfinished_bytes(self) -> int:
         return self.held_bytes + self.dialect.held_bytes
 
-    def stop(self, why: Stop, is_so: bool = True) -> None:
+    def stop(self, why: int, is_so: bool = True) -> None:
         before = self.stops
         self.stops = before | why if is_so else before & ~why
         if bool(self.stops) is not bool(before):
             (self.pipe.pause if self.stops else self.pipe.resume)()
-        if self.stops is Stop.TURN and before is not Stop.TURN:
+        if self.stops == Stop.TURN != before:
             self.wait_for_turn()
 
     def receive(self, data: Data) -> None:
@@ -115,6 +114,10 @@ class Side(Lane):
                 self._keeper.hold(self)
         except (FramingError, LimitsExceeded) as error:
             self._keeper.fail(error)
+        self.tell()
+
+    def tell(self) -> None:
+        """What came and is queued, to who keeps account of it."""
         if self.unpaid >= PAID_AT_ONCE:
             self._keeper.pay(self)
         if self.is_to_settle or self.held_bytes or self.pipe.queued or self._out.queued:

@@ -149,3 +149,29 @@ async def test_a_domain_that_says_too_much_is_read_more_slowly_and_loses_nothing
             count += len(list(cut(buffer, 2**20)))
         world.client.send(call(200))
         assert await world.read(world.bus) == call(200)
+
+
+async def gathered(world: World, end: socket.socket, size: int) -> bytes:
+    got = b""
+    while len(got) < size:
+        got += await world.read(end)
+    return got
+
+
+async def test_a_flood_that_must_be_judged_is_read_more_slowly_in_order(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with opened(Limits(judged_per_s=100, judged_burst=1)) as world:
+        some = b"".join(call(serial, destination=f"a.A{serial}") for serial in range(2, 10))
+        world.client.send(some)
+        assert await gathered(world, world.bus, len(some)) == some
+    assert [line for line in caplog.messages if "more than 100 judged per s" in line]
+
+
+async def test_what_the_bus_sends_costs_a_domain_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with opened(Limits(judged_per_s=1, judged_burst=1)) as world:
+        fields = {1: "/", 2: "i.I", 7: ":1.1"}
+        some = b"".join(encode(Message(SIGNAL, 9, {**fields, 3: f"m{number}"})) for number in range(50))
+        world.bus.send(some)
+        assert await gathered(world, world.client, len(some)) == some
+    assert "judged" not in caplog.text

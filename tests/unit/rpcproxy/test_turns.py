@@ -3,8 +3,11 @@
 
 import asyncio
 import contextlib
+import functools
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -16,14 +19,16 @@ from openxt_rpcproxy.budget import Budget, Limits, Share
 from openxt_rpcproxy.dialect import RawDialect
 from openxt_rpcproxy.lane import JUDGED_AT_ONCE, JUDGING
 from openxt_rpcproxy.passage import Passage, Rewriting
+from openxt_rpcproxy.rate import Rate
 from openxt_rpcproxy.relay import Relay
 from openxt_rpcproxy.rules.model import Source
+from openxt_rpcproxy.turns import PAUSE_S, Turns
 
 BUS = "org.freedesktop.DBus"
 CALL, RETURN, NO_REPLY = 1, 2, 1
 ATTACKER, VICTIM = Domid(20), Domid(7)
 CONNECTIONS = 16
-ENDLESS = Limits(messages_per_s=10**9, burst=10**9)
+ENDLESS = Limits(messages_per_s=10**9, burst=10**9, judged_per_s=10**9, judged_burst=10**9)
 LOOKS = (
     3  # at what is ready, until a message that came has gone on: the loop's own wait, and one for the rest
 )
@@ -125,3 +130,96 @@ def test_nothing_is_lost_when_conversations_take_turns() -> None:
 
     with asyncio.Runner(loop_factory=BusLoop) as runner:
         runner.run(body())
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """A loop of which the time is turned by hand, and in which nothing happens by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any, **named: Any) -> Any:
+        self.due.append((self.now + delay, callback))
+
+    def run_for(self, seconds: float) -> None:
+        """All that is due until then."""
+        until = self.now + seconds
+        while self.due and self.due[0][0] <= until:
+            self.now, callback = self.due.pop(0)
+            callback()
+        self.now = until
+
+
+def flooded(per_s: int, burst: int, *, is_free: bool) -> tuple[Clock, list[float]]:
+    """Somebody who always has more to judge, and when that was."""
+    clock, taken = Clock(), []
+    turns = Turns(clock, Rate(per_s, burst, 0.0))
+
+    def go_on() -> None:
+        taken.append(clock.now)
+        turns.wait(go_on, is_free=is_free)
+
+    turns.wait(go_on, is_free=is_free)
+    return clock, taken
+
+
+def test_after_a_rest_many_turns_are_taken_at_once_then_few_a_second() -> None:
+    clock, taken = flooded(100, 30, is_free=False)
+    clock.run_for(0.05)
+    assert len(taken) in range(30, 35)
+    del taken[:]
+    clock.run_for(10.0)
+    assert len(taken) in range(980, 1021)
+    clock.close()
+
+
+def test_turns_that_are_few_come_in_bunches_with_pauses() -> None:
+    clock, taken = flooded(100, 30, is_free=False)
+    clock.run_for(5.0)
+    del taken[:]
+    clock.run_for(5.0)
+    assert len(set(taken)) <= 5.0 / PAUSE_S + 1
+    clock.close()
+
+
+def test_a_free_turn_has_no_rate() -> None:
+    clock, taken = Clock(), []
+    turns = Turns(clock, Rate(1, 1, 0.0))
+
+    def go_on() -> None:
+        taken.append(clock.now)
+        if len(taken) < 500:
+            turns.wait(go_on, is_free=True)
+
+    turns.wait(go_on, is_free=True)
+    clock.run_for(0.0)
+    assert len(taken) == 500
+    clock.close()
+
+
+def test_who_waits_already_waits_once() -> None:
+    clock, taken = Clock(), []
+    turns = Turns(clock, Rate(100, 100, 0.0))
+    one = functools.partial(taken.append, 1)
+    for _ in range(5):
+        turns.wait(one, is_free=False)
+    clock.run_for(1.0)
+    assert taken == [1]
+    clock.close()
+
+
+def test_while_a_turn_is_paused_for_the_domain_is_read() -> None:
+    """What is ready and not read would keep the loop busy."""
+    clock = Clock()
+    turns = Turns(clock, Rate(10, 1, 0.0))
+    turns.wait(lambda: None, is_free=False)
+    assert turns.pace.is_behind
+    clock.run_for(0.0)
+    turns.wait(lambda: None, is_free=False)
+    assert not turns.pace.is_behind
+    clock.close()
