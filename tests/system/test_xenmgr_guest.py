@@ -69,7 +69,7 @@ async def test_drivers_that_a_guest_installs_and_uninstalls_are_noticed_and_anno
     assert await addons(it, path) == (False, "")
     await says(it, path, **version("7", "2", "0", "1024"), attr__PVAddons__Installed="1")
     await until_addons(it, path, (True, "7.2.0.1024"))
-    assert it.changed_properties()["pv-addons"] is True
+    await it.until(lambda: it.changed_properties().get("pv-addons") is True)  # told after it is so
     await it.until_told("vm_config_changed", path)
     assert await it.db("read", f"/vm/{it.uuid(path)}/pv-addons-installed") == "true"
     await says(it, path, attr__PVAddonsUninstalled="1")
