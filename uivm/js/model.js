@@ -22,7 +22,7 @@ export const state = {
 };
 
 const listeners = new Set();
-const loading = new Map(); // path → promise, so that equal calls in flight are shared
+const loading = new Map(); // path → what is under way, and the one that follows it
 
 /**
  * Calls back after each change with its kind: "vms", "vm", "config" (a VM's disks, cards or rules), "host",
@@ -139,19 +139,25 @@ async function loadVms() {
   changed("vms");
 }
 
-/** Reads a VM again; equal requests in flight are one. */
+/** Reads a VM again.  Who asks while that is under way, maybe of something newer, shares one more that follows. */
 export function loadVm(path) {
-  if (!loading.has(path)) {
-    const work = bus.getAll(bus.vm(path))
-      .then((properties) => {
-        vms.set(path, properties);
-        changed("vm", path);
-      })
-      .catch(() => vms.delete(path)) // deleted meanwhile
-      .finally(() => loading.delete(path));
-    loading.set(path, work);
+  const before = loading.get(path);
+  if (before) {
+    before.next ||= before.work.then(() => loadVm(path));
+    return before.next;
   }
-  return loading.get(path);
+  const work = readVm(path).finally(() => loading.delete(path));
+  loading.set(path, { work });
+  return work;
+}
+
+async function readVm(path) {
+  try {
+    vms.set(path, await bus.getAll(bus.vm(path)));
+    changed("vm", path);
+  } catch {
+    vms.delete(path); // deleted meanwhile
+  }
 }
 
 async function onXenmgr({ member, args }) {
