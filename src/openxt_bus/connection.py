@@ -16,7 +16,8 @@ from dbus_fast import Message, MessageType
 from openxt_bus import message as codec
 from openxt_bus import wire
 from openxt_bus.export import Answer, ObjectTree, answer_later
-from openxt_bus.known_calls import HEAD_SIZE, PLAIN_CALL, KnownCalls, read_head
+from openxt_bus.heads import HEAD_SIZE, read_head
+from openxt_bus.known_calls import PLAIN_CALL, KnownCalls
 from openxt_bus.loglimit import LogLimit
 from openxt_bus.matching import BUS_NAME, Match, Signal
 from openxt_bus.subscriptions import Subscription, Subscriptions

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The header fields of a message as bytes: what stays the same is made once and sent often.  Pure."""
+"""A message's head and header fields as bytes: what stays the same is made once and sent often.  Pure."""
 
 import struct
 from collections.abc import Iterable
@@ -12,6 +12,11 @@ ERROR_NAME: Final = b"\x04\x01s\0"
 DESTINATION: Final = b"\x06\x01s\0"
 SENDER: Final = b"\x07\x01s\0"
 _SIGNATURE: Final = b"\x08\x01g\0"
+
+HEAD_SIZE: Final = 16
+"""What comes before the header fields."""
+read_head = struct.Struct("<4I").unpack_from
+"""Of a little-endian message: how it begins, bytes of its body, its serial, bytes of its header fields."""
 
 # Of an answer, little-endian: kind (no reply expected, protocol 1), sizes of body and fields with its serial
 # between them; then its one field that is another each time, the serial that it answers.

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from openxt_bus import message as codec
 from openxt_bus.export import Handler, ObjectTree, Request
-from openxt_bus.heads import REPLY_SERIAL, RETURN
+from openxt_bus.heads import HEAD_SIZE, REPLY_SERIAL, RETURN, read_head
 from openxt_bus.routes import Place
 from openxt_core.spec import Call
 
@@ -25,10 +25,7 @@ MAX_ARGUMENTS: Final = 2
 
 PLAIN_CALL: Final = int.from_bytes(b"l\1\0\1", "little")
 """How a message begins: little-endian, a method call, no flags (an answer is wanted), protocol 1."""
-HEAD_SIZE: Final = 16  # what comes before the header fields, their length last
 _MAX_SHORT: Final = 64 * 1024
-read_head = Struct("<4I").unpack_from
-"""How the message begins, bytes of its body, its serial, bytes of its header fields."""
 _size = Struct("<I").unpack_from
 
 

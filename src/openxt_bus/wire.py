@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from struct import Struct
 
+from openxt_bus.heads import HEAD_SIZE, read_head
 from openxt_bus.loop import BusLoop
 from openxt_core.errors import Unavailable
 
@@ -27,13 +28,10 @@ AUTH_TIMEOUT_S = 25.0
 CONNECT_PAUSE_S = 0.01
 MAX_AUTH_LINE = 16 * 1024
 
-_FIXED_HEADER = 16
 _LITTLE, _BIG = Struct("<BBBBIII"), Struct(">BBBBIII")
 _LITTLE_ENDIAN = 0x6C
 _sizes = Struct("<4xI4xI").unpack_from
 _KNOWN_TYPES = frozenset({1, 2, 3, 4})
-_head = Struct("<4I").unpack_from
-"""How a message begins, bytes of its body, its serial, bytes of its header fields."""
 _BUT_FLAGS = 0xFF00FFFF
 _ORDINARY = frozenset(int.from_bytes(b"l%c\0\1" % kind, "little") for kind in _KNOWN_TYPES)
 """How little-endian messages of known types begin, but for their flags."""
@@ -164,8 +162,8 @@ class Wire:
         if not data:
             return self.close("the message bus is gone")
         size = len(data)
-        if size >= _FIXED_HEADER and not self._rest:
-            kind, body, _, fields = _head(data)
+        if size >= HEAD_SIZE and not self._rest:
+            kind, body, _, fields = read_head(data)
             if size == (fields + 23 & ~7) + body and kind & _BUT_FLAGS in _ORDINARY:  # one: as nearly always
                 try:
                     self._receive(data)
@@ -192,10 +190,10 @@ class Wire:
             data = bytes(self._rest)
             self._rest.clear()
         at, end = 0, len(data)
-        while self.is_open and end - at >= _FIXED_HEADER:
+        while self.is_open and end - at >= HEAD_SIZE:
             if data[at] == _LITTLE_ENDIAN and data[at + 3] == 1:  # as `_size`: this is run for each message
                 body, fields = _sizes(data, at)
-                size = _FIXED_HEADER + (fields + 7 & ~7) + body
+                size = HEAD_SIZE + (fields + 7 & ~7) + body
             else:
                 size = self._size(data, at)
             if end - at < size:
@@ -213,12 +211,12 @@ class Wire:
 
     def _size(self, data: bytes | bytearray, at: int) -> int:
         """Length of the message at `at`; closes the connection when it cannot be one."""
-        if len(data) - at < _FIXED_HEADER:
-            return _FIXED_HEADER
+        if len(data) - at < HEAD_SIZE:
+            return HEAD_SIZE
         header = _LITTLE if data[at] == _LITTLE_ENDIAN else _BIG
         _, _, _, version, body, _, fields = header.unpack_from(data, at)
-        size: int = _FIXED_HEADER + (fields + 7 & ~7) + body
-        if version != 1 or size > MAX_MESSAGE + _FIXED_HEADER + 7:
+        size: int = HEAD_SIZE + (fields + 7 & ~7) + body
+        if version != 1 or size > MAX_MESSAGE + HEAD_SIZE + 7:
             self.close("the message bus sent what is no message")
             return sys.maxsize
         return size
