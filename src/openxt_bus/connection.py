@@ -142,6 +142,10 @@ class Bus:
         """Call `callback(old_owner, new_owner)` at each change of owner; "" means none."""
         return await self._subscriptions.watch_name(name, callback)
 
+    async def follow_name(self, name: str, callback: Callable[[str, str], None]) -> tuple[Subscription, str]:
+        """As `watch_name`, and who owns the name when this returns; "" for nobody."""
+        return await self._subscriptions.follow_name(name, callback)
+
     # Names
 
     async def name_owner(self, name: str) -> str | None:

@@ -26,6 +26,9 @@ class Subscription:
     sender: str  # the unique name that match.sender stands for now; "" for none
     following: "Subscription | None" = None
 
+    def sent_by(self, _old: str, new: str) -> None:
+        self.sender = new
+
     async def close(self) -> None:
         await self.owner.remove(self)
 
@@ -54,7 +57,9 @@ class Subscriptions:
         """When this returns, the bus sends what matches."""
         subscription = Subscription(match, callback, self, match.sender)
         if match.followed_name:
-            subscription.following = await self._follow(subscription, match.followed_name)
+            subscription.following, subscription.sender = await self.follow_name(
+                match.followed_name, subscription.sent_by
+            )
         try:
             await self._hold_rule(match.rule)
         except BaseException:
@@ -68,6 +73,25 @@ class Subscriptions:
         """Call `callback(old_owner, new_owner)` at each change of owner; "" means none."""
         match = Match(BUS_NAME, "NameOwnerChanged", sender=BUS_NAME, arg0=name)
         return await self.add(match, lambda signal: callback(signal.body[1], signal.body[2]))
+
+    async def follow_name(self, name: str, callback: Callable[[str, str], None]) -> tuple[Subscription, str]:
+        """As `watch_name`, and who owns the name when this returns; "" for nobody."""
+        owner: str | None = None
+
+        def changed(old: str, new: str) -> None:
+            nonlocal owner
+            owner = new
+            callback(old, new)
+
+        watch = await self.watch_name(name, changed)
+        try:
+            answer = await self._owner_of(name)
+        except BaseException:
+            await watch.close()
+            raise
+        if owner is None:  # else a change came, and it is no older than the answer
+            owner = answer or ""
+        return watch, owner
 
     async def remove(self, subscription: Subscription) -> None:
         key = subscription.match.key
@@ -90,24 +114,6 @@ class Subscriptions:
             for listener in tuple(self._listeners.get(key, ())):
                 if listener.match.accepts(signal, listener.sender):
                     _tell(listener, signal)
-
-    async def _follow(self, subscription: Subscription, name: str) -> Subscription:
-        told = False
-
-        def changed(_old: str, new: str) -> None:
-            nonlocal told
-            told, subscription.sender = True, new
-
-        subscription.sender = ""
-        watch = await self.watch_name(name, changed)
-        try:
-            owner = await self._owner_of(name)
-        except BaseException:
-            await watch.close()
-            raise
-        if not told:  # else the change came after the answer that we are reading now
-            subscription.sender = owner or ""
-        return watch
 
     async def _hold_rule(self, rule: str) -> None:
         async with self._rules_lock:

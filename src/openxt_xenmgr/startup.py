@@ -209,9 +209,9 @@ def _stop_vms_when_asked(world: World, power: HostPower) -> None:
 async def wait_for_database(bus: Bus) -> None:
     """dbd is the one thing without which nothing goes."""
     there = asyncio.Event()
-    watch = await bus.watch_name(DBD_NAME, lambda _, new: there.set() if new else there.clear())
+    watch, owner = await bus.follow_name(DBD_NAME, lambda _, new: there.set() if new else there.clear())
     try:
-        if await bus.name_owner(DBD_NAME) is None:
+        if not owner:
             log.info("waiting for %s", DBD_NAME)
             async with asyncio.timeout(DBD_PATIENCE_S):
                 await there.wait()

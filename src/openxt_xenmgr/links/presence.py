@@ -7,6 +7,7 @@ and no activation.  One that comes late, or comes back, can be told what it miss
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from openxt_bus.connection import Subscription
@@ -19,9 +20,7 @@ log = logging.getLogger(__name__)
 class NamedCaller(Caller, Protocol):
     """A caller that also knows who is there."""
 
-    async def name_owner(self, name: str) -> str | None: ...
-
-    async def watch_name(self, name: str, callback: "NameWatcher") -> Subscription: ...
+    async def follow_name(self, name: str, callback: "NameWatcher") -> tuple[Subscription, str]: ...
 
 
 class NameWatcher(Protocol):
@@ -40,11 +39,12 @@ class Peers:
     async def follow(self, names: Iterable[str]) -> None:
         """Know from now on which of `names` are on the bus."""
         for name in names:
-            await self.bus.watch_name(name, lambda _, new, name=name: self._changed(name, new))
-            if await self.bus.name_owner(name):
-                self._changed(name, "there")
-            else:
+            changed = partial(self._changed, name)
+            _, owner = await self.bus.follow_name(name, changed)
+            if not owner:
                 log.info("%s is not there: what it would do is not done", name)
+            elif name not in self._there:  # else it came just now
+                changed("", owner)
 
     def when_there(self, name: str, tell: Callable[[], None]) -> None:
         """Call `tell` whenever that daemon comes; at once if it is there."""
@@ -52,7 +52,7 @@ class Peers:
         if name in self._there:
             tell()
 
-    def _changed(self, name: str, owner: str) -> None:
+    def _changed(self, name: str, _old: str, owner: str) -> None:
         """One that comes without having gone, as far as we know, is another one."""
         if not owner:
             self._there.discard(name)

@@ -75,27 +75,10 @@ class Monitors:
         if vm.uuid not in self._watches:
             async with vm.finding:  # whoever comes second waits until the first knows
                 if vm.uuid not in self._watches:
-                    self._watches[vm.uuid] = await self._follow_owner(vm)
+                    self._watches[vm.uuid], vm.monitor = await self._world.bus.follow_name(
+                        xenvm_name(vm.uuid), lambda _, new: self._owner_changed(vm, new)
+                    )
         return vm.has_monitor
-
-    async def _follow_owner(self, vm: Vm) -> Subscription:
-        is_told = False
-
-        def changed(_old: str, new: str) -> None:
-            nonlocal is_told
-            is_told = True
-            self._owner_changed(vm, new)
-
-        name = xenvm_name(vm.uuid)
-        watch = await self._world.bus.watch_name(name, changed)
-        try:
-            owner = await self._world.bus.name_owner(name)
-        except BaseException:
-            await watch.close()
-            raise
-        if not is_told:  # else the change came after the answer that we are reading now
-            vm.monitor = owner or ""
-        return watch
 
     def _owner_changed(self, vm: Vm, new: str) -> None:
         lost = vm.has_monitor and not new
