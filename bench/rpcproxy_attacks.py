@@ -35,7 +35,7 @@ CALLS, PACE_S = 1000, 0.002  # of each of the two, each time
 BLOCK = 50  # calls, between two looks at what was taken away
 MOST = 4  # times as many calls are made, if many do not count
 WARM_CALLS = 300
-AT_ONCE_S = 1.0
+AT_ONCE_S = 1.0  # the burst that a rested guest is allowed is over then: measured is what lasts
 READY_S = 30
 
 ATTACKS = {
