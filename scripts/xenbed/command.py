@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from xenbed import debian, image
@@ -25,16 +26,36 @@ SHELL_LIMIT_S = 86400
 
 # What the `xen` tests need of pytest: loading plugins by looking for them takes seconds in dom0.
 PYTEST = (
-    *("python3", "-m", "pytest", "-m", "xen", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin"),
+    *(
+        "python3",
+        "-m",
+        "pytest",
+        "-m",
+        "xen",
+        "-o",
+        "cache_dir=/bed/out/cache",
+        "-p",
+        "pytest_asyncio.plugin",
+    ),
     *("-p", "pytest_timeout", "--timeout=300", "--junitxml=/bed/out/junit.xml"),
     *("-o", "tmp_path_retention_policy=none"),  # dom0's /tmp is memory; disks and saved guests fill it
 )
 TEST_FOLDERS = ("tests/contract", "tests/xen")
 
+LAST_FAILED = Path("cache/v/cache/lastfailed")  # of pytest, in /bed/out
+
 TEST_SCRIPT = """\
 #!/bin/sh
-export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+{before}export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 exec {command}
+"""
+
+# A machine is new each time: pytest's memory of what failed has to be brought along.
+BRING_FAILED = """\
+mkdir -p /bed/out/{folder}
+cat > /bed/out/{file} <<'END'
+{failed}
+END
 """
 
 # A session of its own on that line, so that job control and ^C work.
@@ -142,8 +163,24 @@ def _test(options: argparse.Namespace) -> int:
     told = [f"OPENXT_BED={options.start.name.lower()}"]
     if value := os.environ.get("OPENXT_PROOF"):
         told.append(f"OPENXT_PROOF={value}")
-    script = TEST_SCRIPT.format(command=shlex.join(["env", *told, *PYTEST, *wanted]))
-    return run_payload(_machine(), Payload(options.name, script, options.timeout), options.start)
+    command = ["env", *told, *PYTEST, *wanted]
+    whole = Payload(options.name, pytest_script(command), options.timeout)
+
+    def failed_again(folder: Path) -> Payload:
+        failed = folder / "out" / LAST_FAILED
+        if not failed.exists():  # it did not come to its end
+            return whole
+        return replace(whole, script=pytest_script(command, failed.read_text()))
+
+    return run_payload(_machine(), whole, options.start, failed_again)
+
+
+def pytest_script(command: Sequence[str], failed: str = "") -> str:
+    """What runs pytest; `failed`: its own note of the tests that failed before, and only those are run."""
+    if not failed:
+        return TEST_SCRIPT.format(before="", command=shlex.join(command))
+    before = BRING_FAILED.format(folder=LAST_FAILED.parent, file=LAST_FAILED, failed=failed)
+    return TEST_SCRIPT.format(before=before, command=shlex.join([*command, "--last-failed"]))
 
 
 def _shell(_options: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -44,10 +44,16 @@ class QemuDied(Exception):
     """The emulator failed, not what ran in it."""
 
 
-def run_payload(machine: Machine, payload: Payload, start: Start = Start.RESUMED) -> int:
+def run_payload(
+    machine: Machine,
+    payload: Payload,
+    start: Start = Start.RESUMED,
+    again: Callable[[Path], Payload] | None = None,
+) -> int:
     """Exit code of the payload; 124 when it ran out of time.  Raises BedError if the machine failed.
 
-    A run that failed and whose logs show a fault of the emulator is made once more.  Nothing else is.
+    A run that failed and whose logs show a fault of the emulator is made once more, with what `again` makes
+    of its folder.  Nothing else is.
     """
     folder = RUNS / payload.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +63,7 @@ def run_payload(machine: Machine, payload: Payload, start: Start = Start.RESUMED
         if code and (fault := fault_of_run(folder)):
             shutil.copytree(folder / "out", folder / "out-before", dirs_exist_ok=True)
             say(f"{fault}; running {payload.name} once more")
-            code = _run_once(machine, payload, folder, start)
+            code = _run_once(machine, again(folder) if again else payload, folder, start)
         if code:
             _show_console(folder)
     return code
