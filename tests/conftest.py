@@ -3,7 +3,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _limit_s(item: pytest.Item) -> float:
     mark = item.get_closest_marker("timeout")
     return mark.args[0] if mark else USUAL_LIMIT_S
+
+
+GUEST_CONSOLES = Path("/var/log/xen/console")  # of dom0's xenconsoled
+LAST_LINES = 20
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed on real Xen shows what its guests printed last."""
+    report = yield
+    if report.when == "call" and report.failed and item.get_closest_marker("xen"):
+        report.sections += [(f"end of {log.name}", _end_of(log)) for log in _guest_consoles(call.start)]
+    return report
+
+
+def _guest_consoles(since_s: float) -> list[Path]:
+    return [log for log in sorted(GUEST_CONSOLES.glob("guest-*.log")) if log.stat().st_mtime > since_s - 1]
+
+
+def _end_of(log: Path) -> str:
+    return "".join(log.read_text(errors="replace").splitlines(True)[-LAST_LINES:])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
