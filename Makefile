@@ -17,7 +17,7 @@ UI_CLIENTS := dbus ctxusb_daemon network_daemon updatemgr vm_disk vm_nic xenmgr 
 
 RUN_PACKAGES := python3-venv dbus-daemon dbus-bin libglib2.0-bin systemd procps qemu-utils e2fsprogs xorriso \
 	libarchive-tools openssl
-NATIVE_PACKAGES := gcc libc6-dev python3-dev libxen-dev pkg-config libdbus-1-dev libexpat1-dev
+NATIVE_PACKAGES := gcc libc6-dev python3-dev zlib1g-dev libxen-dev pkg-config libdbus-1-dev libexpat1-dev
 # qemu-utils: create_vhd and apptool make images with qemu-img; apptool makes file systems with mke2fs, unpacks with
 # bsdtar (libarchive-tools), verifies with openssl, and writes CD images with xorriso: it is kept, unlike genisoimage
 # e2fsprogs and squashfs-tools make the disks that tests measure; qemu-system-common has qemu-storage-daemon, which reads vhd
@@ -74,7 +74,7 @@ check: .venv/check ## lint, types, layers, generated files, manual pages
 	@$(BIN)/mypy src
 	@$(BIN)/pytest -q tests/repo
 
-bench: .venv/run ## every speed promise against its reference: NAME RATIO FLOOR ok|below
+bench: .venv/run native ## every speed promise against its reference: NAME RATIO FLOOR ok|below
 	@scripts/need $(BENCH_PACKAGES)
 	@$(BIN)/python bench/run.py
 
@@ -91,11 +91,12 @@ idl: .venv/run ## write src/openxt_api, the clients of the UI, the golden messag
 man: .venv/run ## write docs/man, which `man -M docs/man` reads, from the programs' own option tables
 	@$(BIN)/python scripts/manual/make.py docs/man
 
-native: .venv/run ## the bindings to Xen's libraries, and the quick xec
+native: .venv/run ## the bindings to Xen's libraries, the quick xec, and the quick parts of the daemons
 	@scripts/need $(NATIVE_PACKAGES)
 	@$(BIN)/python -c 'import cffi, setuptools' 2>/dev/null || $(BIN)/pip install -q cffi setuptools
 	@$(BIN)/python native/xenctrl_cffi/build.py
 	@native/xec/build.sh $(BIN)
+	@native/quick/build.sh $(BIN)/python src
 
 guest: ## programs for guests, static: build/guest/openxt-v4v
 	@scripts/need gcc libc6-dev libxen-dev

@@ -32,6 +32,7 @@ HOST_PACKAGES = (
     "python3-pip",
     "python3-setuptools",
     "qemu-system-x86",
+    "zlib1g-dev",
 )
 
 # Without root, dom0's files are made in a user namespace.

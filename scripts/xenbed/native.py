@@ -13,6 +13,7 @@ from xenbed.tools import run
 
 BINDING = REPOSITORY / "native" / "xenctrl_cffi"
 GUEST = REPOSITORY / "native" / "guest"
+QUICK = REPOSITORY / "native" / "quick"
 XEC = REPOSITORY / "native" / "xec"
 
 
@@ -23,6 +24,11 @@ def built_binding() -> list[Path]:
         run(["/usr/bin/python3", BINDING / "build.py", "--out", folder])
 
     return [file for file in built(BINDING, RUNS / "native", build) if file.suffix == ".so"]
+
+
+def built_quick_parts() -> list[Path]:
+    """What the daemons run for nearly each message."""
+    return built(QUICK, RUNS / "quick", lambda folder: run([QUICK / "build.sh", "/usr/bin/python3", folder]))
 
 
 def built_guest_programs() -> list[Path]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from xenbed.folders import REPOSITORY
 from xenbed.machine import PAYLOAD_BYTES
-from xenbed.native import built_binding, built_guest_programs, built_quick_xec
+from xenbed.native import built_binding, built_guest_programs, built_quick_parts, built_quick_xec
 from xenbed.tools import BedError, compile_ahead
 
 STAYS_HERE = ("build", "docs", "run")  # of the checkout's top level; hidden folders stay, too
@@ -63,7 +63,7 @@ def _lay_out(payload: Payload, root: Path) -> None:
             shutil.copytree(source, project / source.name, ignore=LEFT_OUT)
         else:
             shutil.copy(source, project)
-    for binding in built_binding():
+    for binding in (*built_binding(), *built_quick_parts()):
         shutil.copy(binding, project / "src")
     (project / "guest").mkdir()
     for program in built_guest_programs():

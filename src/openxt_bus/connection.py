@@ -15,9 +15,8 @@ from dbus_fast import Message, MessageType
 
 from openxt_bus import message as codec
 from openxt_bus import wire
-from openxt_bus.export import Answer, ObjectTree, answer_later
-from openxt_bus.heads import HEAD_SIZE, read_head
-from openxt_bus.known_calls import PLAIN_CALL, KnownCalls
+from openxt_bus.export import Answer, ObjectTree
+from openxt_bus.known_calls import KnownCalls
 from openxt_bus.loglimit import LogLimit
 from openxt_bus.matching import BUS_NAME, Match, Signal
 from openxt_bus.subscriptions import Subscription, Subscriptions
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 BUS_PATH = "/org/freedesktop/DBus"
 RETRY_ATTEMPTS = 5
 RETRY_PAUSE_S = 1.0
-MAX_SERIAL = 2**32 - 1
 
 _DO_NOT_QUEUE = 4
 _PRIMARY_OWNER, _ALREADY_OWNER = 1, 4
@@ -45,16 +43,13 @@ class Bus:
     def __init__(self, sock: socket.socket) -> None:
         self.unique_name = ""
         self._loop = asyncio.get_running_loop()
-        self._serial = 0
-        self._tree = ObjectTree()
-        self._known = KnownCalls(self._tree)
-        self._calls = self._known.by_fields
         self._pending: dict[int, asyncio.Future[Sequence[Value]]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._subscriptions = Subscriptions(self._ask_bus, self.name_owner)
         self._refusals = LogLimit(whose="calls that were refused")  # a guest may make any number of them
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._wire = wire.Wire(sock, self._receive, self._lose)
+        self.serve(ObjectTree())
 
     @classmethod
     async def connect(cls, address: str | None = None) -> "Bus":
@@ -87,7 +82,7 @@ class Bus:
         """The out arguments.  Raises RemoteError for an error reply, Unavailable when none came."""
         if not self._wire.is_open:
             raise Unavailable(f"{destination}.{member}: the connection to the message bus is lost")
-        serial = self._next_serial()
+        serial = self._wire.next_serial()
         data = codec.method_call(serial, (destination, path, interface, member), signature, body)
         future: asyncio.Future[Sequence[Value]] = self._loop.create_future()
         self._pending[serial] = future
@@ -131,7 +126,7 @@ class Bus:
         self, path: str, interface: str, member: str, signature: str = "", body: Sequence[Value] = ()
     ) -> None:
         """Send a signal to whoever listens.  Raises InvalidArgs; a lost bus is nobody to tell."""
-        data = codec.signal(self._next_serial(), (path, interface, member), signature, body)
+        data = codec.signal(self._wire.next_serial(), (path, interface, member), signature, body)
         self._wire.send(data)
 
     async def subscribe(self, match: Match, callback: Callable[[Signal], None]) -> Subscription:
@@ -170,8 +165,8 @@ class Bus:
     def serve(self, tree: ObjectTree) -> None:
         """Answer calls from `tree` from now on."""
         self._tree = tree
-        self._known = KnownCalls(tree)
-        self._calls = self._known.by_fields
+        self._known = KnownCalls(tree, self._start_known, self._log_failure)
+        self._wire.plans = self._known.plans
 
     async def wait_closed(self) -> None:
         """Returns when the bus is lost or `close` was called."""
@@ -184,23 +179,6 @@ class Bus:
     # What arrives
 
     def _receive(self, data: bytes) -> None:
-        kind, _, asked, size = read_head(data)
-        known = self._calls.get(data[HEAD_SIZE : HEAD_SIZE + size]) if kind == PLAIN_CALL else None
-        if known is None or (known.place.checks and not known.place.is_there()):
-            self._receive_new(data)
-            return
-        try:  # as `_answer`, written out: this is run for nearly each message
-            result = known.run(*known.read_texts(data, known.body_at))
-            if result is not None and type(result) is not str and hasattr(result, "__await__"):
-                self._start(codec.parse_message(data), answer_later(known.handler, result))
-            else:
-                self._serial = serial = self._serial % MAX_SERIAL + 1
-                self._wire.send(known.reply(serial, asked, result))
-        except Exception as error:  # noqa: BLE001  (the dispatcher: every failure is an answer)
-            self._log_failure(known.call, error)
-            self._wire.send(known.error(self._next_serial(), asked, error))
-
-    def _receive_new(self, data: bytes) -> None:
         """A message that is no call, or whose like did not come before."""
         try:
             message = codec.parse_message(data)
@@ -233,6 +211,9 @@ class Bus:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
+    def _start_known(self, data: bytes, answer: Awaitable[Answer]) -> None:
+        self._start(codec.parse_message(data), answer)
+
     async def _answer_later(self, request: Message, answer: Awaitable[Answer]) -> None:
         try:
             self._reply(request, await answer)
@@ -241,13 +222,13 @@ class Bus:
 
     def _reply(self, request: Message, answer: Answer) -> None:
         if codec.expects_reply(request):
-            self._wire.send(codec.method_return(self._next_serial(), request, *answer))
+            self._wire.send(codec.method_return(self._wire.next_serial(), request, *answer))
 
     def _reply_error(self, request: Message, error: Exception) -> None:
         self._log_failure(request, error)
         if codec.expects_reply(request):
             name, text = codec.error_words(error)
-            self._wire.send(codec.error_reply(self._next_serial(), request, name, text))
+            self._wire.send(codec.error_reply(self._wire.next_serial(), request, name, text))
 
     def _log_failure(self, request: Call | Message, error: Exception) -> None:
         if not isinstance(error, Refused) or self._refusals.may_log():
@@ -273,10 +254,6 @@ class Bus:
             codec.decode(message.body, message.signature),
         )
         self._subscriptions.deliver(signal)
-
-    def _next_serial(self) -> int:
-        self._serial = self._serial % MAX_SERIAL + 1
-        return self._serial
 
     def _lose(self, why: str) -> None:
         self._closed.set_result(None)

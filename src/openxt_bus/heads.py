@@ -17,6 +17,8 @@ HEAD_SIZE: Final = 16
 """What comes before the header fields."""
 read_head = struct.Struct("<4I").unpack_from
 """Of a little-endian message: how it begins, bytes of its body, its serial, bytes of its header fields."""
+PLAIN_CALL: Final = int.from_bytes(b"l\1\0\1", "little")
+"""How a message begins: little-endian, a method call, no flags (an answer is wanted), protocol 1."""
 
 # Of an answer, little-endian: kind (no reply expected, protocol 1), sizes of body and fields with its serial
 # between them; then its one field that is another each time, the serial that it answers.

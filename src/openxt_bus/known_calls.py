@@ -9,112 +9,86 @@ can do no more than an unknown one.  The table is emptied when routes change, an
 Only for messages that a bus passed on: it has checked their bodies.
 """
 
-from collections.abc import Sequence
-from struct import Struct
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from openxt_bus import message as codec
-from openxt_bus.export import Handler, ObjectTree, Request
-from openxt_bus.heads import HEAD_SIZE, REPLY_SERIAL, RETURN, read_head
-from openxt_bus.routes import Place
+from openxt_bus.export import Answer, Handler, ObjectTree, Request, answer_later
+from openxt_bus.heads import HEAD_SIZE, PLAIN_CALL, read_head
+from openxt_bus.plans import MAX_TEXTS
+from openxt_bus.quick import Plan
 from openxt_core.spec import Call
 
 MAX_KNOWN: Final = 4096
 MAX_KEY_BYTES: Final = 1024
-MAX_ARGUMENTS: Final = 2
-
-PLAIN_CALL: Final = int.from_bytes(b"l\1\0\1", "little")
-"""How a message begins: little-endian, a method call, no flags (an answer is wanted), protocol 1."""
-_MAX_SHORT: Final = 64 * 1024
-_size = Struct("<I").unpack_from
-
-
-def _no_text(_data: bytes, _at: int) -> Sequence[str]:
-    return ()
-
-
-def _one_text(data: bytes, at: int) -> Sequence[str]:
-    return (data[at + 4 : -1].decode(),)  # up to the NUL, with which the message ends
-
-
-def _two_texts(data: bytes, at: int) -> Sequence[str]:
-    end = at + 4 + _size(data, at)[0]
-    return data[at + 4 : end].decode(), data[(end + 4 & ~3) + 4 : -1].decode()
-
-
-_READERS: Final = (_no_text, _one_text, _two_texts)
-"""What gives the arguments of a call with so many texts, whose body begins at `at`."""
 
 
 class Known:
-    """One call, ready to be carried out again."""
+    """What one call's handler makes of its like, but for the usual answers."""
 
-    __slots__ = (
-        "_fields",
-        "_fields_size",
-        "_pack",
-        "_returns",
-        "body_at",
-        "call",
-        "handler",
-        "place",
-        "read_texts",
-        "run",
-    )
+    def __init__(self, calls: "KnownCalls", call: Call, handler: Handler) -> None:
+        self._calls = calls
+        self._call = call
+        self._handler = handler
 
-    def __init__(self, place: Place[Any], handler: Handler, message: Request, key_size: int) -> None:
-        self.body_at = HEAD_SIZE + key_size + 7 & ~7
-        self.place = place
-        self.handler = handler
-        path, interface, member = message.path or "", message.interface or "", message.member or ""
-        self.call = Call(message.sender or "", path, interface, member, place.key)
-        """Any of them: they differ in nothing but their arguments."""
-        self.run = handler.bind(self.call) if handler.bind is not None else self._run_by_handler
-        self.read_texts = _READERS[len(message.signature)]
-        self._returns = handler.out_signature
-        self._fields_size, self._fields = codec.return_fields(message.sender, handler.out_signature)
-        self._pack = Struct(f"<6I{len(self._fields)}s{'I' if self._returns == 's' else ''}").pack
+    def run(self, *texts: str) -> Any:
+        return self._handler.run(self._call, texts)
 
-    def _run_by_handler(self, *texts: str) -> Any:
-        return self.handler.run(self.call, texts)
-
-    def reply(self, serial: int, asked: int, result: Any) -> bytes:
-        """The answer to the call of serial `asked`.  Raises RuntimeError for a result of another type."""
-        returns, fields, fields_size = self._returns, self._fields, self._fields_size
-        if not returns:
-            return self._pack(RETURN, 0, serial, fields_size, REPLY_SERIAL, asked, fields)
-        if returns == "s" and type(result) is str and "\0" not in result:
-            text = result.encode()
-            size = len(text)
-            if size < _MAX_SHORT:
-                head = self._pack(RETURN, size + 5, serial, fields_size, REPLY_SERIAL, asked, fields, size)
-                return head + text + b"\0"
-        content = codec.content(*self.handler.answer(result))
-        return codec.return_header(len(content), serial, fields_size, asked) + fields + content
-
-    def error(self, serial: int, asked: int, error: Exception) -> bytes:
-        """The answer to the call of serial `asked`, which failed."""
-        return codec.error_bytes(serial, self.call.sender, asked, *codec.error_words(error))
+    def otherwise(self, data: bytes, serial: int, result: Any, error: Exception | None) -> bytes:
+        """An error, an answer of another kind, or b"" for one that comes later."""
+        asked = read_head(data)[2]
+        try:
+            if error is not None:
+                raise error
+            if hasattr(result, "__await__"):
+                self._calls.start(data, answer_later(self._handler, result))
+                return b""
+            signature, body = self._handler.answer(result)
+            content = codec.content(signature, body)
+            fields_size, fields = codec.return_fields(self._call.sender, signature)
+            return codec.return_header(len(content), serial, fields_size, asked) + fields + content
+        except Exception as failure:  # noqa: BLE001  (every failure is an answer)
+            self._calls.failed(self._call, failure)
+            return codec.error_bytes(serial, self._call.sender, asked, *codec.error_words(failure))
 
 
 class KnownCalls:
-    """By the bytes of their header fields."""
+    """Plans by the bytes of header fields.
 
-    def __init__(self, tree: ObjectTree) -> None:
+    `start` is given a call whose answer comes later, `failed` what has failed and why.
+    """
+
+    def __init__(
+        self,
+        tree: ObjectTree,
+        start: Callable[[bytes, Awaitable[Answer]], None],
+        failed: Callable[[Call, Exception], None],
+    ) -> None:
         self._tree = tree
-        self.by_fields: dict[bytes, Known] = {}
-        tree.forgetful.append(self.by_fields.clear)
+        self.start, self.failed = start, failed
+        self.plans: dict[bytes, Plan] = {}
+        tree.forgetful.append(self.plans.clear)
 
     def remember(self, data: bytes, message: Request) -> None:
         """To be told of each call that was carried out."""
         kind, _, _, size = read_head(data)
         if kind != PLAIN_CALL or size > MAX_KEY_BYTES:
             return
-        if len(message.signature) > MAX_ARGUMENTS or message.signature.strip("s"):
+        texts = len(message.signature)
+        if texts > MAX_TEXTS or message.signature.strip("s"):
             return
         found = self._tree.find(message)
         if found is None:
             return
-        if len(self.by_fields) >= MAX_KNOWN:
-            self.by_fields.clear()
-        self.by_fields[data[HEAD_SIZE : HEAD_SIZE + size]] = Known(*found, message, size)
+        if len(self.plans) >= MAX_KNOWN:
+            self.plans.clear()
+        place, handler = found
+        path, interface, member = message.path or "", message.interface or "", message.member or ""
+        call = Call(message.sender or "", path, interface, member, place.key)
+        known = Known(self, call, handler)
+        run = known.run if handler.bind is None else handler.bind(call)
+        is_there = place.is_there if place.checks else None
+        fields_size, fields = codec.return_fields(message.sender, handler.out_signature)
+        self.plans[data[HEAD_SIZE : HEAD_SIZE + size]] = Plan(
+            run, texts, handler.out_signature, fields_size, fields, is_there, known.otherwise
+        )

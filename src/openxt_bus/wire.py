@@ -3,7 +3,7 @@
 
 What is sent while a batch of messages is being received leaves in one piece at its end; what is sent for a
 lone one leaves at once.  A message of a kind nobody knows is passed over, as the protocol asks.
-Knows nothing of what messages mean.
+Knows nothing of what messages mean, but that calls may have come before and be answered at once.
 """
 
 import asyncio
@@ -18,11 +18,12 @@ from struct import Struct
 
 from openxt_bus.heads import HEAD_SIZE, read_head
 from openxt_bus.loop import BusLoop
+from openxt_bus.plans import MAX_SERIAL, READ_SIZE
+from openxt_bus.quick import Plan, answer_all, receive
 from openxt_core.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-READ_SIZE = 64 * 1024  # larger ones would be mapped and unmapped by malloc at each read
 MAX_MESSAGE = 128 * 1024 * 1024
 AUTH_TIMEOUT_S = 25.0
 CONNECT_PAUSE_S = 0.01
@@ -30,7 +31,6 @@ MAX_AUTH_LINE = 16 * 1024
 
 _LITTLE, _BIG = Struct("<BBBBIII"), Struct(">BBBBIII")
 _LITTLE_ENDIAN = 0x6C
-_sizes = Struct("<4xI4xI").unpack_from
 _KNOWN_TYPES = frozenset({1, 2, 3, 4})
 _BUT_FLAGS = 0xFF00FFFF
 _ORDINARY = frozenset(int.from_bytes(b"l%c\0\1" % kind, "little") for kind in _KNOWN_TYPES)
@@ -100,15 +100,25 @@ async def _authenticate(sock: socket.socket) -> None:
     await loop.sock_sendall(sock, b"BEGIN\r\n")
 
 
+def _is_one(data: bytes) -> bool:
+    """Whether that is an ordinary message and nothing else, as nearly always."""
+    if len(data) < HEAD_SIZE:
+        return False
+    kind, body, _, fields = read_head(data)
+    return len(data) == (fields + 23 & ~7) + body and kind & _BUT_FLAGS in _ORDINARY
+
+
 class Wire:
     """Whole messages from and to an authenticated socket, until it is lost or closed.
 
-    `receive` gets each message; `lost` is called once, with the reason.
+    `receive` gets each message that none of `plans` answers; `lost` is called once, with the reason.
     """
 
     def __init__(
         self, sock: socket.socket, receive: Callable[[bytes], None], lost: Callable[[str], None]
     ) -> None:
+        self.plans: dict[bytes, Plan] = {}
+        self._serial = 0
         self._sock = sock
         self._fd = sock.fileno()
         self._receive = receive
@@ -144,6 +154,7 @@ class Wire:
         """Closing twice is fine."""
         if self.is_open:
             self.is_open = self._is_free = False
+            self._out.append(b"")  # so nobody sends at once any more
             if isinstance(self._loop, BusLoop):
                 self._loop.forget(self._fd)
             self._loop.remove_reader(self._fd)
@@ -151,28 +162,37 @@ class Wire:
             self._sock.close()
             self._lost(why)
 
+    def next_serial(self) -> int:
+        """For a message that is about to be sent."""
+        self._serial = self._serial % MAX_SERIAL + 1
+        return self._serial
+
     def readable(self) -> None:
         """Called by the loop."""
         try:
-            data = self._sock.recv(READ_SIZE)
+            if self._rest:
+                return self._receive_all(self._sock.recv(READ_SIZE))
+            self._serial = serial = self._serial % MAX_SERIAL + 1
+            came = receive(self._fd, self.plans, serial, self._out)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError as error:
             return self.close(f"the message bus is gone: {error}")
-        if not data:
-            return self.close("the message bus is gone")
-        size = len(data)
-        if size >= HEAD_SIZE and not self._rest:
-            kind, body, _, fields = read_head(data)
-            if size == (fields + 23 & ~7) + body and kind & _BUT_FLAGS in _ORDINARY:  # one: as nearly always
-                try:
-                    self._receive(data)
-                except Exception:  # what follows in the stream must not suffer
-                    log.exception("a message of %d bytes could not be handled", size)
-                return None
-        return self._receive_all(data)
+        if came is None:  # as nearly always
+            return None
+        if isinstance(came, bytes):
+            return self.send(came)
+        return self._hand_over(came[0]) if _is_one(came[0]) else self._receive_all(came[0])
+
+    def _hand_over(self, message: bytes) -> None:
+        try:
+            self._receive(message)
+        except Exception:  # what follows in the stream must not suffer
+            log.exception("a message of %d bytes could not be handled", len(message))
 
     def _receive_all(self, data: bytes) -> None:
+        if not data:
+            return self.close("the message bus is gone")
         self._is_free = False
         try:
             self._cut(data)
@@ -180,6 +200,7 @@ class Wire:
             self._is_free = self.is_open and not self._waiting
         if self._out and self._is_free:
             self._flush()
+        return None
 
     def _cut(self, data: bytes) -> None:
         """Hand over the complete messages, keep the rest."""
@@ -191,21 +212,14 @@ class Wire:
             self._rest.clear()
         at, end = 0, len(data)
         while self.is_open and end - at >= HEAD_SIZE:
-            if data[at] == _LITTLE_ENDIAN and data[at + 3] == 1:  # as `_size`: this is run for each message
-                body, fields = _sizes(data, at)
-                size = HEAD_SIZE + (fields + 7 & ~7) + body
-            else:
-                size = self._size(data, at)
-            if end - at < size:
-                self._size(data, at)
+            serial = self._serial % MAX_SERIAL + 1
+            self._serial = (self._serial + READ_SIZE) % MAX_SERIAL  # past all that a batch can take
+            at = answer_all(self.plans, data, at, serial, self._out.append)
+            if end - at < HEAD_SIZE or end - at < (size := self._size(data, at)):
                 break
-            message = data[at : at + size]
+            if data[at + 1] in _KNOWN_TYPES:
+                self._hand_over(data[at : at + size])
             at += size
-            if message[1] in _KNOWN_TYPES:
-                try:
-                    self._receive(message)
-                except Exception:  # what follows in the stream must not suffer
-                    log.exception("a message of %d bytes could not be handled", size)
         if at < end:
             self._rest += data[at:]
 

@@ -2,6 +2,7 @@
 """A call that came before is answered as if it were the first: same results, same errors, same refusals."""
 
 import asyncio
+import importlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +76,15 @@ class Pair:
     async def ask(self, member: str, *texts: str, path: str = "/lamp/1") -> Any:
         signature = "s" * len(texts)
         return list(await self.client.call(self.server.unique_name, path, NAME, member, signature, texts))
+
+
+@pytest.fixture(params=["openxt_bus.plans", "_openxt_quick"], autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Python, and in C."""
+    module = importlib.import_module(request.param)
+    monkeypatch.setattr("openxt_bus.known_calls.Plan", module.Plan)
+    monkeypatch.setattr("openxt_bus.wire.answer_all", module.answer_all)
+    monkeypatch.setattr("openxt_bus.wire.receive", module.receive)
 
 
 @pytest.fixture
@@ -182,5 +192,5 @@ async def test_paths_beyond_count_do_no_harm(pair: Pair) -> None:
     for start in range(0, MAX_KNOWN + 10, 64):
         some = range(start, min(start + 64, MAX_KNOWN + 10))
         await asyncio.gather(*(pair.ask("nothing", path=f"/lamp/{number}") for number in some))
-    assert len(pair.server._known.by_fields) <= MAX_KNOWN
+    assert len(pair.server._known.plans) <= MAX_KNOWN
     assert await pair.ask("who") == [pair.client.unique_name]

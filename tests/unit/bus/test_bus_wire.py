@@ -2,6 +2,7 @@
 """The socket to the bus: message boundaries, batches, and every way of ending.  The peer is played here."""
 
 import asyncio
+import importlib
 import socket
 import tempfile
 from collections.abc import AsyncIterator
@@ -42,6 +43,14 @@ class Ends:
         async with asyncio.timeout(10):
             while not self.lost:
                 await asyncio.sleep(0)
+
+
+@pytest.fixture(params=["openxt_bus.plans", "_openxt_quick"], autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Python, and in C."""
+    module = importlib.import_module(request.param)
+    monkeypatch.setattr(wire, "answer_all", module.answer_all)
+    monkeypatch.setattr(wire, "receive", module.receive)
 
 
 @pytest_asyncio.fixture
