@@ -41,6 +41,7 @@ from openxt_dbd.disk import Disk
 from openxt_dbd.path import Path
 from openxt_dbd.placement import Unit
 from openxt_dbd.record_file import RecordFile
+from openxt_dbd.tail import encode
 from openxt_dbd.tree import ABSENT, Absent, Change, Node
 
 log = logging.getLogger(__name__)
@@ -96,11 +97,6 @@ class Replay:
         """The highest number; 0 when there is none."""
         numbers = [number for number, _ in self.changes] + [number for number, _, _ in self.saved]
         return max(numbers, default=0)
-
-
-def encode(record: tuple[Any, ...]) -> bytes:
-    text = orjson.dumps(record)
-    return b"%08x %b\n" % (crc32(text), text)
 
 
 def change_record(number: int, change: Change) -> tuple[Any, ...]:
@@ -208,14 +204,9 @@ class Journal:
 
     def append_string(self, path: Path, value: str) -> int:
         """`append` of the usual change: a string leaf.  Its number."""
-        number = self.number + 1
-        text = orjson.dumps(("s", number, path, value))
-        record = b"%08x %b\n" % (crc32(text), text)
-        with self._lock:  # as `_append`, written out: this is run for nearly each change
-            try:
-                (self._file or self._open_next()).append(record)
-            except OSError as error:
-                raise self._unavailable(error) from error
+        number, file = self.number + 1, self._file
+        if file is None or not file.tail.write_text(number, path, value):
+            self._append(encode(("s", number, path, value)))
         self.number = number
         return number
 

@@ -150,29 +150,21 @@ class Database:
 
     def read_at(self, text: str) -> str:
         """`read` of a path as its text, for callers who see the whole tree."""
-        spot = self._spots.get(text)
-        if spot is None:
-            spot = self._spot(text)
+        spot = self._spots.get(text) or self._spot(text)
         value = spot[0].get(spot[1])
         return value if type(value) is str else tree.read(self._root, spot[2])
 
     def write_at(self, text: str, value: str, writer: str = "") -> None:
         """`write` of a path as its text, for callers who see the whole tree."""
-        spot = self._spots.get(text)
-        if spot is None:
-            spot = self._spot(text)
-        holder, name, path = spot
-        old, owner = holder.get(name), self._owner
+        holder, name, path = self._spots.get(text) or self._spot(text)
+        old = holder.get(name)
+        if old == value:
+            return
         if (
-            type(old) is not str
-            or len(old) + len(value) > LARGE
-            or (holder.owner is not owner and not owner.owns(holder))
-        ):
-            self.write(path, value, writer)
-        elif old != value:  # as usual: one short text for another, in a node that nobody else looks at
-            if holder.owner is not owner:
-                self._soil(placement.unit_of(path))  # else a change since the last save has done so
-                holder.owner = owner
+            type(old) is str
+            and len(old) + len(value) <= LARGE
+            and (holder.owner is self._owner or self._takes(holder, path))
+        ):  # as usual: one short text for another, in a node that nobody else looks at
             if writer != self._signer:
                 self._sign(writer, time())
             number = self._journal.append_string(path, value)
@@ -181,6 +173,16 @@ class Database:
             fresh.append((number, path, False, writer, self._signed_s, old, value))
             if len(fresh) > self._patience:
                 self._wake()
+        else:
+            self.write(path, value, writer)
+
+    def _takes(self, holder: Nodes, path: Path) -> bool:
+        """The first change since the last save of what nobody else looks at: the unit has to be saved."""
+        if not self._owner.owns(holder):
+            return False
+        self._soil(placement.unit_of(path))
+        holder.owner = self._owner
+        return True
 
     def _spot(self, text: str) -> Spot:
         """Where a path leads for now; NOWHERE in it for what is not written the short way."""

@@ -2,6 +2,7 @@
 """What databases leave open that a test drops without closing them, as a crash would."""
 
 import gc
+import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,3 +31,9 @@ def no_journal_stays_open() -> Iterator[None]:
     gc.collect()
     for number in open_journals() - before:
         os.close(number)
+
+
+@pytest.fixture(params=["openxt_dbd.tail", "_openxt_quick"])
+def tail(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a journal is written by Python, and by C."""
+    monkeypatch.setattr("openxt_dbd.record_file.Tail", importlib.import_module(request.param).Tail)

@@ -16,6 +16,8 @@ from openxt_dbd.placement import Unit
 from openxt_dbd.record_file import ROOM_BYTES
 from openxt_dbd.tree import ABSENT, Change, Nodes, Real, same
 
+pytestmark = pytest.mark.usefixtures("tail")
+
 CHANGES = [
     Change(("vm", "x", "name"), "a/b\nü😀"),
     Change(("vm", "x"), Nodes({"f": Real(1.5), "l": (1, None)})),

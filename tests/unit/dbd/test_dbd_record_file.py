@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from openxt_dbd.disk import Disk
 from openxt_dbd.record_file import ROOM_BYTES, RecordFile
 
+pytestmark = pytest.mark.usefixtures("tail")
+
 RECORDS = st.lists(st.integers(0, 3 * ROOM_BYTES) | st.integers(0, 300), max_size=12)
 
 
