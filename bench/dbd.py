@@ -2,6 +2,7 @@
 """dbd with 1000 VMs of 150 keys, against a C service that only answers."""
 
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ def running_dbd(
     root = room.folder / f"dbd-root-{vms}"
     fill(root, vms)
     prepare(root)
+    os.sync()  # or what was just written is written to the disk while something is measured
     notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notices.bind(str(bus) + ".notify")
     notices.settimeout(60)
