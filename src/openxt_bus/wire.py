@@ -24,6 +24,7 @@ from openxt_core.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
+LEAST_CALL = 64  # bytes: a head, and fields for path, member and sender
 MAX_MESSAGE = 128 * 1024 * 1024
 AUTH_TIMEOUT_S = 25.0
 CONNECT_PAUSE_S = 0.01
@@ -213,7 +214,8 @@ class Wire:
         at, end = 0, len(data)
         while self.is_open and end - at >= HEAD_SIZE:
             serial = self._serial % MAX_SERIAL + 1
-            self._serial = (self._serial + READ_SIZE) % MAX_SERIAL  # past all that a batch can take
+            most = (end - at) // LEAST_CALL
+            self._serial = (self._serial + most) % MAX_SERIAL
             at = answer_all(self.plans, data, at, serial, self._out.append)
             if end - at < HEAD_SIZE or end - at < (size := self._size(data, at)):
                 break
