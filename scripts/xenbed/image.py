@@ -61,6 +61,7 @@ def bed() -> machine.Machine:
         *names,
         *_sources("dom0/*", "guests/**/*", "guests.py", "image.py", "machine.py"),
         machine.version(),
+        machine.clock(),
     )
 
     def build(folder: Path) -> None:

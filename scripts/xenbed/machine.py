@@ -10,6 +10,7 @@ translate addresses, and virtio's disk names are stable, unlike AHCI's.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import socket
 import subprocess
@@ -55,6 +56,16 @@ class Wiring:
 def version() -> str:
     """QEMU's version; a frozen machine can be resumed by the version that froze it."""
     return run([QEMU, "--version"]).splitlines()[0]
+
+
+def clock() -> str:
+    """What a frozen machine's clocks go by: QEMU hands it the time stamp counter of our processor."""
+    told = dict(
+        re.findall(r"^(model name|cpu MHz)\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    )
+    if Path("/sys/devices/system/cpu/cpu0/cpufreq").exists():  # what is told then is the speed of the moment
+        return told["model name"]
+    return f"{told['model name']} at {float(told['cpu MHz']):.0f} MHz"
 
 
 def blank_disk(image: Path, size: int, start: bytes = b"") -> None:
