@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from linux_guest import Monitored, end_monitor, nodes
-from xl_guest import run, until
+from xl_guest import LINUX_BOOT_S, run, until
 
 pytestmark = [pytest.mark.xen, pytest.mark.timeout(240)]
 
@@ -50,7 +50,7 @@ def driver() -> str:
 def test_a_guest_drives_a_card_of_the_machine_and_gives_it_back(vm: Monitored) -> None:
     before = nodes()
     guest = vm.start(vm.config(PROGRAM, f"pci = 0,bind,{CARD}"))
-    guest.wait_until_it_says(f"GUEST HAS {IDS} {MAC}", 60)
+    guest.wait_until_it_says(f"GUEST HAS {IDS} {MAC}", LINUX_BOOT_S)
     assert driver() == "pciback"
     assert "0 | 0 | 16 | 0 | y" in vm.ask("pci-list")
     vm.ask("halt")
@@ -60,9 +60,13 @@ def test_a_guest_drives_a_card_of_the_machine_and_gives_it_back(vm: Monitored) -
     # once more, while it runs
     guest = vm.start(vm.config(PROGRAM))
     vm.ask("pci-add", id=0, domain=0, bus=0, slot=16, func=0)
-    until(lambda: guest.console().count("GUEST READY") == 2, "the second guest is up")
+    until(lambda: guest.console().count("GUEST READY") == 2, "the second guest is up", LINUX_BOOT_S)
     seen = guest.console().count(f"GUEST HAS {IDS} {MAC}")
-    until(lambda: guest.console().count(f"GUEST HAS {IDS} {MAC}") > seen, "the guest finds the card", 60)
+    until(
+        lambda: guest.console().count(f"GUEST HAS {IDS} {MAC}") > seen,
+        "the guest finds the card",
+        LINUX_BOOT_S,
+    )
     vm.ask("pci-del", domain=0, bus=0, slot=16, func=0, forced="true")
     assert vm.ask("pci-list").count("\n") == 0
     vm.ask("destroy")
