@@ -5,9 +5,10 @@ import asyncio
 import importlib
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import pytest_asyncio
@@ -46,11 +47,12 @@ class Ends:
 
 
 @pytest.fixture(params=["openxt_bus.plans", "_openxt_quick"], autouse=True)
-def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """In Python, and in C."""
     module = importlib.import_module(request.param)
     monkeypatch.setattr(wire, "answer_all", module.answer_all)
     monkeypatch.setattr(wire, "receive", module.receive)
+    return module
 
 
 @pytest_asyncio.fixture
@@ -149,6 +151,64 @@ async def test_what_answers_a_batch_leaves_in_one_piece(ends: Ends) -> None:
     ends.peer.send(MESSAGE * 4)
     await ends.until_received(4)
     assert ends.peer.recv(1000) == b"answer" * 4
+
+
+def know(ends: Ends, quick: ModuleType, run: Callable[[str], str]) -> None:
+    """MESSAGE came before."""
+    size = int.from_bytes(MESSAGE[12:16], "little")
+    fields_size, fields = codec.return_fields(":1.5", "s")
+    plan = quick.Plan(run, 1, "s", fields_size, fields, None, lambda *_: b"otherwise")
+    ends.wire.plans = {MESSAGE[16 : 16 + size]: plan}
+
+
+async def test_what_a_known_call_sends_leaves_before_its_answer(ends: Ends, quick: ModuleType) -> None:
+    know(ends, quick, lambda text: (ends.wire.send(b"signal"), text)[1])
+    for batch in (1, 3):
+        ends.peer.send(MESSAGE * batch)
+        ends.wire.readable()
+        sent = ends.peer.recv(1000)
+        assert sent.startswith(b"signall")  # an answer begins with its byte order
+        assert sent.count(b"signal") == sent.count(b"text") == batch
+    assert ends.received == []
+
+
+async def test_known_calls_and_others_are_answered_in_their_order(ends: Ends, quick: ModuleType) -> None:
+    know(ends, quick, lambda text: text)
+    ends.answer = b"other"
+    other = codec.method_call(6, ("org.test", "/", "org.test.I", "n"), "s", ["text"])
+    ends.peer.send(MESSAGE + other + MESSAGE * 2 + other[:20])
+    ends.wire.readable()
+    first, second = ends.peer.recv(1000).split(b"other")
+    assert (first.count(b"text"), second.count(b"text")) == (1, 2)
+    ends.peer.send(other[20:] + MESSAGE)
+    ends.wire.readable()
+    assert ends.peer.recv(1000).startswith(b"other")
+    assert ends.received == [other, other]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+async def test_a_known_call_that_closes_the_connection_has_no_answer(
+    ends: Ends, quick: ModuleType, batch: int
+) -> None:
+    """Least of all one to whoever is given the number of its socket next."""
+    others: list[tuple[socket.socket, socket.socket]] = []
+
+    def close(text: str) -> str:
+        ends.wire.close()
+        others.append(socket.socketpair())
+        return text
+
+    know(ends, quick, close)
+    ends.peer.send(MESSAGE * batch)
+    ends.wire.readable()
+    assert ends.lost == ["the connection was closed"]
+    assert ends.peer.recv(1000) == b""
+    for one, other in others:
+        with one, other:
+            for end in (one, other):
+                end.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    end.recv(1000)
 
 
 async def test_a_lone_message_is_sent_at_once(ends: Ends) -> None:
