@@ -58,7 +58,7 @@ xen-fresh:
 	@$(BIN)/python scripts/xenbed/bed test --name fresh -m 'xen and fresh'
 
 xen-scenarios:
-	@$(BIN)/python scripts/xenbed/bed test --name scenarios tests/system/scenarios
+	@$(BIN)/python scripts/xenbed/bed test --name scenarios --timeout 1800 tests/system/scenarios
 
 xen-ui: .venv/test native ## the browser UI on the real hypervisor, in QEMU, with Chromium on this machine
 	@scripts/need chromium

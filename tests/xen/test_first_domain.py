@@ -24,7 +24,7 @@ from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStore
 from openxt_xen.xenstore.wire import Permission
 
-pytestmark = [pytest.mark.xen, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.xen, pytest.mark.timeout(300)]
 
 GUESTS = Path(os.environ.get("OPENXT_GUESTS", "/guest"))
 CONSOLE_LOGS = Path("/var/log/xen/console")

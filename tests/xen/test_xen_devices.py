@@ -11,7 +11,7 @@ import pytest
 from linux_guest import Monitored, bridge, end_monitor, nodes, vifs
 from xl_guest import run, until
 
-pytestmark = [pytest.mark.xen, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xen, pytest.mark.timeout(600)]
 
 BRIDGE, DOM0_ADDRESS = "xbr0", "10.77.0.1"
 MAC = "00:16:3e:0a:0b:0c"

@@ -12,7 +12,7 @@ from xl_guest import run, until
 
 from effort import effort
 
-pytestmark = [pytest.mark.xen, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xen, pytest.mark.timeout(600)]
 
 KEY = bytes(range(32))
 SLOW = pytest.mark.skipif(not effort(0, 1), reason="qemu-img measures ciphers for a minute in the emulator")

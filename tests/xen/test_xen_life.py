@@ -19,7 +19,7 @@ from xl_guest import LINUX_BOOT_S, Guest, run, until
 
 from effort import effort
 
-pytestmark = [pytest.mark.xen, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xen, pytest.mark.timeout(800)]
 
 UUID = "11fe7d03-0000-4000-8000-000000000001"
 KILLS = effort(4, 20)

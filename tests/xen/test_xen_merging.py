@@ -17,7 +17,7 @@ from openxt_core.places import Places
 from openxt_xen.libxc import LibXc
 from page_merging import KERNEL, MERGED_KIB, PASSES, passes, private_kib
 
-pytestmark = [pytest.mark.xen, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xen, pytest.mark.timeout(800)]
 
 MONITORS = 4
 MERGING_S = 200

@@ -12,7 +12,7 @@ import pytest
 from linux_guest import Monitored, end_monitor, nodes
 from xl_guest import LINUX_BOOT_S, run, until
 
-pytestmark = [pytest.mark.xen, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.xen, pytest.mark.timeout(600)]
 
 CARD, MAC = "0000:00:10.0", "52:54:00:0e:10:00"
 IDS = "0x8086:0x100e"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from xl_guest import CONSOLES, LINUX_BOOT_S, run, until
 
-pytestmark = [pytest.mark.xen, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.xen, pytest.mark.timeout(600)]
 
 MEMORY_KIB = 128 * 1024
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 CONSOLES = Path("/var/log/xen/console")
 POLL_S = 0.05
-LINUX_BOOT_S = 90.0
+LINUX_BOOT_S = 180.0
 
 T = TypeVar("T")
 

@@ -132,7 +132,7 @@ class Machine:
         await self.until(is_there, f"{name} is {' or '.join(states)}")
 
     async def until(self, true: Callable[[], Awaitable[object]], what: str) -> None:
-        end = asyncio.get_running_loop().time() + PATIENCE_S * (10 if self.is_real else 1)
+        end = asyncio.get_running_loop().time() + PATIENCE_S * (15 if self.is_real else 1)
         while not await true():
             assert asyncio.get_running_loop().time() < end, f"{what}: not within the time"
             await asyncio.sleep(0.02)

@@ -19,7 +19,7 @@ from machine import Machine, machine
 from disk_images import debugfs, ext4
 from guest_files import run
 
-pytestmark = [pytest.mark.xen, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1100)]
+pytestmark = [pytest.mark.xen, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(1700)]
 
 CORE = (
     troubles.test_a_circle_of_dependencies_is_told_by_name_and_starts_nothing,
