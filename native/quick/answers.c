@@ -91,6 +91,14 @@ static PyObject *answer_bytes(const Plan *plan, uint32_t serial, uint32_t asked,
     return made;
 }
 
+/* NULL without an error where the text is too long, or has what no text of a message has. */
+static PyObject *answer_with(const Plan *plan, uint32_t serial, uint32_t asked, const char *text, Py_ssize_t size)
+{
+    if (size >= MAX_SHORT || memchr(text, '\0', size) != NULL)
+        return NULL;
+    return answer_bytes(plan, serial, asked, text, size);
+}
+
 /* The answer where it is one of the usual ones; NULL without an error: `otherwise` knows what to do. */
 static PyObject *usual_answer(const Plan *plan, uint32_t serial, uint32_t asked, PyObject *result)
 {
@@ -100,15 +108,16 @@ static PyObject *usual_answer(const Plan *plan, uint32_t serial, uint32_t asked,
         return result == Py_None ? answer_bytes(plan, serial, asked, "", 0) : NULL;
     if (!PyUnicode_CheckExact(result))
         return NULL;
-    Py_ssize_t size;
-    const char *text = PyUnicode_AsUTF8AndSize(result, &size);
+    if (PyUnicode_IS_COMPACT_ASCII(result))
+        return answer_with(plan, serial, asked, PyUnicode_DATA(result), PyUnicode_GET_LENGTH(result));
+    PyObject *text = PyUnicode_AsUTF8String(result); /* PyUnicode_AsUTF8 would stay with the result for good */
     if (text == NULL) {
         PyErr_Clear();
         return NULL;
     }
-    if (size >= MAX_SHORT || memchr(text, '\0', size) != NULL)
-        return NULL;
-    return answer_bytes(plan, serial, asked, text, size);
+    PyObject *made = answer_with(plan, serial, asked, PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text));
+    Py_DECREF(text);
+    return made;
 }
 
 /* What was raised, if it is an Exception; else it stays raised, and this is NULL. */

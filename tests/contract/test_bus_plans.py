@@ -6,6 +6,7 @@ import gc
 import importlib
 import itertools
 import socket
+import sys
 import tracemalloc
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -326,6 +327,13 @@ def test_a_peer_that_has_gone_gives_the_answer_back(quick: ModuleType, line: Lin
 
 
 # What it holds on to
+
+
+def test_a_result_is_as_large_as_it_was(quick: ModuleType) -> None:
+    data, result = call("a"), "ü" * 1000
+    desk, before = Desk(lambda: result), sys.getsizeof(result)
+    assert len(answers(quick, desk.plans(quick, data), data)[1]) == 1
+    assert sys.getsizeof(result) == before
 
 
 def test_memory_stays_flat_and_what_nobody_needs_goes(quick: ModuleType) -> None:
