@@ -24,6 +24,7 @@ from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.devices.base import Guest
 from openxt_xenvm.dom0.keeper import Keeper
 from openxt_xenvm.domain.nodes import Node
+from openxt_xenvm.pruning import prune
 from openxt_xenvm.settings import Settings
 from openxt_xenvm.state import Event
 
@@ -72,13 +73,7 @@ class Host:
 
     async def prune(self, path: str, *, up_to: str) -> None:
         """Remove a directory if it is empty, and then those above it that are, below `up_to`."""
-        while path.startswith(f"{up_to}/") and not await self.store.list(path):
-            await self.store.transact(partial(self._remove_if_empty, path))
-            path = path.rpartition("/")[0]
-
-    async def _remove_if_empty(self, path: str, tx: int) -> None:
-        if not await self.store.list(path, tx):
-            await self.store.rm(path, tx)
+        await prune(self.store, self.build_lock.with_name("xen-prune-lock"), path, up_to=up_to)
 
     async def remove_backend(self, path: str) -> None:
         """Remove a device's backend, and the folders above it that are empty then.

@@ -4,6 +4,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from xenstore_bench import ABSENT, Connect
@@ -14,6 +15,7 @@ from openxt_xen.xenstore.batch import Batch
 from openxt_xen.xenstore.channel import DEVICES, default_address
 from openxt_xen.xenstore.client import XenStore, XenStoreError
 from openxt_xen.xenstore.wire import Permission
+from openxt_xenvm.pruning import prune
 
 
 @pytest.fixture(params=["socket", pytest.param("device", marks=pytest.mark.xen)])
@@ -189,5 +191,28 @@ def test_client_speaks_of_domains(way: str) -> None:
         for ask in (store.resume, store.release):
             with pytest.raises(XenStoreError, match="ENOENT"):
                 await ask(Domid(ABSENT))
+
+    run(way, body)
+
+
+def test_many_who_remove_the_same_empty_folder_do_not_disturb_each_other(
+    way: str, base: str, tmp_path: Path
+) -> None:
+    """Nor those who fill it meanwhile."""
+    kept = f"{base}/backend"
+
+    async def come_and_go(number: int) -> None:
+        store = await XenStore.connect(way)
+        for turn in range(40):
+            own = f"{kept}/vif/{number}"
+            await store.write(own, str(turn))
+            assert await store.read(own) == str(turn)
+            await store.rm(own)
+            await prune(store, tmp_path / "lock", f"{kept}/vif", up_to=base)
+        store.close()
+
+    async def body(store: XenStore) -> None:
+        await asyncio.gather(*map(come_and_go, range(4)))
+        assert await store.list(base) == []
 
     run(way, body)
