@@ -6,18 +6,11 @@ there meanwhile.  But C xenstored (4.17) takes it for a damaged store if the fol
 it answers EIO and walks the whole store, deleting what seems to hang in the air.  Therefore the lock.
 """
 
-import asyncio
-import fcntl
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from openxt_xen.xenstore.client import XenStore
-
-LOCK_PAUSE_S: Final = 0.01
+from openxt_xenvm.locks import alone
 
 
 async def prune(store: XenStore, lock: Path, path: str, *, up_to: str) -> None:
@@ -31,24 +24,3 @@ async def prune(store: XenStore, lock: Path, path: str, *, up_to: str) -> None:
 async def _remove_if_empty(store: XenStore, path: str, tx: int) -> None:
     if not await store.list(path, tx):
         await store.rm(path, tx)
-
-
-@asynccontextmanager
-async def alone(lock: Path) -> AsyncIterator[None]:
-    """Hold an exclusive lock between processes.  Waits without blocking; it ends with the process, too."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        while not _is_taken(descriptor):  # noqa: ASYNC110  (a lock between processes tells nobody)
-            await asyncio.sleep(LOCK_PAUSE_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -19,7 +19,8 @@ from openxt_xenvm.devices.base import Device
 from openxt_xenvm.devices.base import nodes as device_nodes
 from openxt_xenvm.domain import nodes
 from openxt_xenvm.domain.build import Limits, Processors
-from openxt_xenvm.site import Host, Site, locked
+from openxt_xenvm.locks import locked
+from openxt_xenvm.site import Host, Site
 from openxt_xenvm.state import Event
 
 log = logging.getLogger(__name__)
