@@ -292,8 +292,11 @@ def test_a_lone_call_is_answered_at_once(quick: ModuleType, line: Line) -> None:
 
 
 def test_an_answer_that_comes_later_is_not_sent_now(quick: ModuleType, line: Line) -> None:
-    data, desk = call("a"), Desk(lambda: asyncio.sleep)
-    desk.otherwise = lambda *_: b""  # type: ignore[method-assign]
+    class Later(Desk):
+        def otherwise(self, *_: object) -> bytes:
+            return b""
+
+    data, desk = call("a"), Later(lambda: asyncio.sleep)
     line.theirs.send(data)
     assert line.receive(quick, desk.plans(quick, data)) is None
     assert answers(quick, desk.plans(quick, data), data * 2) == (2 * len(data), [])
