@@ -49,7 +49,7 @@ async def test_all_who_ask_at_once_whether_it_is_there_hear_the_same(background:
     bus = OneNameBus(MONITOR)
     asked, vm = monitors(bus, background), Vm(Uuid("00000000-0000-0000-0000-0000000000a1"))
     asking = [asyncio.create_task(asked.attach(vm)) for _ in range(3)]
-    await asyncio.sleep(0)  # all three have asked, none knows
+    await asyncio.sleep(0)  # one turn: each has begun and waits; the answer is not there before `may_answer`
     bus.may_answer.set()
     assert await asyncio.gather(*asking) == [True, True, True]
     assert len(bus.changed) == 1
