@@ -7,13 +7,11 @@
 #include "quick.h"
 
 #include <string.h>
-#include <sys/socket.h>
 
 enum {
     HEAD_SIZE = 16,              /* before the header fields; their length is its last word */
     ANSWER_SIZE = 24,            /* of an answer: the head, and the field REPLY_SERIAL */
     MAX_TEXTS = 2,
-    READ_SIZE = 64 * 1024,
     MAX_SHORT = 64 * 1024,       /* bytes of a text that is answered here */
     PLAIN_CALL = 0x0100016c,     /* "l", method call, no flags, protocol 1 */
     RETURN = 0x0101026c,         /* "l", method return, no reply expected, protocol 1 */
@@ -120,21 +118,6 @@ static PyObject *usual_answer(const Plan *plan, uint32_t serial, uint32_t asked,
     return made;
 }
 
-/* What was raised, if it is an Exception; else it stays raised, and this is NULL. */
-static PyObject *taken_exception(void)
-{
-    if (!PyErr_ExceptionMatches(PyExc_Exception))
-        return NULL;
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyErr_NormalizeException(&type, &value, &traceback);
-    if (traceback != NULL)
-        PyException_SetTraceback(value, traceback);
-    Py_XDECREF(type);
-    Py_XDECREF(traceback);
-    return value;
-}
-
 static PyObject *ask_otherwise(const Plan *plan, const char *data, Py_ssize_t size, uint32_t serial,
                                PyObject *result, PyObject *error)
 {
@@ -199,8 +182,7 @@ static int object_is_there(const Plan *plan)
     return is_there;
 }
 
-/* The answer to a message, or None; NULL with an error. */
-static PyObject *answer_to(PyObject *plans, const char *data, Py_ssize_t size, uint32_t serial)
+PyObject *answer_to(PyObject *plans, const char *data, Py_ssize_t size, uint32_t serial)
 {
     Py_ssize_t body_at;
     Plan *plan = plan_for(plans, data, size, &body_at);
@@ -270,45 +252,6 @@ PyObject *answer_all(PyObject *module, PyObject *const *arguments, Py_ssize_t co
         at += size;
     }
     return PyLong_FromSsize_t(at);
-}
-
-/* Send an answer unless something waits to be sent before it.  None: it has left; else what is left of it. */
-static PyObject *send_now(int fd, PyObject *made, PyObject *waiting)
-{
-    Py_ssize_t size = PyBytes_GET_SIZE(made), before = PyObject_Size(waiting), sent = 0;
-    if (before < 0)
-        return NULL;
-    if (before == 0 && size > 0)
-        sent = send(fd, PyBytes_AS_STRING(made), size, MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent == size)
-        Py_RETURN_NONE;
-    if (sent > 0)
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(made) + sent, size - sent);
-    return Py_NewRef(made); /* who sends it again finds out why it did not leave */
-}
-
-PyObject *receive(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
-{
-    char data[READ_SIZE];
-    (void)module;
-    if (count != 4 || !PyLong_CheckExact(arguments[0]) || !PyDict_CheckExact(arguments[1])
-        || !PyLong_CheckExact(arguments[2])) {
-        PyErr_SetString(PyExc_TypeError, "receive(fd: int, plans: dict, serial: int, waiting: Sized)");
-        return NULL;
-    }
-    int fd = (int)PyLong_AsLong(arguments[0]);
-    unsigned long serial = PyLong_AsUnsignedLong(arguments[2]);
-    if (PyErr_Occurred())
-        return NULL;
-    Py_ssize_t size = recv(fd, data, sizeof data, MSG_DONTWAIT);
-    if (size < 0)
-        return PyErr_SetFromErrno(PyExc_OSError);
-    PyObject *made = answer_to(arguments[1], data, size, (uint32_t)serial);
-    if (made == NULL)
-        return NULL;
-    PyObject *left = made == Py_None ? Py_BuildValue("(y#)", data, size) : send_now(fd, made, arguments[3]);
-    Py_DECREF(made);
-    return left;
 }
 
 static PyObject *plan_new(PyTypeObject *type, PyObject *arguments, PyObject *words)

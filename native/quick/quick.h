@@ -10,12 +10,23 @@
 #error "the quick parts read little-endian messages as they are; elsewhere Python's are used"
 #endif
 
+/* module.c */
+/* What was raised, if it is an Exception; else it stays raised, and this is NULL. */
+PyObject *taken_exception(void);
+
 /* answers.c */
 extern PyTypeObject Plan_Type;
 PyObject *answer_all(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
-PyObject *receive(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
+/* The answer to a message, or None; NULL with an error. */
+PyObject *answer_to(PyObject *plans, const char *data, Py_ssize_t size, uint32_t serial);
+
+/* receiver.c */
+extern PyTypeObject Receiver_Type;
 
 /* tail.c */
 extern PyTypeObject Tail_Type;
+
+/* favourites.c */
+extern PyTypeObject Favourites_Type;
 
 #endif

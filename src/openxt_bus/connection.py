@@ -166,7 +166,7 @@ class Bus:
         """Answer calls from `tree` from now on."""
         self._tree = tree
         self._known = KnownCalls(tree, self._start_known, self._log_failure)
-        self._wire.plans = self._known.plans
+        self._wire.answer_by(self._known.plans)
 
     async def wait_closed(self) -> None:
         """Returns when the bus is lost or `close` was called."""

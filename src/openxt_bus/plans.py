@@ -4,8 +4,7 @@
 The twin of native/quick/answers.c, which is used where it was built.
 """
 
-import os
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 from typing import Any, Final
 
@@ -13,7 +12,6 @@ from openxt_bus.heads import HEAD_SIZE, PLAIN_CALL, REPLY_SERIAL, RETURN, read_h
 
 MAX_TEXTS: Final = 2
 MAX_SERIAL: Final = 2**32 - 1
-READ_SIZE: Final = 64 * 1024  # larger ones would be mapped and unmapped by malloc at each read
 _MAX_SHORT: Final = 64 * 1024
 _size = Struct("<I").unpack_from
 
@@ -125,21 +123,3 @@ def _size_of_call(data: bytes, at: int) -> int:
     kind, body, _, fields = read_head(data, at)
     size: int = (HEAD_SIZE + fields + 7 & ~7) + body
     return size if kind == PLAIN_CALL and at + size <= len(data) else 0
-
-
-def receive(fd: int, plans: Mapping[bytes, Plan], serial: int, waiting: Sized) -> bytes | tuple[bytes] | None:
-    """Read from a socket, and answer there at once, unless something is `waiting` to be sent before.
-
-    None: that is done.  Bytes: what did not leave of the answer.  A tuple: what came, if it is for others;
-    b"" in it is the end.  Raises OSError when nothing can be read.
-    """
-    data = os.read(fd, READ_SIZE)
-    made = answer(plans, data, serial)
-    if made is None:
-        return (data,)
-    if waiting:
-        return made
-    try:
-        return made[os.write(fd, made) :] or None if made else None
-    except OSError:
-        return made  # who sends it again finds out why

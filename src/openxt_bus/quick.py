@@ -4,11 +4,15 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from openxt_bus.plans import Plan, answer_all, receive
+    from openxt_bus.favourites import Favourites
+    from openxt_bus.plans import Plan, answer_all
+    from openxt_bus.receiver import Receiver
 else:
     try:
-        from _openxt_quick import Plan, answer_all, receive
+        from _openxt_quick import Favourites, Plan, Receiver, answer_all
     except ImportError:
-        from openxt_bus.plans import Plan, answer_all, receive
+        from openxt_bus.favourites import Favourites
+        from openxt_bus.plans import Plan, answer_all
+        from openxt_bus.receiver import Receiver
 
-__all__ = ["Plan", "answer_all", "receive"]
+__all__ = ["Favourites", "Plan", "Receiver", "answer_all"]

@@ -18,8 +18,9 @@ from struct import Struct
 
 from openxt_bus.heads import HEAD_SIZE, read_head
 from openxt_bus.loop import BusLoop
-from openxt_bus.plans import MAX_SERIAL, READ_SIZE
-from openxt_bus.quick import Plan, answer_all, receive
+from openxt_bus.plans import MAX_SERIAL
+from openxt_bus.quick import Plan, Receiver, answer_all
+from openxt_bus.receiver import READ_SIZE
 from openxt_core.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -112,14 +113,12 @@ def _is_one(data: bytes) -> bool:
 class Wire:
     """Whole messages from and to an authenticated socket, until it is lost or closed.
 
-    `receive` gets each message that none of `plans` answers; `lost` is called once, with the reason.
+    `receive` gets each message that is not answered by plans; `lost` is called once, with the reason.
     """
 
     def __init__(
         self, sock: socket.socket, receive: Callable[[bytes], None], lost: Callable[[str], None]
     ) -> None:
-        self.plans: dict[bytes, Plan] = {}
-        self._serial = 0
         self._sock = sock
         self._fd = sock.fileno()
         self._receive = receive
@@ -130,9 +129,16 @@ class Wire:
         self._waiting = False
         self._is_free = True  # open, and nothing holds up what is sent
         self.is_open = True
-        self._loop.add_reader(self._fd, self.readable)
+        self._receiver = Receiver(self._fd, self._out, self._take)
+        self.next_serial = self._receiver.next_serial
+        """For a message that is about to be sent."""
+        self._loop.add_reader(self._fd, self._receiver.readable)
         if isinstance(self._loop, BusLoop):
-            self._loop.favour(self._fd, self)
+            self._loop.favour(self._fd, self._receiver.readable)
+
+    def answer_by(self, plans: dict[bytes, Plan]) -> None:
+        """Calls that came before are answered by these from now on."""
+        self._receiver.plans = plans
 
     def send(self, data: bytes | bytearray) -> None:
         """Send now, or right after what is being received or sent."""
@@ -163,27 +169,18 @@ class Wire:
             self._sock.close()
             self._lost(why)
 
-    def next_serial(self) -> int:
-        """For a message that is about to be sent."""
-        self._serial = self._serial % MAX_SERIAL + 1
-        return self._serial
-
-    def readable(self) -> None:
-        """Called by the loop."""
-        try:
-            if self._rest:
-                return self._receive_all(self._sock.recv(READ_SIZE))
-            self._serial = serial = self._serial % MAX_SERIAL + 1
-            came = receive(self._fd, self.plans, serial, self._out)
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError as error:
-            return self.close(f"the message bus is gone: {error}")
-        if came is None:  # as nearly always
-            return None
-        if isinstance(came, bytes):
-            return self.send(came)
-        return self._hand_over(came[0]) if _is_one(came[0]) else self._receive_all(came[0])
+    def _take(self, came: bytes | None, left: bytes | None) -> None:
+        """What the receiver leaves to others."""
+        if left is not None:
+            return self.send(left)
+        if came is None:
+            try:
+                came = self._sock.recv(READ_SIZE)
+            except (BlockingIOError, InterruptedError):
+                return None
+            except OSError as error:
+                return self.close(f"the message bus is gone: {error}")
+        return self._hand_over(came) if not self._rest and _is_one(came) else self._receive_all(came)
 
     def _hand_over(self, message: bytes) -> None:
         try:
@@ -199,6 +196,7 @@ class Wire:
             self._cut(data)
         finally:
             self._is_free = self.is_open and not self._waiting
+            self._receiver.is_held = bool(self._rest)
         if self._out and self._is_free:
             self._flush()
         return None
@@ -211,12 +209,11 @@ class Wire:
                 return
             data = bytes(self._rest)
             self._rest.clear()
-        at, end = 0, len(data)
+        at, end, receiver = 0, len(data), self._receiver
         while self.is_open and end - at >= HEAD_SIZE:
-            serial = self._serial % MAX_SERIAL + 1
-            most = (end - at) // LEAST_CALL
-            self._serial = (self._serial + most) % MAX_SERIAL
-            at = answer_all(self.plans, data, at, serial, self._out.append)
+            serial, most = receiver.next_serial(), (end - at) // LEAST_CALL
+            receiver.serial = (serial + most) % MAX_SERIAL
+            at = answer_all(receiver.plans, data, at, serial, self._out.append)
             if end - at < HEAD_SIZE or end - at < (size := self._size(data, at)):
                 break
             if data[at + 1] in _KNOWN_TYPES:
@@ -241,7 +238,9 @@ class Wire:
         """Send what is queued; what the socket does not take waits until it does."""
         out = self._out
         if len(out) > 1 and not self._waiting:
-            self._out = out = deque((b"".join(out),))
+            whole = b"".join(out)
+            out.clear()
+            out.append(whole)
         while out:
             try:
                 sent = self._sock.send(out[0])

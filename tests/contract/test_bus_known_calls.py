@@ -2,13 +2,13 @@
 """A call that came before is answered as if it were the first: same results, same errors, same refusals."""
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from keepers import KEEPERS, keeper
 from openxt_bus.connection import Bus
 from openxt_bus.export import Face, ObjectTree
 from openxt_bus.known_calls import MAX_KNOWN
@@ -78,13 +78,12 @@ class Pair:
         return list(await self.client.call(self.server.unique_name, path, NAME, member, signature, texts))
 
 
-@pytest.fixture(params=["openxt_bus.plans", "_openxt_quick"], autouse=True)
+@pytest.fixture(params=KEEPERS, autouse=True)
 def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In Python, and in C."""
-    module = importlib.import_module(request.param)
+    module = keeper(request.param)
     monkeypatch.setattr("openxt_bus.known_calls.Plan", module.Plan)
     monkeypatch.setattr("openxt_bus.wire.answer_all", module.answer_all)
-    monkeypatch.setattr("openxt_bus.wire.receive", module.receive)
+    monkeypatch.setattr("openxt_bus.wire.Receiver", module.Receiver)
 
 
 @pytest.fixture

@@ -27,20 +27,20 @@ CLOSE_TIMEOUT_S = 5.0
 class Pace:
     """How often the pipes of one owner are read in one turn of the loop, however many they are."""
 
-    __slots__ = ("_left", "_turn", "_turns", "is_behind")
+    __slots__ = ("_favourites", "_left", "_turn", "is_behind")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._turns = loop.turns if isinstance(loop, BusLoop) else None
+        self._favourites = loop.favourites if isinstance(loop, BusLoop) else None
         self._turn = self._left = 0
         self.is_behind = False
         """What was read is not done yet: nothing is read before."""
 
     def may_read(self) -> bool:
         """Whether one more may be read now; it will be ready in the next turn as well."""
-        if self._turns is None:
+        if self._favourites is None:
             return True
-        if self._turn != self._turns.number:
-            self._turn, self._left = self._turns.number, READS_AT_ONCE
+        if self._turn != (turn := self._favourites.turn):
+            self._turn, self._left = turn, READS_AT_ONCE
         self._left -= 1
         return self._left >= 0 and not self.is_behind
 
@@ -161,7 +161,7 @@ class SocketPipe:
             self._is_reading = True
             self._loop.add_reader(self._fd, self.readable)
             if isinstance(self._loop, BusLoop):
-                self._loop.favour(self._fd, self)
+                self._loop.favour(self._fd, self.readable)
 
     async def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         self.pause()

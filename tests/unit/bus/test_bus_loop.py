@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from keepers import KEEPERS, keeper
+from openxt_bus import loop
 from openxt_bus.loop import BusLoop
 
 Body = Callable[[], Coroutine[Any, Any, None]]
@@ -30,11 +32,16 @@ class Favourite:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, BusLoop)
         loop.add_reader(self.ours, self.readable)
-        loop.favour(self.ours.fileno(), self)
+        loop.favour(self.ours.fileno(), self.readable)
 
     def readable(self) -> None:
         self.served += 1
         self.do()
+
+
+@pytest.fixture(params=KEEPERS, autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "Favourites", keeper(request.param).Favourites)
 
 
 @pytest.fixture

@@ -2,17 +2,17 @@
 """The socket to the bus: message boundaries, batches, and every way of ending.  The peer is played here."""
 
 import asyncio
-import importlib
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 import pytest_asyncio
 
+from keepers import KEEPERS, keeper
 from openxt_bus import message as codec
 from openxt_bus import wire
 from openxt_core.errors import Unavailable
@@ -30,6 +30,10 @@ class Ends:
     lost: list[str] = field(default_factory=list)
     answer: bytes = b""
 
+    def readable(self) -> None:
+        """As the loop does when there is something to read."""
+        self.wire._receiver.readable()
+
     def receive(self, data: bytes) -> None:
         self.received.append(data)
         if self.answer:
@@ -46,12 +50,11 @@ class Ends:
                 await asyncio.sleep(0)
 
 
-@pytest.fixture(params=["openxt_bus.plans", "_openxt_quick"], autouse=True)
-def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """In Python, and in C."""
-    module = importlib.import_module(request.param)
+@pytest.fixture(params=KEEPERS, autouse=True)
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    module = keeper(request.param)
     monkeypatch.setattr(wire, "answer_all", module.answer_all)
-    monkeypatch.setattr(wire, "receive", module.receive)
+    monkeypatch.setattr(wire, "Receiver", module.Receiver)
     return module
 
 
@@ -109,7 +112,7 @@ async def test_a_message_of_an_unknown_type_is_passed_over(ends: Ends, is_alone:
     odd[1] = 5
     if is_alone:
         ends.peer.send(odd)
-        ends.wire.readable()
+        ends.readable()
     else:
         ends.peer.send(odd + MESSAGE)
     ends.peer.send(MESSAGE)
@@ -123,7 +126,7 @@ async def test_a_lone_message_that_cannot_be_handled_does_not_harm_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(ends, "received", None)  # what it gets cannot be kept
         ends.peer.send(MESSAGE)
-        ends.wire.readable()
+        ends.readable()
     ends.peer.send(MESSAGE)
     await ends.until_received(1)
     assert ends.received == [MESSAGE]
@@ -153,42 +156,42 @@ async def test_what_answers_a_batch_leaves_in_one_piece(ends: Ends) -> None:
     assert ends.peer.recv(1000) == b"answer" * 4
 
 
-def know(ends: Ends, quick: ModuleType, run: Callable[[str], str]) -> None:
+def know(ends: Ends, quick: SimpleNamespace, run: Callable[[str], str]) -> None:
     """MESSAGE came before."""
     size = int.from_bytes(MESSAGE[12:16], "little")
     fields_size, fields = codec.return_fields(":1.5", "s")
     plan = quick.Plan(run, 1, "s", fields_size, fields, None, lambda *_: b"otherwise")
-    ends.wire.plans = {MESSAGE[16 : 16 + size]: plan}
+    ends.wire.answer_by({MESSAGE[16 : 16 + size]: plan})
 
 
-async def test_what_a_known_call_sends_leaves_before_its_answer(ends: Ends, quick: ModuleType) -> None:
+async def test_what_a_known_call_sends_leaves_before_its_answer(ends: Ends, quick: SimpleNamespace) -> None:
     know(ends, quick, lambda text: (ends.wire.send(b"signal"), text)[1])
     for batch in (1, 3):
         ends.peer.send(MESSAGE * batch)
-        ends.wire.readable()
+        ends.readable()
         sent = ends.peer.recv(1000)
         assert sent.startswith(b"signall")  # an answer begins with its byte order
         assert sent.count(b"signal") == sent.count(b"text") == batch
     assert ends.received == []
 
 
-async def test_known_calls_and_others_are_answered_in_their_order(ends: Ends, quick: ModuleType) -> None:
+async def test_known_calls_and_others_are_answered_in_their_order(ends: Ends, quick: SimpleNamespace) -> None:
     know(ends, quick, lambda text: text)
     ends.answer = b"other"
     other = codec.method_call(6, ("org.test", "/", "org.test.I", "n"), "s", ["text"])
     ends.peer.send(MESSAGE + other + MESSAGE * 2 + other[:20])
-    ends.wire.readable()
+    ends.readable()
     first, second = ends.peer.recv(1000).split(b"other")
     assert (first.count(b"text"), second.count(b"text")) == (1, 2)
     ends.peer.send(other[20:] + MESSAGE)
-    ends.wire.readable()
+    ends.readable()
     assert ends.peer.recv(1000).startswith(b"other")
     assert ends.received == [other, other]
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 async def test_a_known_call_that_closes_the_connection_has_no_answer(
-    ends: Ends, quick: ModuleType, batch: int
+    ends: Ends, quick: SimpleNamespace, batch: int
 ) -> None:
     """Least of all one to whoever is given the number of its socket next."""
     others: list[tuple[socket.socket, socket.socket]] = []
@@ -200,7 +203,7 @@ async def test_a_known_call_that_closes_the_connection_has_no_answer(
 
     know(ends, quick, close)
     ends.peer.send(MESSAGE * batch)
-    ends.wire.readable()
+    ends.readable()
     assert ends.lost == ["the connection was closed"]
     assert ends.peer.recv(1000) == b""
     for one, other in others:
