@@ -23,6 +23,8 @@ PyObject *taken_exception(void)
 static PyMethodDef functions[] = {
     {"answer_all", (PyCFunction)(void (*)(void))answer_all, METH_FASTCALL,
      "answer_all(plans, data, at, serial, give): give the answers to calls that came before; where they end."},
+    {"rewrite", (PyCFunction)(void (*)(void))rewrite, METH_FASTCALL,
+     "rewrite(spots, text, value, owner, tail, number, writer, time): the event of the usual write, or None."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -37,7 +39,7 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__openxt_quick(void)
 {
     PyObject *module = PyModule_Create(&definition);
-    if (module == NULL)
+    if (module == NULL || !prepare_rewrite())
         return NULL;
     PyTypeObject *types[] = {&Plan_Type, &Receiver_Type, &Favourites_Type, &Tail_Type};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)

@@ -25,6 +25,12 @@ extern PyTypeObject Receiver_Type;
 
 /* tail.c */
 extern PyTypeObject Tail_Type;
+/* The line of a text leaf; 0, and nothing done, for unusual ones and where it does not fit; -1 with an error. */
+int write_text(PyObject *tail, PyObject *number, PyObject *path, PyObject *text);
+
+/* rewrite.c */
+int prepare_rewrite(void);
+PyObject *rewrite(PyObject *module, PyObject *const *arguments, Py_ssize_t count);
 
 /* favourites.c */
 extern PyTypeObject Favourites_Type;

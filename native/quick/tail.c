@@ -89,24 +89,28 @@ static PyObject *tail_write(Tail *tail, PyObject *record)
     return PyBool_FromLong(write_bytes(tail, PyBytes_AS_STRING(record), PyBytes_GET_SIZE(record)));
 }
 
+int write_text(PyObject *tail, PyObject *given, PyObject *path, PyObject *text)
+{
+    unsigned long long number = PyLong_AsUnsignedLongLong(given);
+    if (number == (unsigned long long)-1 && PyErr_Occurred())
+        return -1;
+    Line line = {.size = SUM_SIZE};
+    if (PyTuple_GET_SIZE(path) == 0 || !put(&line, "[\"s\",", 5) || !put_number(&line, number)
+        || !put(&line, ",", 1) || !put_path(&line, path) || !put(&line, ",", 1) || !put_text(&line, text)
+        || !put(&line, "]", 1))
+        return 0;
+    put_sum(&line);
+    return put(&line, "\n", 1) && write_bytes((Tail *)tail, line.text, line.size);
+}
+
 static PyObject *tail_write_text(Tail *tail, PyObject *const *arguments, Py_ssize_t count)
 {
     if (count != 3 || !PyLong_Check(arguments[0]) || !PyTuple_Check(arguments[1])) {
         PyErr_SetString(PyExc_TypeError, "write_text(number: int, path: tuple, text: str)");
         return NULL;
     }
-    unsigned long long number = PyLong_AsUnsignedLongLong(arguments[0]);
-    if (number == (unsigned long long)-1 && PyErr_Occurred())
-        return NULL;
-    Line line = {.size = SUM_SIZE};
-    if (PyTuple_GET_SIZE(arguments[1]) == 0 || !put(&line, "[\"s\",", 5) || !put_number(&line, number)
-        || !put(&line, ",", 1) || !put_path(&line, arguments[1]) || !put(&line, ",", 1)
-        || !put_text(&line, arguments[2]) || !put(&line, "]", 1))
-        Py_RETURN_FALSE;
-    put_sum(&line);
-    if (!put(&line, "\n", 1))
-        Py_RETURN_FALSE;
-    return PyBool_FromLong(write_bytes(tail, line.text, line.size));
+    int is_written = write_text((PyObject *)tail, arguments[0], arguments[1], arguments[2]);
+    return is_written < 0 ? NULL : PyBool_FromLong(is_written);
 }
 
 static PyObject *tail_close(Tail *tail, PyObject *unused)

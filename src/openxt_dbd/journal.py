@@ -40,6 +40,7 @@ from openxt_dbd import json_text
 from openxt_dbd.disk import Disk
 from openxt_dbd.path import Path
 from openxt_dbd.placement import Unit
+from openxt_dbd.quick import Tail
 from openxt_dbd.record_file import RecordFile
 from openxt_dbd.tail import encode
 from openxt_dbd.tree import ABSENT, Absent, Change, Node
@@ -186,6 +187,11 @@ class Journal:
             log.warning("a journal whose beginning a power cut took is not taken over: %d", generation)
             self._disk.remove(f"{PREFIX}{generation}")
         self._is_settled = False
+
+    @property
+    def tail(self) -> Tail | None:
+        """Where lines may be put as well; it is closed when there is another."""
+        return self._file.tail if self._file is not None else None
 
     def note_author(self, author: Author) -> None:
         """Whose the changes are that follow.  Raises Unavailable."""

@@ -9,17 +9,10 @@ first; a full or failing disk is thus told by that system call, and not by a fau
 import errno
 import mmap
 import os
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from openxt_dbd.disk import Disk
-
-if TYPE_CHECKING:
-    from openxt_dbd.tail import Tail
-else:
-    try:
-        from _openxt_quick import Tail
-    except ImportError:
-        from openxt_dbd.tail import Tail
+from openxt_dbd.quick import Tail
 
 ROOM_BYTES: Final = 64 * 1024
 """How much room is made at a time, beyond a record that finds none."""

@@ -19,6 +19,7 @@ from openxt_dbd.leases import Leases
 from openxt_dbd.path import ROOT, Path, parse
 from openxt_dbd.path import text as text_of
 from openxt_dbd.placement import Unit
+from openxt_dbd.quick import Tail, rewrite
 from openxt_dbd.quota import TOP, Quotas
 from openxt_dbd.recent import Event, Recent, Seen, without_values
 from openxt_dbd.save import Save
@@ -76,6 +77,7 @@ class Database:
         self._remembered = 0  # the last revision that the history's files tell of
         self._root: Node = Nodes()
         self._owner = Owner()
+        self._tail: Tail | None = None  # of the journal, or of what it was
         self._spots: dict[str, Spot] = {}  # emptied by every change but the usual one, and guests'
         self._lent = Owner(), Owner()
         """Who owned the tree when the last save began, and who owns what that took."""
@@ -156,25 +158,39 @@ class Database:
 
     def write_at(self, text: str, value: str, writer: str = "") -> None:
         """`write` of a path as its text, for callers who see the whole tree."""
+        journal, event = self._journal, None
+        if writer == self._signer:
+            number = journal.number + 1
+            event = rewrite(self._spots, text, value, self._owner, self._tail, number, writer, self._signed_s)
+        if event is not None:
+            journal.number = number
+        elif (event := self._exchange(text, value, writer)) is None:
+            return
+        fresh = self._fresh
+        fresh.append(event)
+        if len(fresh) > self._patience:
+            self._wake()
+
+    def _exchange(self, text: str, value: str, writer: str) -> Event | None:
+        """One short text for another, in a node that nobody else looks at: what nobody was told of yet.
+
+        None: all is done; there was nothing to do, or it was done the long way.  `rewrite` does the same for
+        a unit that has to be saved already.
+        """
         holder, name, path = self._spots.get(text) or self._spot(text)
         old = holder.get(name)
         if old == value:
-            return
-        if (
-            type(old) is str
-            and len(old) + len(value) <= LARGE
-            and (holder.owner is self._owner or self._takes(holder, path))
-        ):  # as usual: one short text for another, in a node that nobody else looks at
-            if writer != self._signer:
-                self._sign(writer, time())
-            number = self._journal.append_string(path, value)
-            holder[name] = value
-            fresh = self._fresh
-            fresh.append((number, path, False, writer, self._signed_s, old, value))
-            if len(fresh) > self._patience:
-                self._wake()
-        else:
+            return None
+        is_short = type(old) is str and len(old) + len(value) <= LARGE
+        if not is_short or not (holder.owner is self._owner or self._takes(holder, path)):
             self.write(path, value, writer)
+            return None
+        if writer != self._signer:
+            self._sign(writer, time())
+        number = self._journal.append_string(path, value)
+        self._tail = self._journal.tail
+        holder[name] = value
+        return (number, path, False, writer, self._signed_s, old, value)
 
     def _takes(self, holder: Nodes, path: Path) -> bool:
         """The first change since the last save of what nobody else looks at: the unit has to be saved."""

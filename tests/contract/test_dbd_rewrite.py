@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The write of every day, done in C where that was built: it leaves what the store itself would leave."""
+
+import importlib
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from effort import effort
+from openxt_core.errors import Refused
+from openxt_dbd import json_text, store
+from openxt_dbd.disk import Disk
+from openxt_dbd.files import Files
+from openxt_dbd.history import History
+from openxt_dbd.journal import Journal
+from openxt_dbd.save import Save
+from openxt_dbd.store import Database
+from openxt_dbd.tree import Nodes, Owner
+
+quick = importlib.import_module("_openxt_quick")
+
+PLACES = ("/vm/x/name", "/vm/x/config/memory", "/vm/y/na-é", "/dom-store/x/k", "/top", "/vm/x", "vm//x/name/")
+VALUES = ("1", "2", "x" * 500, "y" * 524, "z" * 525, "ü", 'a"b', "a\\b", "\n", "", "\0")
+WRITERS = (":1.1", ":1.2", "")
+ATTRIBUTES = ("name", "config/memory", "na-é")
+
+Step = tuple[str, str, str, str]
+WRITES = st.tuples(
+    st.just("write"), st.sampled_from(PLACES), st.sampled_from(VALUES), st.sampled_from(WRITERS)
+)
+OTHERS = st.tuples(
+    st.sampled_from(["rm", "inject", "begin_save", "end_save", "news", "lease", "freeze", "read", "long"]),
+    st.sampled_from(PLACES),
+    st.just("5"),
+    st.sampled_from(WRITERS),
+)
+
+
+class Counted:
+    """A `rewrite`, and how often it did something."""
+
+    def __init__(self, rewrite: Callable[..., Any]) -> None:
+        self._rewrite = rewrite
+        self.done = 0
+
+    def __call__(self, *given_: Any) -> Any:
+        event = self._rewrite(*given_)
+        self.done += event is not None
+        return event
+
+
+@contextmanager
+def rewriting(rewrite: Callable[..., Any]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        clock = iter(range(10**9))
+        patch.setattr(store, "rewrite", rewrite)
+        patch.setattr(store, "time", lambda: 1_000.0 + next(clock) / 64)
+        yield
+
+
+def database(folder: Path) -> Database:
+    made = Database(Files(Disk(folder)), Journal(Disk(folder)), History(Disk(folder)))
+    made.load()
+    for vm in "xy":
+        for name in ATTRIBUTES:
+            made.write_at(f"/vm/{vm}/{name}", "0", ":1.1")
+    made.news()  # from here on it is known in detail
+    return made
+
+
+@dataclass
+class Story:
+    """What is done with a database, and all that can be seen of it."""
+
+    database: Database
+    save: Save | None = None
+    frozen: list[Any] = field(default_factory=list)
+    lapsed: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.database.leases.on_lapse = lambda *what: self.lapsed.append((self.database.revision, what))
+
+    def do(self, step: Step) -> object:
+        word, text, value, writer = step
+        database, path = self.database, store.parse(text)
+        try:
+            match word:
+                case "write":
+                    return database.write_at(text, value, writer)
+                case "long":
+                    return database.write(path, value, writer)
+                case "rm":
+                    return database.rm(path, writer)
+                case "inject":
+                    return database.inject(path, value, writer)
+                case "lease":
+                    return database.lease(path[:2])
+                case "news":
+                    return database.news()
+                case "read":
+                    return database.read_at(text)
+                case _:
+                    return getattr(self, word)()
+        except Refused as error:
+            return str(error)
+
+    def begin_save(self) -> None:
+        """What it writes is what was there now, whatever comes before its end."""
+        if self.save is None:
+            self.save = self.database.start_save()
+
+    def end_save(self) -> None:
+        if self.save is not None:
+            self.database.end_save(self.save.run())
+            self.save = None
+
+    def freeze(self) -> None:
+        self.frozen.append(self.database.freeze())
+
+    def end(self) -> list[object]:
+        self.end_save()
+        database = self.database
+        seen = [database.dump(()), database.revision, database.dirty, database.news(), self.lapsed]
+        return seen + [json_text.dumps(root) for root in self.frozen]
+
+
+def story(steps: Sequence[Step]) -> list[object]:
+    """All that can be seen of it, files included."""
+    with TemporaryDirectory() as folder:
+        told = Story(database(Path(folder)))
+        seen = [*map(told.do, steps), *told.end()]
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        seen += [(path.relative_to(folder), path.read_bytes().rstrip(b"\0")) for path in files]
+        told.database.close()
+        return seen
+
+
+def write(value: str, text: str = "/vm/x/name", writer: str = ":1.1") -> Step:
+    return ("write", text, value, writer)
+
+
+def other(word: str, text: str = "/vm/x/name") -> Step:
+    return (word, text, "5", ":1.1")
+
+
+BUSY = [write("1"), write("2")]
+
+
+@settings(max_examples=effort(300, 20_000), deadline=None)
+@given(st.lists(WRITES | OTHERS, max_size=30))
+@example([*BUSY, write("x" * 500), write("y" * 524), write("x" * 500), write("z" * 525)])
+@example([*BUSY, other("begin_save"), write("3"), write("4"), other("end_save"), write("5")])
+@example([*BUSY, other("freeze"), write("3"), write("4"), write("5", "/vm/y/name")])
+@example([*BUSY, other("lease"), write("3"), write("4")])
+@example([*BUSY, write("3", writer=":1.2"), write("4"), other("news"), write("5")])
+@example([*BUSY, write("2"), write("ü"), write("2"), write('"'), write("\n"), write("6")])
+@example([*BUSY, other("rm"), write("3"), write("4"), other("rm", "/vm/x"), write("5")])
+def test_whatever_is_done_both_leave_the_same(steps: list[Step]) -> None:
+    told = []
+    for rewrite in (quick.rewrite, lambda *_: None):
+        with rewriting(rewrite):
+            told.append(story(steps))
+    assert told[0] == told[1]
+
+
+def test_who_goes_on_writing_is_done_in_one_step(tmp_path: Path) -> None:
+    counted = Counted(quick.rewrite)
+    with rewriting(counted):
+        made = database(tmp_path)
+        made.write_at("/vm/x/name", "first", ":1.1")
+        before = counted.done
+        for number in range(100):
+            made.write_at(f"/vm/x/{ATTRIBUTES[number % 2]}", str(number), ":1.1")
+        assert counted.done - before >= 95  # the first of a place, and what makes room, take the long way
+        made.freeze()
+        made.write_at("/vm/x/name", "copied", ":1.1")
+        assert made.read_at("/vm/x/name") == "copied"
+
+
+def test_nothing_is_changed_where_the_journal_has_no_room() -> None:
+    owner, memory = Owner(), mmap.mmap(-1, mmap.PAGESIZE)
+    node = Nodes({"k": "old"}, owner)
+    spots = {"/a/b/k": (node, "k", ("a", "b", "k"))}
+    tail = quick.Tail(memory, mmap.PAGESIZE - 20)
+    for closed in (False, True):
+        if closed:
+            tail.close()
+        assert quick.rewrite(spots, "/a/b/k", "new", owner, tail, 1, ":1.1", 5.0) is None
+    assert node["k"] == "old"
+    tail = quick.Tail(memory, 0)
+    event = quick.rewrite(spots, "/a/b/k", "new", owner, tail, 1, ":1.1", 5.0)
+    assert event == (1, ("a", "b", "k"), False, ":1.1", 5.0, "old", "new")
+    assert node["k"] == "new"
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [(0, []), (0, {"t": 5}), (0, {"t": (5, "k", ())}), (0, {"t": ({}, "k", [])}), (1, b"t"), (5, "1")],
+)
+def test_nonsense_is_refused(place: int, wrong: object) -> None:
+    tail = quick.Tail(mmap.mmap(-1, mmap.PAGESIZE), 0)
+    given_: list[object] = [{}, "t", "new", Owner(), tail, 1, ":1.1", 5.0]
+    given_[place] = wrong
+    with pytest.raises(TypeError):
+        quick.rewrite(*given_)
+    with pytest.raises(TypeError):
+        quick.rewrite(*given_[1:])
