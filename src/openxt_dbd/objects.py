@@ -98,8 +98,9 @@ class DbObject(Db):
         self.call = call
         self._desk = desk
         self._store: Database | Draft = desk.database
+        self._place: Path | None = None
         self._is_dom0 = False
-        """True once it is known: it stays so for as long as there is that sender."""
+        """What is known once the sender is: it stays so for as long as there is that sender."""
         self._waiting = desk.waiting
         self._read_at, self._write_at = desk.database.read_at, desk.database.write_at
 
@@ -134,12 +135,20 @@ class DbObject(Db):
         return self._run(self._store.exists, path)
 
     def _run(self, operation: Callable[..., MaybeAwaitable[T]], path: str, *values: str) -> MaybeAwaitable[T]:
+        if self._place is None or self._waiting:
+            return self._find_place(operation, paths.parse(path), values)
+        return operation(self._place + paths.parse(path), *values)
+
+    def _find_place(
+        self, operation: Callable[..., MaybeAwaitable[T]], steps: Path, values: tuple[str, ...]
+    ) -> MaybeAwaitable[T]:
         desk, sender = self._desk, self.call.sender
         caller = desk.cached(sender)
-        if caller is None or sender in desk.waiting:
-            return desk.in_turn(sender, operation, paths.parse(path), values)
+        if caller is None or sender in self._waiting:
+            return desk.in_turn(sender, operation, steps, values)
         self._is_dom0 = caller.is_dom0 and self._store is desk.database
-        return operation(place_of(caller) + paths.parse(path), *values)
+        self._place = place_of(caller)
+        return operation(self._place + steps, *values)
 
     async def _read_binary(self, path: Path) -> bytes:
         return await asyncio.to_thread(read_binary, self._store.binary(path))
@@ -152,5 +161,5 @@ class LoggedDbObject(DbObject):
         size = sum(map(len, values[:1]))
         log.debug("%s %r by %s, %d characters", self.call.member, path, self.call.sender, size)
         result = super()._run(operation, path, *values)
-        self._is_dom0 = False  # the next one, too, shall come this way
+        self._place, self._is_dom0 = None, False  # the next one, too, shall come this way
         return result

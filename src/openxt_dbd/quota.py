@@ -98,30 +98,30 @@ class Quotas:
             self._used[path[1]] = used.grown(after, before)
         return before.text_bytes, after.text_bytes
 
-    def rewritten(
-        self, root: Node, path: Path, old: str, new: str, *, is_limited: bool
+    def exchange(
+        self, root: Node, path: Path, old: str | Absent, new: str, *, is_limited: bool
     ) -> tuple[int, int] | None:
-        """A text at least one level down becomes another: the bytes of both entries.
+        """A text at least one level down comes in the place of another one or of nothing: the bytes of both
+        entries.
 
-        None: `check` must say.
+        None: `check` must say.  Raises QuotaExceeded.
         """
-        limits = limits_of(root)
-        name = text_bytes(path[-1])
-        before, after = text_bytes(old), text_bytes(new)
+        name, value = text_bytes(path[-1]), text_bytes(new)
+        sizes = 0 if old is ABSENT else name + text_bytes(old), name + value
         if is_limited:
-            used = self._size_of(root, path[1]).text_bytes + after - before
-            is_plain = (
-                len(path) - 2 <= limits["depth"] and 4 * max(map(len, path[2:])) <= limits["name-bytes"]
-            )
-            if not is_plain or after > limits["value-bytes"] or used > limits["total-bytes"]:
+            limits = limits_of(root)
+            is_deep = len(path) - 2 > limits["depth"]
+            if is_deep or value > limits["value-bytes"] or 4 * max(map(len, path[2:])) > limits["name-bytes"]:
                 return None
-        return before + name, after + name
+            used = self._size_of(root, path[1])
+            _need_room(_exchanged(used, sizes), used, limits)
+        return sizes
 
     def grow(self, store: str, sizes: tuple[int, int]) -> None:
         """An entry of that dom-store had the first size and has the second."""
         used = self._used.get(store)
         if used is not None:
-            self._used[store] = Size(used.nodes, used.text_bytes + sizes[1] - sizes[0])
+            self._used[store] = _exchanged(used, sizes)
 
     def check(self, root: Node, changes: Sequence[Change]) -> None:
         """Whether a VM may make these changes of its dom-store.  Raises QuotaExceeded."""
@@ -135,14 +135,18 @@ class Quotas:
             if owner is not None:
                 after = tree.apply(root, change.path, change.node, owner)
                 root = Nodes() if after is ABSENT else after
-        _need("nodes", used.nodes, limits, before.nodes)
-        _need("total-bytes", used.text_bytes, limits, before.text_bytes)
+        _need_room(used, before, limits)
 
     def _size_of(self, root: Node, store: str) -> Size:
         """Counted when it is asked for first: a full dom-store takes as long as a thousand writes."""
         if store not in self._used:
             self._used[store] = size(tree.find(root, (TOP, store)))
         return self._used[store]
+
+
+def _exchanged(used: Size, sizes: tuple[int, int]) -> Size:
+    """One entry had the first size, none if that is 0, and has the second."""
+    return Size(used.nodes + (not sizes[0]), used.text_bytes + sizes[1] - sizes[0])
 
 
 def _size_at(path: Path, node: Node | Absent) -> Size:
@@ -178,6 +182,11 @@ def _check_entries(inside: Path, node: Node, limits: Mapping[str, int]) -> None:
         _need("name-bytes", len(name.encode()), limits, what=name)
         _need("depth", len(inside) + level, limits, what=name)
         _need("value-bytes", _value_bytes(entry), limits, what=(*inside, name))
+
+
+def _need_room(used: Size, before: Size, limits: Mapping[str, int]) -> None:
+    _need("nodes", used.nodes, limits, before.nodes)
+    _need("total-bytes", used.text_bytes, limits, before.text_bytes)
 
 
 def _need(name: str, value: int, limits: Mapping[str, int], before: int = 0, what: str | Path = "") -> None:

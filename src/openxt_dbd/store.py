@@ -138,12 +138,12 @@ class Database:
         Raises BadRequest for a path of more than two names.
         """
         self.leases.grant(path)
-        self.freeze()  # so it cannot be made by the short way, which asks for no leases
+        self.freeze()  # so it cannot be made by the short ways, which ask for no leases
         return self.dump(path)
 
     def write(self, path: Path, value: str, writer: str = "") -> None:
         """Raises BadRequest, Refused, Unavailable; the tree is then as before."""
-        if path[:1] == (TOP,) and self._rewrite(path, value, writer):
+        if path[:1] == (TOP,) and self._put(path, value, writer):
             return
         changes = decide(self._root, "write", path, value)
         if not changes and tree.names(self._root, path):
@@ -211,19 +211,20 @@ class Database:
             self._spots[text] = spot
         return spot
 
-    def _rewrite(self, path: Path, value: str, writer: str) -> bool:
-        """The usual write in a dom-store: one text for another, in a node that nobody else looks at.
+    def _put(self, path: Path, value: str, writer: str) -> bool:
+        """The usual write in a dom-store: a text, for another or new, in a node that nobody else looks at.
 
         It does what the long way does, with less work.  False: nothing is done yet, that way has to be gone.
+        Raises QuotaExceeded, Unavailable.
         """
-        holder = tree.find(self._root, path[:-1]) if len(path) > 2 else None
-        if type(holder) is not Nodes or self.leases or not self._owner.owns(holder):
+        holder = tree.find(self._root, path[:-1]) if 2 < len(path) <= tree.MAX_DEPTH else None
+        if type(holder) is not Nodes or not self._owner.owns(holder):
             return False
-        old = holder.get(path[-1])
-        if type(old) is not str or old == value:
+        old = holder.get(path[-1], ABSENT)
+        if (type(old) is not str and old is not ABSENT) or old == value:
             return False
         is_guests = self.is_limited(writer)
-        sizes = self._quotas.rewritten(self._root, path, old, value, is_limited=is_guests)
+        sizes = self._quotas.exchange(self._root, path, old, value, is_limited=is_guests)
         if sizes is None:
             return False
         self._sign(writer, now_s := time())
@@ -306,10 +307,11 @@ class Database:
 
     def settle(self) -> None:
         """What was made goes to where it is asked for."""
-        fresh, self._fresh = self._fresh, []
-        self.recent.extend(fresh)
-        if self.history is not None:
-            self.history.extend(fresh)
+        if self._fresh:
+            fresh, self._fresh = self._fresh, []
+            self.recent.extend(fresh)
+            if self.history is not None:
+                self.history.extend(fresh)
 
     def bad_files(self) -> list[tuple[str, str]]:
         """Files that were set aside, and why if this process did it."""
