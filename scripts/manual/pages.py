@@ -236,6 +236,11 @@ PAGES = (
             """,
             "Limits": "Of one domain, however many connections it has, with their defaults: "
             + ", ".join(f"`{one.name.replace('_', '-')}={one.default}`" for one in fields(Limits)) + ".",
+            "Priority": """
+            What guests want comes after dom0's own work: an instance whose clients are other domains (`v4v`, or
+            `-d` with another than 0) sets its niceness to 19, unless it was started with one, for example by
+            `Nice=5` of a systemd unit or `nice -n -1`. While dom0 has a processor to spare that changes nothing.
+            """,
             "Signals": "SIGHUP reads the rules again.",
         },
         files=(("/etc/rpc-proxy.rules", "The rules; rules/README.md tells their grammar."),),

@@ -29,6 +29,9 @@ from openxt_rpcproxy.vms import Vms
 
 log = logging.getLogger(__name__)
 
+LAST = 19
+"""The lowest niceness: with it guests are served in bunches, so that few calls of dom0 meet one of theirs."""
+
 
 def _serve(bus: Bus, settings: Settings, server: Server, sources: RuleSources) -> None:
     tree = ObjectTree()
@@ -106,10 +109,22 @@ def _allow_many_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def _give_way() -> None:
+    """What guests want comes after dom0's own work, unless whoever started us has decided otherwise.
+
+    Where dom0 has a processor to spare that changes nothing.  Where it has not, guests that ask for as much
+    as they can would take nearly all of it: docs/architecture.md has the figures.
+    """
+    if os.getpriority(os.PRIO_PROCESS, 0) == 0:
+        os.setpriority(os.PRIO_PROCESS, 0, LAST)
+
+
 def main() -> int:
     places = Places.of(os.environ)
     settings = parse(sys.argv[1:], places)
     _allow_many_files()
+    if settings.is_for_guests:
+        _give_way()
     return run("rpc-proxy", functools.partial(_live, settings, places))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from openxt_bus.names import is_bus_name
 from openxt_core.errors import BadRequest
-from openxt_core.ids import Domid, parse_uuid
+from openxt_core.ids import DOM0, Domid, parse_uuid
 from openxt_core.places import Places
 from openxt_rpcproxy.audit import AuditSettings
 from openxt_rpcproxy.budget import Limits
@@ -51,6 +51,13 @@ class Settings:
     audit: AuditSettings | None = None
     json_out: bool = False
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def is_for_guests(self) -> bool:
+        """Clients come from other domains, or are taken for another."""
+        if self.incoming_domid is not None:
+            return self.incoming_domid != DOM0
+        return self.listen.scheme == "v4v"
 
     @property
     def is_raw(self) -> bool:

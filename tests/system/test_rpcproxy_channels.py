@@ -21,6 +21,7 @@ from openxt_bus.framing import cut
 from openxt_bus.matching import BUS_NAME
 from openxt_bus.transport.hello import HELLO, MAGIC
 from openxt_core.ids import XENMGR_NAME, vm_path
+from openxt_house.services import ServiceSpec
 
 HELLO_CALL = encode(Message(1, 1, {1: BUS_PATH, 2: BUS_NAME, 3: "Hello", 6: BUS_NAME}))
 PROGRAM = Path(sys.executable).with_name("rpc-proxy")
@@ -172,3 +173,33 @@ async def test_the_pid_file_is_there_as_long_as_the_process(world: World) -> Non
     assert int(path.read_text()) == world.house.supervisor.supervised["written"].pid
     await world.house.supervisor.stop()
     assert not path.exists()
+
+
+LAST = 19
+PROGRAM = str(Path(sys.executable).parent / "rpc-proxy")
+
+
+@pytest.mark.parametrize(
+    ("channel", "options", "niceness"),
+    [
+        ("v4v:5557", (), LAST),
+        ("unix:{run}/own", (), 0),
+        ("unix:{run}/own", ("-d", "7"), LAST),
+        ("unix:{run}/own", ("-d", "0"), 0),
+    ],
+)
+async def test_what_guests_want_comes_after_dom0s_own_work(
+    world: World, tmp_path: Path, channel: str, options: tuple[str, ...], niceness: int
+) -> None:
+    file = tmp_path / "pid"
+    await world.start_proxy("other", "-i", channel.format(run=tmp_path), "--pidfile", str(file), *options)
+    assert os.getpriority(os.PRIO_PROCESS, int(file.read_text())) == niceness
+
+
+async def test_a_priority_that_was_chosen_stays(world: World) -> None:
+    layout = world.house.layout
+    forward = layout.bus_address.replace("unix:path=", "unix:")
+    argv = ("nice", "-n", "5", PROGRAM, "-i", "v4v:5557", "-o", forward, "-r", str(layout.places.rpc_rules))
+    await world.house.supervisor.start((ServiceSpec("other", argv),))
+    pid = world.house.supervisor.supervised["other"].pid
+    assert os.getpriority(os.PRIO_PROCESS, pid) == 5
