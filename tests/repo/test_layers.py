@@ -39,7 +39,7 @@ ONLY_IN = {
     "dbus_fast": {"openxt_bus.connection", "openxt_bus.message"},
     "_xenctrl_cffi": {"openxt_xen.libxc"},
     "_xenvchan_cffi": {"openxt_xen.vchan.ring"},
-    "_openxt_quick": {"openxt_bus.quick", "openxt_dbd.record_file"},
+    "_openxt_quick": {"openxt_bus.quick", "openxt_dbd.quick"},
     "orjson": {
         "openxt_dbd",
         "openxt_rpcproxy.json_express",
