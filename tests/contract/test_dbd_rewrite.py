@@ -154,6 +154,7 @@ def other(word: str, text: str = "/vm/x/name") -> Step:
 BUSY = [write("1"), write("2")]
 
 
+@pytest.mark.proof
 @settings(max_examples=effort(300, 20_000), deadline=None)
 @given(st.lists(WRITES | OTHERS, max_size=30))
 @example([*BUSY, write("x" * 500), write("y" * 524), write("x" * 500), write("z" * 525)])

@@ -102,6 +102,7 @@ def guests(*writes: tuple[str, str]) -> list[Step]:
     return [("write", place, value, GUEST) for place, value in writes]
 
 
+@pytest.mark.proof
 @settings(max_examples=effort(300, 20_000), deadline=None)
 @given(st.lists(STEPS, max_size=25))
 @example(
