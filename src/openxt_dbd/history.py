@@ -118,7 +118,7 @@ class History:
             lines = (encode(past_of(event, self.who)) for event in kept)
             self._bytes += self._write(lines)
         except OSError:
-            self._close()  # what follows the torn line goes into another file
+            self.close()  # what follows the torn line goes into another file
             raise
         limit = min(MAX_BYTES, 2 * self._compacted_bytes + MAX_BYTES // 8)
         if self._bytes > limit or len(self._files()) > MAX_FILES:
@@ -178,7 +178,7 @@ class History:
         """One file with what is wanted takes the place of all."""
         old = self._files()
         wanted = array("Q", chain.from_iterable(self._wanted(old)))
-        self._close()
+        self.close()
         self._open_next()
         size = self._write(self._lines_at(wanted))
         for number in old:
@@ -202,7 +202,8 @@ class History:
             for _, start, end in lines:
                 yield content[start:end] + b"\n"
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Of the file that is written; `append` begins another.  Raises OSError."""
         fd, self._fd = self._fd, None
         if fd is not None:
             self._disk.close(fd)

@@ -419,11 +419,19 @@ class Database:
     def close(self) -> None:
         """Nothing is done with the database after this; a journal that nobody needs goes."""
         self._journal.close()
+        self._close_history()
         if not self.dirty:
             try:
                 self._journal.drop(self._journal.generation)
             except OSError as error:
                 log.warning("an old journal stays: %s", error)
+
+    def _close_history(self) -> None:
+        try:
+            if self.history is not None:
+                self.history.close()
+        except OSError as error:
+            log.warning("the history's file does not close: %s", error)
 
     def start_save(self, units: Iterable[Unit] | None = None) -> Save:
         """Freeze what is dirty, or these units of it, for a save, and begin a new journal.

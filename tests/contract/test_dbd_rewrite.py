@@ -3,25 +3,21 @@
 
 import importlib
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dbd_story import Step, told
 from effort import effort
-from openxt_core.errors import Refused
-from openxt_dbd import json_text, store
+from openxt_dbd import store
 from openxt_dbd.disk import Disk
 from openxt_dbd.files import Files
-from openxt_dbd.history import History
 from openxt_dbd.journal import Journal
-from openxt_dbd.save import Save
 from openxt_dbd.store import Database
 from openxt_dbd.tree import Nodes, Owner
 
@@ -32,7 +28,6 @@ VALUES = ("1", "2", "x" * 500, "y" * 524, "z" * 525, "ü", 'a"b', "a\\b", "\n", 
 WRITERS = (":1.1", ":1.2", "")
 ATTRIBUTES = ("name", "config/memory", "na-é")
 
-Step = tuple[str, str, str, str]
 WRITES = st.tuples(
     st.just("write"), st.sampled_from(PLACES), st.sampled_from(VALUES), st.sampled_from(WRITERS)
 )
@@ -60,89 +55,14 @@ class Counted:
 @contextmanager
 def rewriting(rewrite: Callable[..., Any]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        clock = iter(range(10**9))
         patch.setattr(store, "rewrite", rewrite)
-        patch.setattr(store, "time", lambda: 1_000.0 + next(clock) / 64)
         yield
 
 
-def database(folder: Path) -> Database:
-    made = Database(Files(Disk(folder)), Journal(Disk(folder)), History(Disk(folder)))
-    made.load()
+def prepare(database: Database) -> None:
     for vm in "xy":
         for name in ATTRIBUTES:
-            made.write_at(f"/vm/{vm}/{name}", "0", ":1.1")
-    made.news()  # from here on it is known in detail
-    return made
-
-
-@dataclass
-class Story:
-    """What is done with a database, and all that can be seen of it."""
-
-    database: Database
-    save: Save | None = None
-    frozen: list[Any] = field(default_factory=list)
-    lapsed: list[Any] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.database.leases.on_lapse = lambda *what: self.lapsed.append((self.database.revision, what))
-
-    def do(self, step: Step) -> object:
-        word, text, value, writer = step
-        database, path = self.database, store.parse(text)
-        try:
-            match word:
-                case "write":
-                    return database.write_at(text, value, writer)
-                case "long":
-                    return database.write(path, value, writer)
-                case "rm":
-                    return database.rm(path, writer)
-                case "inject":
-                    return database.inject(path, value, writer)
-                case "lease":
-                    return database.lease(path[:2])
-                case "news":
-                    return database.news()
-                case "read":
-                    return database.read_at(text)
-                case _:
-                    return getattr(self, word)()
-        except Refused as error:
-            return str(error)
-
-    def begin_save(self) -> None:
-        """What it writes is what was there now, whatever comes before its end."""
-        if self.save is None:
-            self.save = self.database.start_save()
-
-    def end_save(self) -> None:
-        if self.save is not None:
-            self.database.end_save(self.save.run())
-            self.save = None
-
-    def freeze(self) -> None:
-        self.frozen.append(self.database.freeze())
-
-    def end(self) -> list[object]:
-        self.end_save()
-        database = self.database
-        seen = [database.dump(()), database.revision, database.dirty, database.news(), self.lapsed]
-        return seen + [json_text.dumps(root) for root in self.frozen]
-
-
-def story(steps: Sequence[Step]) -> list[object]:
-    """All that can be seen of it, files included."""
-    with TemporaryDirectory() as folder:
-        told = Story(database(Path(folder)))
-        seen = [*map(told.do, steps), *told.end()]
-        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-        seen += [(path.relative_to(folder), path.read_bytes().rstrip(b"\0")) for path in files]
-        told.database.close()
-        assert told.database.history is not None
-        told.database.history._close()  # a process has one, and ends with it
-        return seen
+            database.write_at(f"/vm/{vm}/{name}", "0", ":1.1")
 
 
 def write(value: str, text: str = "/vm/x/name", writer: str = ":1.1") -> Step:
@@ -167,17 +87,19 @@ BUSY = [write("1"), write("2")]
 @example([*BUSY, write("2"), write("ü"), write("2"), write('"'), write("\n"), write("6")])
 @example([*BUSY, other("rm"), write("3"), write("4"), other("rm", "/vm/x"), write("5")])
 def test_whatever_is_done_both_leave_the_same(steps: list[Step]) -> None:
-    told = []
+    seen = []
     for rewrite in (quick.rewrite, lambda *_: None):
         with rewriting(rewrite):
-            told.append(story(steps))
-    assert told[0] == told[1]
+            seen.append(told(steps, prepare))
+    assert seen[0] == seen[1]
 
 
 def test_who_goes_on_writing_is_done_in_one_step(tmp_path: Path) -> None:
     counted = Counted(quick.rewrite)
     with rewriting(counted):
-        made = database(tmp_path)
+        made = Database(Files(Disk(tmp_path)), Journal(Disk(tmp_path)))
+        made.load()
+        prepare(made)
         made.write_at("/vm/x/name", "first", ":1.1")
         before = counted.done
         for number in range(100):
