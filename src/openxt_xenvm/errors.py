@@ -54,6 +54,10 @@ class VmBadState(Named, Refused):
     name = "Vm_bad_state"
 
 
+class Overtaken(VmBadState):
+    """By a `destroy`, which could not wait."""
+
+
 class VmShutdownWrongReason(Named, Refused):
     name = "Vm_shutdown_wrong_reason"
 

@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any
 
 from openxt_core.errors import OpenxtError
-from openxt_xenvm.errors import TaskCalledOff, TaskRefused, VmBadState
+from openxt_xenvm.errors import Overtaken, TaskCalledOff, TaskRefused
+from openxt_xenvm.notify import MAX_ERROR, harmless
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ class Jobs:
             await asyncio.shield(work)
         except asyncio.CancelledError:
             if work.cancelled() and job.called_off == OVERTAKEN:
-                raise VmBadState(f"{job.name} was overtaken") from None
+                raise Overtaken(f"{job.name} was overtaken") from None
             if work.cancelled():
                 raise TaskCalledOff(f"{job.name}: {job.called_off}") from None
             raise
@@ -160,7 +161,7 @@ class Jobs:
             job.state, job.error = JobState.CANCELLED, job.called_off
             log.info("%s: %s", job.name, job.called_off or "cancelled")
         elif (failure := work.exception()) is not None:
-            job.state, job.error = JobState.FAILED, str(failure)
+            job.state, job.error = JobState.FAILED, harmless(str(failure), MAX_ERROR)
             self._log_failure(job, failure)
         else:
             job.state, job.progress = JobState.DONE, 100

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from openxt_core.ids import Uuid
 from openxt_xenvm.config.model import Carrier, NotifyTo
@@ -15,7 +16,9 @@ from openxt_xenvm.notify import Notice, as_line
 
 log = logging.getLogger(__name__)
 
-SOCKET_TIMEOUT_S = 5.0
+SOCKET_TIMEOUT_S: Final = 5.0
+MAX_WAITING: Final = 256
+"""Notices for a listener that is slow; more are not told to it."""
 
 
 @dataclass
@@ -25,7 +28,7 @@ class Notifier:
     uuid: Uuid
     signal: Callable[[Notice], None]
     target: Callable[[], NotifyTo | None]
-    _queue: asyncio.Queue[tuple[NotifyTo, Notice]] = field(default_factory=asyncio.Queue)
+    _queue: asyncio.Queue[tuple[NotifyTo, Notice]] = field(default_factory=lambda: asyncio.Queue(MAX_WAITING))
     _sender: asyncio.Task[None] | None = None
 
     def tell(self, notice: Notice) -> None:
@@ -37,7 +40,10 @@ class Notifier:
         if target.carrier is Carrier.DBUS:
             self.signal(notice)
             return
-        self._queue.put_nowait((target, notice))
+        try:
+            self._queue.put_nowait((target, notice))
+        except asyncio.QueueFull:
+            log.warning("%s at %s is too slow: not told %s", target.carrier, target.address, notice.message)
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_queued())
 

@@ -3,9 +3,16 @@
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 from openxt_core.ids import Uuid
 from openxt_xenvm.state import VmState
+
+MAX_VALUE: Final = 64
+"""Characters of a node's value that are told."""
+
+MAX_ERROR: Final = 1024
+"""Of an error's text, which may quote what a driver domain says."""
 
 
 class Code(enum.IntEnum):
@@ -37,17 +44,28 @@ def state_is(state: VmState) -> Notice:
 
 def failed(text: str) -> Notice:
     """A fatal error."""
-    return Notice(Code.ERROR, f"error:{text}")
+    return Notice(Code.ERROR, f"error:{harmless(text, MAX_ERROR)}")
 
 
 def clock_moved(offset: str) -> Notice:
     """The guest set its real-time clock; seconds from UTC."""
-    return Notice(Code.VMSET, f"rtc:{offset}")
+    return Notice(Code.VMSET, f"rtc:{harmless(offset)}")
 
 
 def node_changed(node: str, value: str | None) -> Notice:
     """A node that the config told us to watch.  `power-state` is one of them: its value is a number."""
-    return Notice(Code.VMTRIGGER, f"{node}:{value}" if value else node)
+    return Notice(Code.VMTRIGGER, f"{node}:{harmless(value)}" if value else node)
+
+
+def harmless(text: str, limit: int = MAX_VALUE) -> str:
+    """What a guest may have written, fit for a line of a log, of a socket, and for D-Bus."""
+    return "".join(_shown(char) for char in text[:limit])
+
+
+def _shown(char: str) -> str:
+    if char.isprintable():
+        return char
+    return " " if char.isspace() else "?"
 
 
 def as_line(uuid: Uuid, notice: Notice) -> str:

@@ -8,8 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
+from openxt_core.errors import Unavailable
 from openxt_core.ids import Domid, Uuid
 from openxt_xen.xenstore import paths
+from openxt_xenvm import events
 from openxt_xenvm.events import DomainWatch, watched_nodes
 from openxt_xenvm.fate import Fate
 from openxt_xenvm.notify import Notice
@@ -39,6 +43,7 @@ class Store:
     def __init__(self) -> None:
         self.callbacks: dict[str, Callable[[str], None]] = {}
         self.values: dict[str, str] = {}
+        self.fails: Unavailable | None = None
 
     async def watch(self, path: str, callback: Callable[[str], None]) -> Any:
         self.callbacks[path] = callback
@@ -47,6 +52,8 @@ class Store:
     async def _closed(self) -> None: ...
 
     async def read(self, path: str) -> str | None:
+        if self.fails:
+            raise self.fails
         return self.values.get(path)
 
     def tell(self, path: str) -> None:
@@ -61,8 +68,17 @@ class Bench:
         host = Host(cast(Any, self.xen), cast(Any, self.store), Path("/lock"), cast(Any, None))
         self.watch = DomainWatch(host, UUID, self.told.append, lambda _, fate: self.ended.append(fate))
 
-    async def follow(self) -> None:
-        await self.watch.follow(DOMID, watched_nodes(DOMID, UUID, (), ()))
+    async def follow(self, *local: str) -> None:
+        await self.watch.follow(DOMID, watched_nodes(DOMID, UUID, local, ()))
+
+    async def write(self, path: str, value: str) -> None:
+        self.store.values[path] = value
+        self.store.tell(path)
+        for _ in range(5):
+            await asyncio.sleep(0)  # turns of the loop, for whoever looks
+
+    def texts(self) -> list[str]:
+        return [notice.message for notice in self.told]
 
     async def until_asked(self, times: int) -> None:
         async with asyncio.timeout(10):
@@ -98,4 +114,50 @@ async def test_an_end_while_xen_is_asked_is_looked_at_again() -> None:
     bench.xen.may_answer.set()
     assert await bench.watch.fate is Fate.VANISHED
     assert bench.ended == [Fate.VANISHED]
+    await bench.watch.forget()
+
+
+POWER = f"{paths.domain(DOMID)}/power-state"
+
+
+async def test_a_node_that_changes_all_the_time_is_told_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And holds up nobody: neither another node nor the domain's end."""
+    monkeypatch.setattr(events, "NODE_PAUSE_S", 3600)
+    bench = Bench()
+    bench.xen.may_answer.set()
+    await bench.follow("power-state")
+    for number in range(50):
+        await bench.write(POWER, str(number))
+    await bench.write(CLOCK, "5")
+    assert bench.texts() == ["power-state:0", "rtc:5"]
+    bench.xen.answer = None
+    bench.store.tell(paths.RELEASE_DOMAIN)
+    assert await bench.watch.fate is Fate.VANISHED
+    assert bench.texts() == ["power-state:0", "rtc:5", "power-state:49"]
+    await bench.watch.forget()
+
+
+async def test_the_last_value_is_told_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "NODE_PAUSE_S", 0.01)
+    bench = Bench()
+    await bench.follow("power-state")
+    for number in range(50):
+        await bench.write(POWER, str(number))
+    async with asyncio.timeout(10):
+        while bench.texts()[-1:] != ["power-state:49"]:
+            await asyncio.sleep(0.001)
+    await bench.watch.forget()
+
+
+async def test_a_node_that_cannot_be_read_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "RETRY_S", 0.01)
+    monkeypatch.setattr(events, "NODE_PAUSE_S", 0)
+    bench = Bench()
+    await bench.follow("power-state")
+    bench.store.fails = Unavailable("XenStore does not answer")
+    await bench.write(POWER, "3")
+    bench.store.fails = None
+    async with asyncio.timeout(10):
+        while bench.texts() != ["power-state:3"]:
+            await asyncio.sleep(0.001)
     await bench.watch.forget()
