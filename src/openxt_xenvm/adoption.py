@@ -13,7 +13,7 @@ from openxt_xen.hypervisor import DomainInfo, ShutdownReason
 from openxt_xenvm.config.model import Action
 from openxt_xenvm.fate import Fate
 from openxt_xenvm.record import START_AGAIN, Operation, Record
-from openxt_xenvm.state import Event, VmState
+from openxt_xenvm.state import ALIVE, Event, VmState
 
 
 class Course(enum.StrEnum):
@@ -82,11 +82,7 @@ def _go_on_saving(
 
 def _was_half_built(record: Record) -> bool:
     """Killed in the middle of a start: what stands cannot be trusted to be whole."""
-    return (
-        record.operation is not None
-        and record.operation.name in STARTS
-        and record.state not in (VmState.CREATED, VmState.RUNNING)
-    )
+    return record.operation is not None and record.operation.name in STARTS and record.state not in ALIVE
 
 
 def _was_being_destroyed(record: Record) -> bool:

@@ -7,6 +7,7 @@ for the next start changes.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -94,7 +95,7 @@ class Hotplug:
         bridges = await self.life.host.xen(self.life.host.keeper.bridges)
         before = self._config().nic
         try:
-            nics = sanitised((*before, nic), self.life.vm.uuid, HostNet(bridges))
+            nics = sanitised((*before, nic), self.life.vm.uuid, HostNet(bridges, os.urandom))
         except NicClash as clash:
             raise InvalidConfig(str(clash)) from None
         (new,) = (found for found in nics if found.id not in {other.id for other in before})

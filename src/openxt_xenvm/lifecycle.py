@@ -80,7 +80,7 @@ class Lifecycle:
         """
         vm = self.vm
         try:
-            await self._prepare(saved)
+            await self._prepare(begin_with, saved)
         except BaseException:
             if may(vm.state, Event.NOT_STARTED):
                 vm.move(Event.NOT_STARTED)
@@ -92,9 +92,9 @@ class Lifecycle:
         finally:
             vm.end()
 
-    async def _prepare(self, saved: Machine | None) -> None:
+    async def _prepare(self, begin_with: Event, saved: Machine | None) -> None:
         vm = self.vm
-        others = {info.domid for info in await self._refuse_second_domain()}
+        others = {info.domid for info in await self._refuse_second_domain(begin_with)}
         vm.activate_pending()
         if saved is not None:
             vm.pending = vm.active  # for the next start: what the saved guest decides, it decides for itself
@@ -115,13 +115,18 @@ class Lifecycle:
         if not config.no_mem_check:
             await self._wait_for_memory(memory.required_to_boot_kib(config), found.host)
 
-    async def _refuse_second_domain(self) -> Sequence[DomainInfo]:
-        """Raises VmIsAlreadyCreated; all others are there."""
+    async def _refuse_second_domain(self, begin_with: Event) -> Sequence[DomainInfo]:
+        """All domains there are.  Raises VmIsAlreadyCreated.
+
+        One that vanished just now, before anybody heard of it, is cleaned up and its end told first.
+        """
         domains = await self.host.xen(self.host.hypervisor.domains)
         if any(info.uuid == self.vm.uuid and not info.dying for info in domains):
             raise VmIsAlreadyCreated
         if self.vm.domid is not None or self.vm.attached:
             await self._stop()
+        if self.vm.domid is None and not may(self.vm.state, begin_with):
+            self.vm.conclude(Event.DESTROYED)
         return domains
 
     async def _wait_for_memory(self, needed_kib: int, info: PhysInfo) -> None:
@@ -157,7 +162,8 @@ class Lifecycle:
             await executor.uninterrupted(self._stop_site(site))
         except OpenxtError as error:
             log.error("domain %s is left behind: %s", site.domid, error)
-        self.vm.conclude(Event.DESTROYED)
+        if self.vm.state is not VmState.SHUTDOWN:
+            self.vm.conclude(Event.DESTROYED)
 
     def lived_s(self) -> float:
         """Since this monitor started it; very long when an earlier one did."""
@@ -242,8 +248,9 @@ class Lifecycle:
         """Until the domain has shut down for an acceptable reason; one that ended otherwise is destroyed."""
         domid, vm = self.vm.domid, self.vm
         assert domid is not None
-        if vm.state is not VmState.SHUTTING_DOWN:
+        if forced or vm.state is not VmState.SHUTTING_DOWN:  # one that was given up may have been heard
             await self._request(domid, reason, forced)
+        if vm.state is not VmState.SHUTTING_DOWN:
             vm.move(Event.SHUTDOWN_ACKNOWLEDGED)
         try:
             async with asyncio.timeout(self.host.settings.shutdown_s):
@@ -274,16 +281,19 @@ class Lifecycle:
             self.is_stopping = False
 
     async def _stop_site(self, site: Site) -> None:
+        """A domain that is gone is gone: what could not be given back is tried again at the next one."""
         await self.watch.forget()
         try:
             if site.domid is not None or site.attached:
                 await executor.stop(site)
-        except DomainStuckDying:
-            self.vm.forget_domain()  # nothing is left of it that we could still do something about
-            self.vm.conclude(Event.DESTROYED)
-            raise
-        finally:
+        except OpenxtError as error:
+            if isinstance(error, DomainStuckDying):
+                self.vm.forget_domain()  # nothing is left of it that we could still do something about
             await self._look_again(site)
+            if self.vm.domid is None:
+                self.vm.conclude(Event.DESTROYED)
+            raise
+        await self._look_again(site)
 
     async def _look_again(self, site: Site) -> None:
         """Forget the domain, unless it still lives: then it must go on being followed."""

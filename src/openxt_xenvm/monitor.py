@@ -6,11 +6,13 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from openxt_core.errors import OpenxtError
 from openxt_core.ids import Domid
 from openxt_xen.hypervisor import HvmParam, XenError
 from openxt_xen.xenstore import paths
@@ -18,10 +20,11 @@ from openxt_xenvm import adoption, record
 from openxt_xenvm.adoption import Course, Decision
 from openxt_xenvm.config.device_lines import with_devices
 from openxt_xenvm.config.model import Startup, StartupMode
+from openxt_xenvm.config.nics import HostNet
 from openxt_xenvm.config.parse import Parsed, parse_config
 from openxt_xenvm.domain.memory import KIB_PER_MIB, page_aligned_kib
 from openxt_xenvm.ending import Ending, Logs
-from openxt_xenvm.errors import DomainStuckDying, InvalidConfig, TaskRefused
+from openxt_xenvm.errors import InvalidConfig, TaskRefused
 from openxt_xenvm.fate import Fate, action_for
 from openxt_xenvm.hotplug import Hotplug
 from openxt_xenvm.jobs import OVERTAKEN, Job, Jobs, JobState
@@ -158,7 +161,7 @@ class Monitor:
                 self._continue(decision.then)
         else:
             self._know_devices(left)
-            await self._adopt(decision)
+            await self._adopt(decision, left)
 
     def _know_devices(self, left: record.Record | None) -> None:
         """The domain has those that it was given, whatever the file says for the next one."""
@@ -169,23 +172,33 @@ class Monitor:
             self.vm.active, self.vm.pending = adopted, self.vm.active
 
     async def _clean_up(self, decision: Decision) -> None:
-        self.vm.begin(Operation("destroy"))
         try:
             for domid in decision.domids:
-                self.vm.learn_domid(domid)
-                await self.life.stop()
+                await self._stop_left(domid)
             if self.vm.attached:  # left by a domain that nobody remembers
-                await self.life.stop()
+                await self._stop_left(None)
             self.vm.conclude(decision.found or Event.DESTROYED)
-        except DomainStuckDying as error:
-            log.warning("%s", error)
         finally:
             self.vm.end()
 
-    async def _adopt(self, decision: Decision) -> None:
+    async def _stop_left(self, domid: Domid | None) -> None:
+        """What cannot be given back yet is tried again later.  Raises OpenxtError if the domain is there."""
+        self.vm.begin(Operation("destroy"))
+        if domid is not None:
+            self.vm.learn_domid(domid)
+        try:
+            await self.life.stop()
+        except OpenxtError as error:
+            if self.vm.domid is not None:
+                raise
+            log.warning("not all of domain %s could be cleaned up: %s", domid, error)
+
+    async def _adopt(self, decision: Decision, left: record.Record | None) -> None:
         assert decision.found is not None
         (domid,) = decision.domids
-        self.vm.operation = decision.then  # kept until it has ended, should we be killed too
+        if decision.then is not None and left is not None:
+            # Kept until it has ended: should we be killed, too, the next monitor decides the same.
+            self.vm.operation = left.operation
         self.vm.learn_domid(domid)
         self.vm.move(decision.found)
         if (
@@ -226,8 +239,8 @@ class Monitor:
             await self.saving.remove(operation.file)
 
     async def start_up(self, startup: Startup) -> None:
-        """What the config says to do with a VM that has no domain yet."""
-        if self.vm.domid is not None or startup.mode is StartupMode.SHUTDOWN:
+        """What the config says to do with a VM that has no domain yet, and that nobody is about to start."""
+        if self.vm.domid is not None or self.jobs.under_way() or startup.mode is StartupMode.SHUTDOWN:
             return
         if startup.mode is StartupMode.RESTORE:
             await self.restore(startup.file, delete=startup.delete)
@@ -325,4 +338,4 @@ def load_config(path: Path, vm: Vm) -> Parsed:
         text = path.read_text(errors="replace")
     except OSError as error:
         raise InvalidConfig(f"cannot read {path}: {error.strerror}") from error
-    return parse_config(text, vm.uuid)
+    return parse_config(text, vm.uuid, HostNet(random_bytes=os.urandom))

@@ -2,6 +2,7 @@
 """xenvm's command line, and what it makes of the config file.  Exit status 3 is for what is wrong here."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import NoReturn
 from openxt_core.errors import BadRequest
 from openxt_core.ids import Uuid, parse_uuid
 from openxt_xenvm.config.model import EMPTY, DomainConfig
+from openxt_xenvm.config.nics import HostNet
 from openxt_xenvm.config.parse import ConfigError, parse_config
 from openxt_xenvm.config.values import read_bool
 
@@ -98,7 +100,7 @@ def read_subject(options: Options) -> Subject:
         text = Path(options.config).read_text(errors="replace")
     except OSError as error:
         raise BadRequest(f"cannot read {options.config}: {error.strerror}") from error
-    parsed = parse_config(text, options.uuid)
+    parsed = parse_config(text, options.uuid, HostNet(random_bytes=os.urandom))
     fatal = parsed.errors if options.strict_config else parsed.fatal
     if fatal:
         raise BadRequest("\n".join(map(str, fatal)))

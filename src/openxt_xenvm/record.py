@@ -40,6 +40,9 @@ class Operation:
     address: str = ""  # of a PCI device
 
 
+STOPPING = frozenset({"destroy", "halt", "reboot", "died"})
+"""Operations that go on although they cannot be noted: a full disk must not keep a domain alive."""
+
 START_AGAIN = Operation("start", auto_start=True)
 """The second half of a reboot: one that was cut short is begun once more."""
 

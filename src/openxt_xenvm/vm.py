@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from openxt_core.errors import Unavailable
 from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xenvm import record
 from openxt_xenvm.config.device_lines import device_lines
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.notify import Notice, state_is
-from openxt_xenvm.record import Operation, Record
+from openxt_xenvm.record import STOPPING, Operation, Record
 from openxt_xenvm.state import Event, VmState, next_state
 
 log = logging.getLogger(__name__)
@@ -68,15 +69,31 @@ class Vm:
         self.save()
 
     def begin(self, operation: Operation) -> None:
-        """A later monitor finishes or undoes it, should this one die before `end`."""
+        """A later monitor finishes or undoes it, should this one die before `end`.
+
+        Raises Unavailable where that cannot be noted: then nothing may begin.  What ends a domain goes on.
+        """
         self.operation = operation
-        self.save()
+        try:
+            self._note()
+        except OSError as error:
+            if operation.name not in STOPPING:
+                self.operation = None
+                raise Unavailable(f"{operation.name} cannot be noted: {error}") from error
+            log.error("%s is not noted: %s", operation.name, error)
 
     def end(self) -> None:
         self.operation = None
         self.save()
 
     def save(self) -> None:
+        """What cannot be noted is lost only if this process is killed."""
+        try:
+            self._note()
+        except OSError as error:
+            log.error("the record is out of date: %s", error)
+
+    def _note(self) -> None:
         is_over = self.domid is None and self.operation is None and not self.attached
         if is_over and self.state is not VmState.SUSPENDED:
             record.remove(self.record_path)

@@ -26,7 +26,7 @@ class HostNet:
     """What of the host decides about a card."""
 
     bridges: Sequence[str] = ()
-    random_bytes: Callable[[int], bytes] | None = None  # None: `mac=random` is derived as if empty
+    random_bytes: Callable[[int], bytes] | None = None  # None: `mac=random` is derived as if it were empty
 
 
 def derived_mac(nic_id: int, model: str, uuid: str) -> str:

@@ -4,6 +4,7 @@
 Other monitors see the same folder, and so does who comes after a monitor that was killed.  No root needed.
 
     loops/N, images/N, crypts/NAME   hold the path of what is below, or `r PATH` when it is read-only
+    busy                while it is there, nothing can be detached
     pci/ADDRESS/        a device: files `driver`, `resource` and `irq` as in sysfs, and `resets`
     bridges/NAME/       the bridge's interfaces, as empty files
     tables/SLIC, DMI    the host's firmware tables, if a test puts some there
@@ -83,6 +84,8 @@ class SimulatedKeeper:
         return made.device
 
     def detach(self, made: Attachment) -> None:
+        if (self.folder / "busy").exists():
+            raise DeviceError(f"{made.device} is busy")
         if made.layer == Layer.SNAPSHOT:
             Path(made.device).unlink(missing_ok=True)
         elif made.layer != Layer.SCRIPTED:

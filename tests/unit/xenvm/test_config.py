@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The config file: every key, every error, and what `get` and `set` make of it."""
 
+import os
 from dataclasses import fields
 
 import pytest
@@ -249,6 +250,13 @@ def test_a_card_without_a_place_goes_to_the_first_bridge() -> None:
 
 def test_a_random_mac_is_in_xens_range() -> None:
     assert random_mac(lambda count: b"\xff" * count) == "00:16:3e:7f:ff:ff"
+
+
+def test_a_card_whose_address_is_random_gets_another_one_each_time() -> None:
+    host = HostNet(random_bytes=os.urandom)
+    found = {parse_config("vif=mac=random", UUID, host).config.nic[0].mac for _ in range(20)}
+    assert len(found) > 1
+    assert all(mac.startswith("00:16:3e:") for mac in found)
 
 
 def test_memory_max_below_memory_is_reported_and_left_out() -> None:
