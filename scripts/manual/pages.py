@@ -160,10 +160,18 @@ PAGES = (
         of_parser(options.parser()),
         files=(
             ("/var/run/xenvm/UUID.json", "What the next monitor must know of a running domain."),
+            ("/var/run/xenvm/monitors.lock", "In it each monitor holds one byte: one monitor a virtual machine."),
+            ("/var/run/xenvm/vm-UUID", "The UNIX socket, with `--monitor-json true`."),
             ("/var/log/xenvm/crash-UUID-TIME.txt", "What was known when a guest crashed."),
+            ("/tmp/xenvm-debug-UUID", "Every step, if the config file says `debug`; its `output` names another file."),
         ),
-        environment=HOST,
-        status=(("0", "Ended as asked."), ("2", "Another monitor has this virtual machine."), ("3", "Wrong words or file.")),
+        environment=(*HOST, ("XENVM_SOCKET_DIR", "Where the UNIX socket is, instead of `/var/run/xenvm`.")),
+        status=(
+            ("0", "Ended as asked."),
+            ("1", "Another monitor has this virtual machine."),
+            ("2", "A fatal error: it is in the log."),
+            ("3", "Wrong words or file."),
+        ),
         see=("xenvm-cmd(1)", "xenvm-zygote(8)", "xenmgr(8)"),
     ),
     Page(

@@ -135,12 +135,16 @@ def _fail(ident: str, error: Exception) -> int:
     return 1
 
 
-def set_up_logging(ident: str) -> None:
-    """To stderr when OPENXT_LOG=stderr, on a terminal, or where there is no syslog; else to syslog."""
+def set_up_logging(ident: str, tag: str = "") -> None:
+    """To stderr when OPENXT_LOG=stderr, on a terminal, or where there is no syslog; else to syslog.
+
+    `tag`, a format of `logging`, goes before each message.
+    """
     handler: logging.Handler = logging.StreamHandler()
     if not _logs_to_stderr():
         handler = SysLogHandler(SYSLOG_SOCKET, SysLogHandler.LOG_DAEMON)
-    handler.setFormatter(logging.Formatter(f"{ident}[{os.getpid()}]: %(levelname)s %(message)s"))
+    words = " ".join(filter(None, ("%(levelname)s", tag, "%(message)s")))
+    handler.setFormatter(logging.Formatter(f"{ident}[{os.getpid()}]: {words}"))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
 
 

@@ -5,10 +5,12 @@ The monitor knows the task names and the documentation's words (shutdown, restar
 """
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from typing import Final
 
 from openxt_core.errors import BadRequest, OpenxtError, Unavailable
 from openxt_core.ids import Uuid, parse_uuid, xenvm_name
@@ -16,6 +18,9 @@ from openxt_core.places import Places
 
 FILE_TASKS = frozenset({"suspend", "restore", "checkpoint"})
 """Their one bare argument is a file, as the documentation writes it."""
+
+
+MAX_WAIT_S: Final = 1e6
 
 
 class Refusal(OpenxtError):
@@ -57,7 +62,7 @@ def _over_socket(uuid: Uuid, task: str, given: Mapping[str, str], timeout_s: flo
         client.settimeout(timeout_s)
         try:
             client.connect(str(path))
-            client.sendall(frame(task, given))
+            client.sendall(frame(task.replace("_", "-"), given))
             answer = json.loads(b"".join(iter(lambda: client.recv(65536), b"")))
         except (OSError, ValueError) as error:
             raise Unavailable(f"{path}: {error}") from error
@@ -66,11 +71,19 @@ def _over_socket(uuid: Uuid, task: str, given: Mapping[str, str], timeout_s: flo
     return None if answer["result"] is None else str(answer["result"])
 
 
+def seconds(text: str) -> float:
+    """Raises ValueError for what is no time to wait."""
+    found = float(text)
+    if not (math.isfinite(found) and 0 < found <= MAX_WAIT_S):
+        raise ValueError(text)
+    return found
+
+
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser("xenvm-cmd", description="Send a task to the monitor of a VM.")
     made.add_argument("--use-socket", action="store_true", help="UNIX socket instead of D-Bus")
     made.add_argument(
-        "--reply-timeout", type=float, default=60.0, metavar="SECS", help="how long to wait (60)"
+        "--reply-timeout", type=seconds, default=60.0, metavar="SECS", help="how long to wait (60)"
     )
     made.add_argument("uuid", help="of the VM")
     made.add_argument("command", help="`help` lists the commands")
@@ -80,6 +93,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _ask(found: argparse.Namespace) -> str | None:
     uuid, task = parse_uuid(found.uuid), found.command
+    if not task:
+        raise BadRequest("the command is empty")
     given = arguments(task, found.arguments)
     if found.use_socket:
         return _over_socket(uuid, task, given, found.reply_timeout)
@@ -91,9 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words.exit_on_error = False
     try:
         text = _ask(words.parse_args(argv))
-    except (argparse.ArgumentError, SystemExit) as error:
-        return 0 if isinstance(error, SystemExit) and not error.code else 1
-    except OpenxtError as error:
+    except SystemExit as error:
+        return 1 if error.code else 0
+    except (argparse.ArgumentError, OpenxtError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if text is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openxt_core.errors import OpenxtError, UnknownMethod
+from openxt_core.errors import OpenxtError, Unavailable, UnknownMethod
 from openxt_core.ids import Uuid
 from openxt_core.places import Places
 from openxt_xenvm import tasks
@@ -38,7 +38,7 @@ class Request:
 
 def parse_request(body: bytes) -> Request:
     """Raises ValueError with the reason."""
-    found = json.loads(body)
+    found = _read(body)
     if not isinstance(found, dict) or not isinstance(found.get("method"), str):
         raise ValueError("not a request object with a method")
     params = found.get("params")
@@ -47,6 +47,16 @@ def parse_request(body: bytes) -> Request:
     if not isinstance(params, dict) or not all(isinstance(value, str) for value in params.values()):
         raise ValueError("params must be an object of strings")
     return Request(found.get("id", 0), found["method"], params)
+
+
+def _read(body: bytes) -> Any:
+    """Raises ValueError, also for half surrogates, which nobody else can carry."""
+    try:
+        found = json.loads(body)
+        json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    return found
 
 
 def socket_path(places: Places, environ: Mapping[str, str], uuid: Uuid) -> Path:
@@ -118,3 +128,6 @@ class JsonServer:
             return failure(request.id, str(error))
         except OpenxtError as error:
             return failure(request.id, on_the_wire(error))
+        except Exception:
+            log.exception("%s failed", request.task)
+            return failure(request.id, on_the_wire(Unavailable("internal error")))

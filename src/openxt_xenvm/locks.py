@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Exclusive locks between processes, by a file each.  They end with the process, however it ends."""
+"""Exclusive locks between processes, by a file each.  They end with the process, however it ends.
+
+Monitors of VMs share one file, in which each has a byte of its own: so there is nothing to remove.
+"""
 
 import asyncio
+import errno
 import fcntl
+import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -28,6 +33,34 @@ async def alone(path: Path) -> AsyncIterator[None]:
         while not _is_taken(descriptor):  # noqa: ASYNC110  (see PAUSE_S)
             await asyncio.sleep(PAUSE_S)
         yield
+
+
+async def take_byte(path: Path, name: str, wait_s: float) -> int:
+    """A descriptor that keeps the file's byte for `name` ours until it is closed.  Raises TimeoutError.
+
+    No other descriptor of that file may be closed in this process meanwhile: that would give the byte back.
+    """
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])  # a place in a file has 63 bits
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        async with asyncio.timeout(wait_s):
+            while not _is_byte_taken(descriptor, number):  # noqa: ASYNC110  (see PAUSE_S)
+                await asyncio.sleep(PAUSE_S)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _is_byte_taken(descriptor: int, number: int) -> bool:
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
 
 
 @contextmanager

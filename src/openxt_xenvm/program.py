@@ -11,22 +11,25 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from typing import Final
 
 from openxt_bus.connection import Bus
 from openxt_bus.daemon import Lifetime, set_up_logging
 from openxt_core.errors import BadRequest, OpenxtError, Unavailable
-from openxt_core.ids import xenvm_name
+from openxt_core.ids import Uuid, xenvm_name
 from openxt_core.places import Places
 from openxt_xen.open import open_hypervisor
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm import notify
 from openxt_xenvm.dom0.keeper import open_keeper
 from openxt_xenvm.ending import Logs
+from openxt_xenvm.errors import Overtaken
 from openxt_xenvm.events import DomainWatch
 from openxt_xenvm.hotplug import Hotplug
 from openxt_xenvm.jobs import Job
 from openxt_xenvm.json_rpc import JsonServer, socket_path
 from openxt_xenvm.lifecycle import Lifecycle
+from openxt_xenvm.locks import take_byte
 from openxt_xenvm.monitor import Monitor
 from openxt_xenvm.notifier import Notifier
 from openxt_xenvm.notify import Notice
@@ -37,6 +40,8 @@ from openxt_xenvm.site import Host
 from openxt_xenvm.vm import Vm
 
 log = logging.getLogger(__name__)
+
+LOCK_WAIT_S: Final = 2.0
 
 EXIT_TAKEN = 1
 EXIT_FATAL = 2
@@ -57,9 +62,12 @@ def run(options: Options, ready: Ready, failed: Failed) -> int:
         subject = read_subject(options)
     except BadRequest as error:
         return _fail(failed, str(error), EXIT_USAGE)
+    set_up_logging("xenvm", tag=f"{subject.uuid}|%(name)s")
     try:
         _log_as_configured(subject)
         asyncio.run(_live(options, subject, ready))
+    except asyncio.CancelledError:
+        failed("it was stopped before it served", 0)
     except NameTaken as error:
         return _fail(failed, str(error), EXIT_TAKEN)
     except (OpenxtError, OSError, ValueError) as error:
@@ -106,6 +114,7 @@ class _Process:
         self.bus: Bus | None = None
         self.json: JsonServer | None = None
         self.store_lost = asyncio.Event()
+        self.lock: int | None = None
 
     async def live(self) -> None:
         try:
@@ -129,7 +138,7 @@ class _Process:
         life = Lifecycle(vm, host, watch)
         monitor = Monitor(vm, host, life, Hotplug(life), self._logs())
         monitor.jobs.changed = self._job_changed
-        self.lifetime.on_hangup(monitor.read_config)
+        self.lifetime.on_hangup(lambda: read_again(monitor))
         try:
             await self._serve(monitor)
             await self._work(monitor, notifier)
@@ -160,9 +169,17 @@ class _Process:
             self.bus.serve(TaskTree(monitor))
             if not await self.bus.request_name(xenvm_name(uuid)):
                 raise NameTaken(f"another xenvm monitors {uuid}")
+        await self._take(uuid)
         if self.options.monitor_json:
             self.json = JsonServer(monitor, socket_path(self.places, os.environ, uuid))
             await self.json.open()
+
+    async def _take(self, uuid: Uuid) -> None:
+        """There is one monitor a VM, also where no bus says so.  One that just ended may not be gone yet."""
+        try:
+            self.lock = await take_byte(self.places.run / "xenvm/monitors.lock", uuid, LOCK_WAIT_S)
+        except TimeoutError:
+            raise NameTaken(f"another xenvm monitors {uuid}") from None
 
     async def _connect_bus(self) -> Bus:
         if not self.options.session_bus:
@@ -188,26 +205,35 @@ class _Process:
         if self.bus is not None:
             notifier.tell(notify.SERVICE_UP)
         self.ready()
+        await self._until_over(monitor, asyncio.create_task(self._begin(monitor, notifier)))
+
+    async def _begin(self, monitor: Monitor, notifier: Notifier) -> None:
+        """What is left of an earlier monitor, and the startup mode, unless a `destroy` comes in between."""
         try:
             await monitor.settle()
             await monitor.start_up(self.subject.config.startup)
+        except Overtaken as error:
+            log.info("%s", error)
         except OpenxtError as error:
             notifier.tell(notify.failed(str(error)))
             raise
-        await self._until_over(monitor)
 
-    async def _until_over(self, monitor: Monitor) -> None:
+    async def _until_over(self, monitor: Monitor, beginning: asyncio.Task[None]) -> None:
+        """Until somebody ends us, in the midst of `beginning`, too.  Raises its failure, or Unavailable."""
         ends = [
             asyncio.ensure_future(self.lifetime.until_stopped()),
             asyncio.ensure_future(monitor.quitting.wait()),
             asyncio.ensure_future(self.store_lost.wait()),
         ]
         try:
-            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([beginning, *ends], return_when=asyncio.FIRST_COMPLETED)
+            if beginning in done:
+                beginning.result()
+                done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             for end in done:
                 end.result()
         finally:
-            for end in ends:
+            for end in (beginning, *ends):
                 end.cancel()
         if self.store_lost.is_set():
             raise Unavailable("the connection to XenStore was lost")
@@ -218,11 +244,21 @@ class _Process:
         await notifier.close()
         if self.json is not None:
             await self.json.close()
+        if self.lock is not None:
+            os.close(self.lock)
         if self.bus is not None:
             try:  # the reply also proves that everything sent before it has left
                 await self.bus.release_name(xenvm_name(self.subject.uuid))
             except OpenxtError as error:
                 log.debug("the name was not released: %s", error)
+
+
+def read_again(monitor: Monitor) -> None:
+    """The config file, at SIGHUP."""
+    try:
+        monitor.read_config()
+    except OpenxtError as error:
+        log.warning("the config stays as it is: %s", error)
 
 
 def complain(text: str) -> None:

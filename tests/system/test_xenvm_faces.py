@@ -174,6 +174,7 @@ async def test_the_unix_socket_speaks_json(house: House) -> None:
     await house.hear("ping", "dbus-rpc-up")
     status = await program(house, "cmd", "--use-socket", UUID, "get-status")
     assert (status.stdout, status.returncode) == ("shutdown\n", 0)
+    assert (await program(house, "cmd", "--use-socket", UUID, "disk_list")).returncode == 0
     refused = await program(house, "cmd", "--use-socket", UUID, "halt")
     assert refused.returncode == 1
     assert "Vm_bad_state" in refused.stderr
@@ -181,12 +182,25 @@ async def test_the_unix_socket_speaks_json(house: House) -> None:
     assert "unknown RPC" in unknown.stderr
 
 
+NONSENSE = (
+    b"",
+    b"{",
+    b"[]",
+    b"[" * 30_000,
+    b"\xff",
+    b'{"method": 1}',
+    b'{"method": "x", "params": {"a": 1}}',
+    b'{"method": "set", "params": {"field": "name", "value": "\\ud800"}}',
+    b'{"method": "read-config", "params": {"path": "/\\udcff"}}',
+)
+
+
 async def test_nonsense_on_the_unix_socket_is_answered(house: House) -> None:
     monitor = house.launch("--config", str(house.config()), "--monitor-json", "true")
     await house.hear("ping", "dbus-rpc-up")
     path = house.root / "var/run/xenvm" / f"vm-{UUID}"
     assert path.stat().st_mode & 0o777 == 0o600
-    for body in (b"", b"{", b"[]", b'{"method": 1}', b'{"method": "x", "params": {"a": 1}}'):
+    for body in NONSENSE:
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(len(body).to_bytes(4, "big") + body)
         assert json.loads(await reader.read())["error"]["code"] == -32602
@@ -222,6 +236,11 @@ WRONG_COMMANDS: list[tuple[list[str], str]] = [
     ([UUID, "start", "bare"], "error: 'bare' is not KEY=VALUE"),
     ([UUID, "halt"], "error: exception: Vm_bad_state"),
     ([UUID, "checkpoint", "/file"], "error: exception: Vm_bad_state"),
+    ([UUID, ""], "error: the command is empty"),
+    *(
+        (["--reply-timeout", word, UUID, "status"], "error: argument --reply-timeout: invalid seconds value")
+        for word in ("abc", "nan", "inf", "-1", "0", "1e30")
+    ),
 ]
 
 
@@ -231,6 +250,7 @@ async def test_xenvm_cmd_fails_with_1_and_says_why(house: House) -> None:
         done = await program(house, "cmd", *arguments)
         assert done.returncode == 1
         assert message in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 # The command line
