@@ -199,7 +199,7 @@ class Monitor:
         if decision.then is not None and left is not None:
             # Kept until it has ended: should we be killed, too, the next monitor decides the same.
             self.vm.operation = left.operation
-        self.vm.learn_domid(domid)
+        self.vm.domid = domid  # noted with its state: without that it would be taken for half built
         self.vm.move(decision.found)
         if (
             decision.then is not None

@@ -2,6 +2,7 @@
 """A monitor killed at any moment: its domain lives on, and the next monitor finishes or undoes the rest."""
 
 import asyncio
+import json
 import random
 import tempfile
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ from effort import effort
 from openxt_core.errors import OpenxtError
 from openxt_xen.hypervisor import DomainSpec, Kind
 
+DYING = Path(__file__).parent / "dying_xenvm.py"
 IGNORES = "sim.shutdown=ignore"
 
 
@@ -195,3 +197,26 @@ async def _live(house: House, tasks: tuple[str, ...]) -> None:
         await house.call(task)
         if task == "start":
             await house.guest_is_up(house.domids()[0])
+
+
+@pytest.mark.parametrize("boundary", ["1", "2", "3"])
+async def test_killed_while_it_finishes_a_start_it_is_followed_by_one_that_does(
+    house: House, boundary: str
+) -> None:
+    first = await house.monitor(house.config())
+    await house.call("start", paused="true")
+    await house.kill(first)
+    found = json.loads(house.record().read_text())
+    found["operation"] = {"name": "start"}  # that was to run, and was killed just before it did
+    house.record().write_text(json.dumps(found))
+    armed = house.file("armed")
+    second = house.launch_program([str(DYING), boundary, str(armed)], house.config())
+    await house.gone(second)
+    await house.until(house.is_absent)
+    await next_monitor(house)
+
+    async def is_running() -> bool:
+        return await house.call("get_status") == "running"
+
+    await house.until(is_running)
+    assert len(house.domids()) == 1
