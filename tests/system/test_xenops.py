@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """xenops on a simulated host: domains made, filled, changed, saved and ended by hand, word by word."""
 
+import asyncio
 import contextlib
 import io
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm.xenops.main import run
 
 MEMORY_KIB = 16 * 1024
@@ -53,14 +55,35 @@ class Host:
         path.write_text("any file will do")
         return path
 
-    def built(self, **options: object) -> str:
+    def built(self, cmdline: str = "", **options: object) -> str:
         """The domid of a PV domain with a kernel, paused."""
         domid = self.does(
             "create_domain", *(word for key, value in options.items() for word in (f"-{key}", value))
         )
         vcpus = options.get("vcpus", 1)
-        self.does("build", "-domid", domid, "-vcpus", vcpus, "-memory", MEMORY_KIB, "-kernel", self.kernel)
+        kernel = ("-kernel", self.kernel, "-cmdline", cmdline)
+        self.does("build", "-domid", domid, "-vcpus", vcpus, "-memory", MEMORY_KIB, *kernel)
         return domid
+
+    def driver(self) -> str:
+        """The domid of a domain that serves others."""
+        domid = self.built(cmdline="sim.serves=yes")
+        self.does("unpause", "-domid", domid)
+        return domid
+
+    def nodes(self, path: str = "/") -> dict[str, str | None]:
+        """All of XenStore below a path."""
+        return asyncio.run(self._nodes(path))
+
+    async def _nodes(self, path: str) -> dict[str, str | None]:
+        store = await XenStore.connect()
+        found, left = dict[str, str | None](), [path]
+        while left:
+            folder = left.pop()
+            found[folder] = await store.read(folder)
+            left += [f"{folder.rstrip('/')}/{name}" for name in await store.list(folder)]
+        store.close()
+        return found
 
     def domains(self) -> dict[str, str]:
         """Domid → letters of its state."""
@@ -174,6 +197,31 @@ def test_a_disk_and_a_card_come_and_go(host: Host) -> None:
     host.does("del_vbd", "-domid", domid, "-virtpath", "xvda")
     assert "vbd" not in host.does("list_devices", "-domid", domid)
     assert "has no vbd" in host.refuses("del_vbd", "-domid", domid, "-virtpath", "xvda")
+
+
+def test_another_domains_card_is_known_by_its_backend_and_goes_with_it(host: Host) -> None:
+    server = host.driver()
+    before, domid = host.nodes(), host.built()
+    host.does("unpause", "-domid", domid)
+    card = ("add_vif", "-domid", domid, "-devid", 0, "-netty", "/wired/0", "-mac")
+    host.does(*card, "00:16:3e:00:00:01", "-backend-domid", server)
+    mac = f"/local/domain/{domid}/device/vif/0/mac"
+    for backend in (server, "0"):
+        assert "already" in host.refuses(*card, "00:16:3e:00:00:02", "-backend-domid", backend)
+    assert host.nodes(mac) == {mac: "00:16:3e:00:00:01"}
+    removal = ("del_vif", "-domid", domid, "-devid", 0)
+    assert "has no vif 0 of domain 0" in host.refuses(*removal)
+    host.does(*removal, "-backend-domid", server)
+    assert host.nodes(mac) == {mac: None}
+    host.does(*card, "00:16:3e:00:00:03", "-backend-domid", server)
+    host.does("destroy", "-domid", domid)
+    assert host.nodes().keys() == before.keys()
+
+
+def test_a_domain_that_is_not_there_cannot_serve(host: Host) -> None:
+    domid = host.built()
+    card = ("-devid", 0, "-mac", "00:16:3e:00:00:01", "-backend-domid", 99)
+    assert "there is no domain 99 to serve it" in host.refuses("add_vif", "-domid", domid, *card)
 
 
 def test_a_pci_device_comes_and_goes(host: Host) -> None:

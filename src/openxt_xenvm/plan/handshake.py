@@ -9,11 +9,12 @@ Source: OpenXT xenops, 2015.
 
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.xenstore import paths
+from openxt_xen.xenstore.client import XenStoreError
 from openxt_xen.xenstore.wire import Permission
 from openxt_xenvm.devices.base import Device
 from openxt_xenvm.domain.nodes import Node
 from openxt_xenvm.errors import DeviceTimeout
-from openxt_xenvm.site import Site
+from openxt_xenvm.site import Host, Site
 
 
 def folder(device: Device, domid: Domid) -> str:
@@ -26,6 +27,21 @@ def invitation(device: Device, domid: Domid) -> tuple[Node, ...]:
         Node(paths.hotplug_of(domid), access=(Permission(DOM0, "n"),)),
         Node(folder(device, domid), access=(Permission(device.backend_domid, "n"),)),
     )
+
+
+async def servers(host: Host, domid: Domid) -> frozenset[Domid]:
+    """Whose scripts were invited: they own the folders, which no guest can change as it can its frontends."""
+    store, top, found = host.store, f"{paths.hotplug_of(domid)}/hotplug", set[Domid]()
+    for kind in await store.list(top):
+        for devid in await store.list(f"{top}/{kind}"):
+            try:
+                owner, *_ = await store.get_permissions(f"{top}/{kind}/{devid}")
+            except XenStoreError as error:
+                if error.name != "ENOENT":
+                    raise
+            else:
+                found.add(owner.domid)
+    return frozenset(found)
 
 
 async def online(site: Site, device: Device) -> None:

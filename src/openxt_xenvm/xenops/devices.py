@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """xenops' commands that give disks, network cards and PCI devices to a running domain and take them away."""
 
+from collections.abc import Callable
+
 from openxt_core.errors import BadRequest
 from openxt_core.ids import DOM0, DOM0_UUID, Domid
 from openxt_xen.xenstore import paths
@@ -32,7 +34,7 @@ async def add_vbd(session: Session, given: Given) -> str:
     )
     site = await session.site(given.domid)
     config = DomainConfig(disk=(disk,))
-    _check(config, checks.HostDevices(site.host.keeper.disk_problem))
+    _check(config, checks.HostDevices(site.host.keeper.disk_problem, has_domain=_has_domain(session)))
     await _must_be_free(site, "vbd", device_number(disk.virtpath))
     await executor.run(tuple(plan_disks([disk])), site, domain_stays=True)
     return ""
@@ -50,7 +52,7 @@ async def add_vif(session: Session, given: Given) -> str:
     )
     site = await session.site(given.domid)
     config = DomainConfig(nic=(nic,))
-    _check(config, checks.HostDevices(bridges=site.host.keeper.bridges()))
+    _check(config, checks.HostDevices(bridges=site.host.keeper.bridges(), has_domain=_has_domain(session)))
     await _must_be_free(site, "vif", given["devid"])
     await executor.run((PlugNic(nic),), site, domain_stays=True)
     return ""
@@ -64,32 +66,38 @@ def _check(config: DomainConfig, host: checks.HostDevices) -> None:
         raise BadRequest("; ".join(blockers))
 
 
+def _has_domain(session: Session) -> Callable[[int], bool]:
+    return lambda domid: session.hypervisor.info(Domid(domid)) is not None
+
+
 async def _must_be_free(site: Site, kind: str, devid: int) -> None:
-    if await _is_there(site, kind, devid):
-        raise BadRequest(f"domain {site.domid} has a {kind} {devid} already")
+    """Whoever serves it: the guest's end is the same."""
+    for backend in sorted(site.backends):
+        if await _is_there(site, backend, kind, devid):
+            raise BadRequest(f"domain {site.domid} has a {kind} {devid} already")
 
 
-async def _is_there(site: Site, kind: str, devid: int) -> bool:
-    back = paths.backend(DOM0, kind, site.created, devid)
+async def _is_there(site: Site, backend: Domid, kind: str, devid: int) -> bool:
+    back = paths.backend(backend, kind, site.created, devid)
     return await site.host.store.read(paths.state(back)) is not None
 
 
 async def del_vbd(session: Session, given: Given) -> str:
-    return await _remove(session, given.domid, "vbd", device_number(given["virtpath"]))
+    return await _remove(session, given, "vbd", device_number(given["virtpath"]))
 
 
 async def del_vif(session: Session, given: Given) -> str:
-    return await _remove(session, given.domid, "vif", given["devid"])
+    return await _remove(session, given, "vif", given["devid"])
 
 
-async def _remove(session: Session, domid: Domid, kind: str, devid: int) -> str:
-    site = await session.site(domid)
-    if not await _is_there(site, kind, devid):
-        raise BadRequest(f"domain {domid} has no {kind} {devid}")
+async def _remove(session: Session, given: Given, kind: str, devid: int) -> str:
+    site, backend = await session.site(given.domid), Domid(given["backend-domid"])
+    if not await _is_there(site, backend, kind, devid):
+        raise BadRequest(f"domain {given.domid} has no {kind} {devid} of domain {backend}")
     try:
-        await executor.run(plan_unplug(kind, devid, DOM0, forced=False), site, domain_stays=True)
+        await executor.run(plan_unplug(kind, devid, backend, forced=False), site, domain_stays=True)
     except DeviceTimeout:
-        await executor.run(plan_unplug(kind, devid, DOM0, forced=True), site, domain_stays=True)
+        await executor.run(plan_unplug(kind, devid, backend, forced=True), site, domain_stays=True)
     return ""
 
 
@@ -113,7 +121,7 @@ async def add_pci(session: Session, given: Given) -> str:
 
 async def del_pci(session: Session, given: Given) -> str:
     site, group = await session.site(given.domid), _group(given)
-    if not await _is_there(site, "pci", group.devid):
+    if not await _is_there(site, DOM0, "pci", group.devid):
         raise BadRequest(f"domain {given.domid} has no pci {group.devid}")
     try:
         await executor.run(plan_unplug_pci(group, forced=False), site, domain_stays=True)

@@ -14,6 +14,7 @@ from openxt_xen.operator import Operator, open_operator
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm.dom0.keeper import open_keeper
+from openxt_xenvm.plan import handshake
 from openxt_xenvm.plan.closing import attached_of
 from openxt_xenvm.settings import Settings
 from openxt_xenvm.site import Host, Site
@@ -81,6 +82,7 @@ class Session:
             await self._number(paths.console(domid, "ring-ref")),
         )
         site.attached |= await attached_of(site.host, domid)
+        site.backends |= await handshake.servers(site.host, domid)
         return site
 
     async def _number(self, path: str) -> int:
