@@ -157,6 +157,17 @@ def test_a_domain_goes_into_a_file_and_comes_back_in_another_one(host: Host) -> 
     host.does("unpause", "-domid", again)
 
 
+@pytest.mark.parametrize("command", ["save_domain", "chkpoint_domain"])
+def test_a_domain_that_nothing_restores_is_not_saved(host: Host, command: str) -> None:
+    domid, file = host.does("create_domain", "-hvm"), host.folder / "hvm"
+    host.does("build_hvm", "-domid", domid, "-vcpus", 1, "-memory", MEMORY_KIB * 4)
+    host.does("unpause", "-domid", domid)
+    says = f"error: domain {domid} is HVM: only PV domains can be restored"
+    assert host.refuses(command, "-domid", domid, "-file", file) == says
+    assert not file.exists()
+    assert "R" in host.domains()[domid]
+
+
 def test_a_checkpoint_leaves_the_domain_running(host: Host) -> None:
     domid, file = host.built(), host.folder / "checkpoint"
     host.does("unpause", "-domid", domid)

@@ -137,7 +137,7 @@ async def chkpoint_domain(session: Session, given: Given) -> str:
 
 async def _save(session: Session, given: Given) -> Domid:
     """The domain is suspended afterwards; when it could not be saved it goes on, and there is no file."""
-    path, domid = Path(given["file"]), session.guest(given.domid).domid
+    path, domid = Path(given["file"]), _restorable(session, given.domid)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
     except OSError as error:
@@ -152,6 +152,14 @@ async def _save(session: Session, given: Given) -> Domid:
         raise
     finally:
         os.close(descriptor)
+    return domid
+
+
+def _restorable(session: Session, domid: Domid) -> Domid:
+    """Raises BadRequest for a domain that `restore_domain` could not make again."""
+    kind = session.guest(domid).kind
+    if kind is not Kind.PV:
+        raise BadRequest(f"domain {domid} is {kind.upper()}: only PV domains can be restored")
     return domid
 
 
