@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Disks and network cards that come, go and change while a guest runs, on the simulated host."""
 
+import asyncio
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import START, House, open_house
+from xenvm_house import OTHER, START, House, open_house
 
 from effort import effort
 from openxt_core.errors import OpenxtError, RemoteError
@@ -15,6 +18,7 @@ from openxt_xen.xenstore import paths
 from openxt_xenvm.devices.numbers import device_number
 
 XVDB, HDC = 51728, 5632
+MAC = "00:16:3e:01:02:03"
 
 
 @pytest.fixture
@@ -292,7 +296,7 @@ async def test_killed_between_any_two_steps_the_next_monitor_makes_it_whole(
     lines = (
         f"disk = {house.file('disk')}:file:xvda:w:disk:",
         f"disk = {house.file('cd')}:file:hdc:r:cdrom:",
-        "vif = bridge=br0,mac=00:16:3e:01:02:03",
+        f"vif = bridge=br0,mac={MAC}",
     )
     new = house.file("new")
     words = {key: str(new) if value == "new" else value for key, value in given.items()}
@@ -323,6 +327,37 @@ async def test_killed_between_any_two_steps_the_next_monitor_makes_it_whole(
         assert house.attached() == {}
         house.silence()
     assert deaths > 1
+
+
+async def test_what_xenops_gave_a_guest_goes_with_it(house: House) -> None:
+    before = await house.nodes()
+    server = await driver(house)
+    with_server = await house.nodes()
+    domid = await running(house)
+    disk = ("-mode", "w", "-phystype", "file", "-physpath", house.file("disk"), "-virtpath", "xvdb")
+    card = ("-devid", 1, "-mac", MAC, "-netty", "/wired/0", "-backend-domid", server)
+    await xenops(house, "add_vbd", "-domid", domid, *disk)
+    await xenops(house, "add_vif", "-domid", domid, *card)
+    assert house.attached() == {"loops/0": str(house.root / "disk")}
+    await house.call("destroy")
+    assert house.attached() == {}
+    assert (await house.nodes()).keys() == with_server.keys()
+    await house.call("destroy", uuid=OTHER)
+    assert await house.nodes() == before
+
+
+async def driver(house: House) -> Domid:
+    """A domain of another VM, which serves devices."""
+    house.launch("--config", str(house.config("startup = start", uuid=OTHER, cmdline="sim.serves=yes")))
+    await house.until(lambda: house.domids(OTHER))
+    (domid,) = house.domids(OTHER)
+    await house.guest_is_up(domid)
+    return domid
+
+
+async def xenops(house: House, *words: object) -> None:
+    command = [sys.executable, "-m", "openxt_xenvm.xenops.main", *map(str, words)]
+    await asyncio.to_thread(subprocess.run, command, env=house.environ, check=True)
 
 
 async def next_monitor(house: House, *lines: str) -> None:

@@ -13,8 +13,9 @@ from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import XenError
 from openxt_xen.xenstore import paths
 from openxt_xenvm.errors import DomainStuckDying
+from openxt_xenvm.plan import handshake
 from openxt_xenvm.plan.agents import stop_agents
-from openxt_xenvm.plan.closing import close, detach, plugged
+from openxt_xenvm.plan.closing import attached_of, close, detach, plugged
 from openxt_xenvm.plan.device_model import stop_qemu
 from openxt_xenvm.plan.passing import ResetGiven
 from openxt_xenvm.plan.steps import Step, destroy, remove_home
@@ -55,6 +56,7 @@ class CloseDevices(Step):
     async def do(self, site: Site) -> None:
         if site.domid is None or await _is_of_others(site, site.domid):
             return
+        await _learn_devices(site, site.domid)
         closings = [close(site, *device) for device in await plugged(site)]
         for failure in await asyncio.gather(*closings, return_exceptions=True):
             if failure is not None:
@@ -123,6 +125,14 @@ class WaitGone(Step):
 async def _is_dying(site: Site, domid: Domid) -> bool:
     info = await site.host.xen(site.host.hypervisor.info, domid)
     return info is not None and info.uuid == site.uuid and info.dying
+
+
+async def _learn_devices(site: Site, domid: Domid) -> None:
+    """Those that somebody else gave the domain, as `xenops` does, are in no record of ours yet."""
+    for made in await attached_of(site.host, domid) - site.attached:
+        site.remember(made)
+    for backend in await handshake.servers(site.host, domid):
+        site.use_backend(backend)
 
 
 async def _is_free(site: Site, domid: Domid) -> bool:
