@@ -14,6 +14,7 @@ from xenvm_house import OTHER, START, House, open_house
 from openxt_core.errors import RemoteError
 from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
+from openxt_xen.xenstore.wire import Permission
 
 SCRIPTS = Path(__file__).parents[2] / "scripts/udev"
 NETWORK = "/wired/0/bridged"
@@ -36,6 +37,13 @@ async def driver(house: House) -> Domid:
     return domid
 
 
+def block_device() -> Path:
+    found = [path for path in Path("/dev").iterdir() if path.is_block_device()]
+    if not found:
+        pytest.skip("there is no block device here")
+    return sorted(found)[-1]
+
+
 async def script(house: House, name: str, action: str, **environ: str) -> int:
     command = [str(SCRIPTS / name), action]
     return (
@@ -52,12 +60,12 @@ class DriverDomain:
     async def serve(self, domid: Domid) -> None:
         await self._is(domid, "1")
         await self.house.store.write(self._state(domid), "2")
-        assert await self._tell(domid, "online" if self.kind == "vif" else "add") == 0
+        assert await self.tell(domid, "online" if self.kind == "vif" else "add") == 0
 
     async def close(self, domid: Domid) -> None:
         await self._is(domid, "5")
         await self.house.store.write(self._state(domid), "6")
-        assert await self._tell(domid, "remove") == 0
+        assert await self.tell(domid, "remove") == 0
 
     def _state(self, domid: Domid) -> str:
         return paths.state(paths.backend(self.own, self.kind, domid, self.devid))
@@ -65,23 +73,26 @@ class DriverDomain:
     async def _is(self, domid: Domid, state: str) -> None:
         await self.house.store.wait_until(self._state(domid), lambda value: value == state, 10)
 
-    async def _tell(self, domid: Domid, action: str) -> int:
-        where = f"backend/{self.kind}/{domid}/{self.devid}"
-        return await script(self.house, self.name, action, XENBUS_PATH=where, vif=f"vif{domid}.{self.devid}")
+    async def tell(self, domid: Domid, action: str) -> int:
+        """Its script speaks with XenStore as the domain itself."""
+        store = self.house.root / f"sim/xenstored-domains/{self.own}"
+        where, vif = f"backend/{self.kind}/{domid}/{self.devid}", f"vif{domid}.{self.devid}"
+        environ = {"XENSTORED_PATH": str(store), "XENBUS_PATH": where, "vif": vif}
+        return await script(self.house, self.name, action, **environ)
 
 
 @pytest.mark.parametrize(
     ("line", "name", "kind", "devid"),
     [
         ("vif = network=/wired/0/bridged,backend-domid=", "vif", "vif", 0),
-        ("disk = /dev/vg/d:phy:xvdb:w:disk::backend-domid=", "block", "vbd", 51728),
+        ("disk = DEVICE:phy:xvdb:w:disk::backend-domid=", "block", "vbd", 51728),
     ],
 )
 async def test_a_driver_domains_device_waits_for_its_script(
     house: House, driver: Domid, line: str, name: str, kind: str, devid: int
 ) -> None:
-    before = await house.nodes()
-    await house.monitor(house.config(f"{line}{driver}"))
+    before, device = await house.nodes(), block_device()
+    await house.monitor(house.config(f"{line.replace('DEVICE', str(device))}{driver}"))
     starting = asyncio.create_task(house.call("start"))
     await house.until(house.domids)
     (domid,) = house.domids()
@@ -98,12 +109,44 @@ async def test_a_driver_domains_device_waits_for_its_script(
         assert await house.store.read(f"{back}/bridge") == NETWORK
         assert await house.store.read(f"{back}/hotplug-status") == "connected"
     else:
-        assert await house.store.read(f"{back}/physical-device") is None
+        number = device.stat().st_rdev
+        found = await house.store.read(f"{back}/physical-device")
+        assert found == f"{os.major(number):x}:{os.minor(number):x}"
     await house.store.write(paths.state(back), "4")
     ending = asyncio.create_task(house.call("destroy"))
     await domain.close(domid)
     await ending
     assert await house.nodes() == before
+
+
+@pytest.mark.parametrize(("path", "type"), [("/etc/passwd", "file"), ("/dev/vg/none", "phy"), ("/d", "vhd")])
+async def test_a_disk_that_is_no_block_device_of_its_driver_domain_is_refused(
+    house: House, driver: Domid, path: str, type: str
+) -> None:
+    before = await house.nodes()
+    await house.monitor(house.config(f"disk = {path}:{type}:xvdb:w:disk::backend-domid={driver}"))
+    starting = asyncio.create_task(house.call("start"))
+    await house.until(house.domids)
+    (domid,) = house.domids()
+    domain = DriverDomain(house, driver, "block", "vbd", 51728)
+    await domain.serve(domid)
+    await domain.close(domid)
+    told = f"domain {driver} refuses vbd 51728: '[^']*{path}' is not a block device"
+    with pytest.raises(RemoteError, match=told):
+        await starting
+    assert await house.nodes() == before
+
+
+async def test_the_number_of_a_disk_that_its_toolstack_knows_stays(house: House, driver: Domid) -> None:
+    back = paths.backend(driver, "vbd", Domid(77), 51728)
+    folder = paths.hotplug(Domid(77), "vbd", 51728)
+    for path, value in ((f"{back}/physical-device", "7:9"), (f"{back}/params", "/d"), (folder, "")):
+        await house.store.write(path, value)
+    await house.store.set_permissions(folder, [Permission(driver, "n")])
+    await house.store.set_permissions(f"{back}/physical-device", [Permission(driver, "n")])
+    assert await DriverDomain(house, driver, "block", "vbd", 51728).tell(Domid(77), "add") == 0
+    assert await house.store.read(f"{folder}/hotplug") == "online"
+    assert await house.store.read(f"{back}/physical-device") == "7:9"
 
 
 async def test_a_driver_domain_without_its_script_is_told_of_and_undone(house: House, driver: Domid) -> None:

@@ -13,8 +13,11 @@ from openxt_xen.xenstore.client import XenStoreError
 from openxt_xen.xenstore.wire import Permission
 from openxt_xenvm.devices.base import Device
 from openxt_xenvm.domain.nodes import Node
-from openxt_xenvm.errors import DeviceTimeout
+from openxt_xenvm.errors import DeviceError, DeviceTimeout
 from openxt_xenvm.site import Host, Site
+
+REFUSED = "error"
+"""Instead of `online`; why is in the backend's `hotplug-error`, as with Xen's own scripts.  Ours."""
 
 
 def folder(device: Device, domid: Domid) -> str:
@@ -45,16 +48,18 @@ async def servers(host: Host, domid: Domid) -> frozenset[Domid]:
 
 
 async def online(site: Site, device: Device) -> None:
-    """Until the script has spoken.  Raises DeviceTimeout."""
-    limit_s = site.host.settings.backend_s
+    """Until the script has spoken.  Raises DeviceTimeout, and DeviceError when it refuses the device."""
+    limit_s, name = site.host.settings.backend_s, f"{device.kind} {device.devid}"
     word = paths.hotplug_done(site.created, device.backend_kind, device.devid)
     try:
-        await site.host.store.wait_until(word, lambda value: value is not None, limit_s)
+        said = await site.host.store.wait_until(word, lambda value: value is not None, limit_s)
     except TimeoutError:
-        name = f"{device.kind} {device.devid}"
         raise DeviceTimeout(
             f"no hotplug script of domain {device.backend_domid} reported {name} within {limit_s:.0f} s"
         ) from None
+    if said == REFUSED:
+        text = await site.host.store.read(f"{device.backend_path(site.guest)}/hotplug-error") or ""
+        raise DeviceError(f"domain {device.backend_domid} refuses {name}: {text[:200]}")
 
 
 async def offline(site: Site, kind: str, devid: int) -> None:
