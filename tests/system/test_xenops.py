@@ -19,6 +19,7 @@ from openxt_xenvm.xenops.main import run
 
 MEMORY_KIB = 16 * 1024
 PCI_DEVICE = "0000:00:1f.0"
+DISK = ("-domid", "1", "-mode", "r", "-phystype", "phy", "-physpath", "/d")
 
 
 @dataclass
@@ -281,6 +282,10 @@ def test_a_balloon_has_a_target_and_a_least_size(host: Host) -> None:
             ("affinity_set", "-domid", "0", "-vcpu", "0", "-bitmap", "012"),
             'error: "bitmap" argument is not valid',
         ),
+        (("del_vbd", "-domid", "1", "-virtpath", "foo"), 'error: "virtpath" argument is not valid'),
+        (("add_vbd", *DISK, "-virtpath", "foo"), 'error: "virtpath" argument is not valid'),
+        (("sysrq", "-domid", "1", "-key", "\udcff"), "error: '\\udcff' is not UTF-8"),
+        (("debugkeys", "q\udcff"), "error: 'q\\udcff' is not UTF-8"),
         (("shutdown", "-domid", "0"), "error: one of -poweroff, -reboot, -suspend, -halt is needed"),
         (("add_dm", "-domid", "1"), "error: add_dm: "),
         (("getenforce",), "error: enforcing: ENOSYS"),

@@ -82,6 +82,12 @@ async def _is_there(site: Site, backend: Domid, kind: str, devid: int) -> bool:
     return await site.host.store.read(paths.state(back)) is not None
 
 
+def virtpath(word: str) -> str:
+    """The name of a virtual disk, or its number.  ValueError for what is neither."""
+    device_number(word)
+    return word
+
+
 async def del_vbd(session: Session, given: Given) -> str:
     return await _remove(session, given, "vbd", device_number(given["virtpath"]))
 

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from openxt_core.errors import NotSupported, OpenxtError
+from openxt_core.errors import BadRequest, NotSupported, OpenxtError
 from openxt_xenvm.xenops.session import Session
 from openxt_xenvm.xenops.table import BY_NAME, COMMANDS
 from openxt_xenvm.xenops.words import Command, Given, parse
@@ -34,7 +34,11 @@ def run(argv: Sequence[str]) -> int:
     if command is None:
         _say(f"xenops: unknown command {words[0]!r}; known: {' '.join(sorted(BY_NAME))}")
         return 1
-    given, warnings = parse(command, words[1:])
+    try:
+        given, warnings = parse(command, words[1:])
+    except BadRequest as error:
+        _say(f"error: {error}")
+        return 1
     for warning in warnings:
         _say(f"xenops: warning: {warning}")
     return _do(command, given)

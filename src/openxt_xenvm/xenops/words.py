@@ -114,7 +114,9 @@ DOMID = Opt("domid", number(0, 0x7FEF))
 
 
 def parse(command: Command, words: Sequence[str]) -> tuple[Given, list[str]]:
-    """The options, and warnings about what is none."""
+    """The options, and warnings about what is none.  BadRequest for bytes that XenStore could not keep."""
+    if odd := [word for word in words if any("\ud800" <= letter <= "\udfff" for letter in word)]:
+        raise BadRequest(f"{odd[0]!r} is not UTF-8")
     options = (*command.options, DEBUG)
     known = {f"-{option.name}": option for option in options}
     found: dict[str, str] = {}
