@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from peers import peer
 from xenvm_house import OTHER, START, House, open_house
 
+from openxt_api.network_slave import NETWORKSLAVE
 from openxt_core.errors import RemoteError
 from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
@@ -168,6 +170,16 @@ async def test_what_nobody_awaits_is_left_alone(house: House) -> None:
     for name, action in (("block", "add"), ("tap", "add"), ("vif", "online"), ("block", "remove")):
         assert await script(house, name, action, XENBUS_PATH="backend/vbd/7/51712", vif="vif7.0") == 0
     assert await house.nodes() == before
+
+
+async def test_the_network_daemon_hears_of_awaited_cards_only(house: House) -> None:
+    await house.store.mkdir(paths.hotplug(Domid(8), "vif", 0))
+    bus = house.environ["DBUS_SYSTEM_BUS_ADDRESS"]
+    async with peer(bus, NETWORKSLAVE.name, {"/": (NETWORKSLAVE,)}) as daemon:
+        for domid in (7, 8):
+            where = f"backend/vif/{domid}/0"
+            assert await script(house, "vif", "online", XENBUS_PATH=where, vif=f"vif{domid}.0") == 0
+    assert daemon.calls == [("backend_vif_notify", "vif8.0", 8, 0)]
 
 
 @pytest.mark.parametrize("where", ["", "backend/vbd/7", "backend/vbd/x/1", "backend/vbd/7/1/../2"])
