@@ -35,6 +35,7 @@
 #define BUFFER_BYTES 65536
 #define CONNECT_TIMEOUT_MS 15000 /* v4v gave up after 5 s, but knew at once that nobody listened */
 #define REFUSAL_POLL_MS 100
+#define ACCEPT_PAUSE_MS 100
 #define MAX_STREAMS 28 /* a guest's kernel lends 1024 pages by default, a stream takes 33 */
 
 struct pump {
@@ -217,6 +218,20 @@ static int run_stream(struct ends local, unsigned domid, unsigned port)
     return 0;
 }
 
+/* A socket that an earlier listener left is removed, anything else stays.  0, or -1 with errno set. */
+static int clear(const char *path)
+{
+    struct stat found;
+
+    if (lstat(path, &found))
+        return errno == ENOENT ? 0 : -1;
+    if (!S_ISSOCK(found.st_mode)) {
+        errno = EEXIST;
+        return -1;
+    }
+    return unlink(path);
+}
+
 static int listen_at(const char *path)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -227,10 +242,19 @@ static int listen_at(const char *path)
         return -1;
     }
     strcpy(address.sun_path, path);
-    unlink(path);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) || listen(listener, 16))
+    if (listener < 0 || clear(path) || bind(listener, (struct sockaddr *)&address, sizeof(address)) || listen(listener, 16))
         return -1;
     return listener;
+}
+
+/* -1 for none.  An error that lasts, as for want of descriptors, must not keep a processor busy. */
+static int next_connection(int listener)
+{
+    int connection = accept(listener, NULL, NULL);
+
+    if (connection < 0 && errno != EINTR && errno != ECONNABORTED)
+        poll(NULL, 0, ACCEPT_PAUSE_MS);
+    return connection;
 }
 
 /* A process for each connection: one that hangs or dies is nobody else's trouble. */
@@ -241,7 +265,7 @@ static int serve_socket(const char *path, unsigned domid, unsigned port)
     if (listener < 0)
         return complain(path);
     for (;;) {
-        int connection = accept(listener, NULL, NULL);
+        int connection = next_connection(listener);
         pid_t child;
 
         while (children && waitpid(-1, NULL, children >= MAX_STREAMS ? 0 : WNOHANG) > 0)
