@@ -136,6 +136,24 @@ def test_firmware_goes_into_an_hvm_domain_only(host: Host) -> None:
     assert host.domains()[hvm] == "P  H"
 
 
+def test_firmware_finds_the_switches_and_the_hosts_tables(host: Host) -> None:
+    tables = host.folder / "var/run/xenvm/dom0/tables"
+    tables.mkdir(parents=True)
+    (tables / "SLIC").write_bytes(bytes(40))
+    (tables / "DMI").write_bytes(b"\x80\4\0\0\0\0" + b"\x81\4\0\0\0\0" + b"\x7f\4\0\0\0\0")
+    words = ("-vcpus", 1, "-memory", MEMORY_KIB * 4, "-acpi")
+    plain, passed = host.does("create_domain", "-hvm"), host.does("create_domain", "-hvm")
+    host.does("build_hvm", "-domid", plain, *words)
+    host.does("build_hvm", "-domid", passed, *words, "-acpi_pt", "-smbios_pt", "-smbios_oem_types_pt", 129)
+    one, other = (host.nodes(f"/local/domain/{domid}") for domid in (plain, passed))
+    home = f"/local/domain/{passed}"
+    assert other[f"{home}/platform/acpi"] == "1"
+    assert other[f"{home}/platform/smbios-oem-types-pt"] == "129"
+    assert other[f"{home}/hvmloader/acpi/length"] == hex(40)
+    assert other[f"{home}/hvmloader/smbios/length"] == hex(4 + 6)
+    assert f"/local/domain/{plain}/hvmloader/acpi/length" not in one
+
+
 def test_a_list_has_right_aligned_columns(host: Host) -> None:
     domid = host.does("init")
     header, dom0, one = host.does("list_domains").splitlines()

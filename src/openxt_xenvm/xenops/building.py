@@ -19,7 +19,8 @@ from openxt_xen.xenstore import paths
 from openxt_xenvm import executor
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices.console import Console
-from openxt_xenvm.domain import build
+from openxt_xenvm.dom0.keeper import Keeper
+from openxt_xenvm.domain import build, nodes
 from openxt_xenvm.domain.hardware import Hardware
 from openxt_xenvm.plan.start import fresh_image
 from openxt_xenvm.plan.steps import (
@@ -39,7 +40,7 @@ from openxt_xenvm.xenops.session import Session
 from openxt_xenvm.xenops.words import Given
 
 MODE = 0o600
-HVM_SWITCHES = ("pae", "acpi", "apic", "nx", "viridian", "nested")
+HVM_SWITCHES = ("pae", "acpi", "apic", "nx", "smbios_pt", "acpi_pt", "viridian", "nested")
 ANY_MODEL = "none"  # an HVM config must name a device model; none is started here
 
 
@@ -81,19 +82,39 @@ async def build_hvm(session: Session, given: Given) -> str:
         memory_kib=given["memory"],
         vcpus=given["vcpus"],
         qemu_dm_path=ANY_MODEL,
+        smbios_oem_types_pt=given["smbios_oem_types_pt"],
         **switches,
     )
-    keeper = (await session.host()).keeper
-    hardware = Hardware(keeper.firmware(), vendor=keeper.processor_vendor())
-    return await _fill(session, given.domid, config, hardware)
+    return await _fill(session, given.domid, config, _hardware((await session.host()).keeper, config))
+
+
+def _hardware(keeper: Keeper, config: DomainConfig) -> Hardware:
+    return Hardware(
+        keeper.firmware(),
+        acpi_table=keeper.acpi_table() if config.acpi_pt else b"",
+        smbios=keeper.smbios_tables() if config.smbios_pt else b"",
+        vendor=keeper.processor_vendor(),
+    )
 
 
 async def _fill(session: Session, domid: Domid, config: DomainConfig, hardware: Hardware | None) -> str:
     keeper = (await session.host()).keeper
     files = build.Files(keeper.kernel_problem, partial(os.access, mode=os.R_OK))
     site = await _empty(session, domid, config, list(build.mistakes(config, files)))
-    await executor.run((*_limits(config), *fresh_image(config, hardware), *_finish(config)), site)
+    plan = (WritePlatform(config), *_limits(config), *fresh_image(config, hardware), *_finish(config))
+    await executor.run(plan, site)
     return ""
+
+
+@dataclass(frozen=True)
+class WritePlatform(Step):
+    """What the firmware reads of the machine; `create_domain` did not know it yet."""
+
+    config: DomainConfig
+
+    async def do(self, site: Site) -> None:
+        found = nodes.platform(self.config).items()
+        await site.host.write(nodes.Node(paths.platform(site.created, key), value) for key, value in found)
 
 
 async def _empty(session: Session, domid: Domid, config: DomainConfig, mistakes: list[str]) -> Site:

@@ -13,6 +13,7 @@ MEMORY_KIB = Opt("memory", number(1), NEW_MEMORY_KIB)
 FILE = Opt("file", text)
 END = tuple(Opt(name, None, False) for name in control.ENDS)
 HVM = tuple(Opt(name, None, False) for name in building.HVM_SWITCHES)
+OEM_TYPES = Opt("smbios_oem_types_pt", text, "")
 SPAN = (Opt("start", number()), Opt("end", number()))
 IRQ = Opt("irq", number(0, 65535))
 VCPU = Opt("vcpu", number(0, 511))
@@ -42,7 +43,7 @@ COMMANDS = (
             (DOMID, VCPUS, MEMORY_KIB, Opt("kernel", text, NEW_KERNEL), Opt("cmdline", str, NEW_CMDLINE),
              Opt("ramdisk", str, "")), ("build",)),
     Command("build_hvm", "load HVM firmware", building.build_hvm,
-            (DOMID, VCPUS, MEMORY_KIB, Opt("kernel", str, ""), *HVM), ("hvmbuild",)),
+            (DOMID, VCPUS, MEMORY_KIB, Opt("kernel", str, ""), *HVM, OEM_TYPES), ("hvmbuild",)),
     Command("setmaxmem", "limit memory (KiB)", control.setmaxmem, (DOMID, Opt("memory", number(1)))),
     Command("save_domain", "suspend to a new file", building.save_domain, (DOMID, FILE), ("suspend",)),
     Command("restore_domain", "restore into an empty PV domain", building.restore_domain,
