@@ -72,6 +72,14 @@ class Host:
         self.does("unpause", "-domid", domid)
         return domid
 
+    def pci(self, address: str) -> Path:
+        """A PCI device of the host: its folder, as in sysfs."""
+        folder = self.folder / "var/run/xenvm/dom0/pci" / address
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (("driver", "e1000"), ("resource", "0x1000 0x10ff 0x40101\n"), ("irq", "0")):
+            (folder / name).write_text(text)
+        return folder
+
     def nodes(self, path: str = "/") -> dict[str, str | None]:
         """All of XenStore below a path."""
         return asyncio.run(self._nodes(path))
@@ -255,10 +263,7 @@ def test_a_domain_that_is_not_there_cannot_serve(host: Host) -> None:
 
 
 def test_a_pci_device_comes_and_goes(host: Host) -> None:
-    domid, device = host.built(), host.folder / "var/run/xenvm/dom0/pci" / PCI_DEVICE
-    device.mkdir(parents=True)
-    for name, text in (("driver", "e1000"), ("resource", "0x1000 0x10ff 0x40101\n"), ("irq", "0")):
-        (device / name).write_text(text)
+    domid, device = host.built(), host.pci(PCI_DEVICE)
     host.does("unpause", "-domid", domid)
     host.does("bind_pci", "-pci", PCI_DEVICE)
     assert (device / "driver").read_text() == "pciback"
@@ -267,6 +272,16 @@ def test_a_pci_device_comes_and_goes(host: Host) -> None:
     host.does("del_pci", "-domid", domid, "-pci", PCI_DEVICE)
     assert "pci[0]" not in host.does("list_devices", "-domid", domid)
     assert "no such device" in host.refuses("add_pci", "-domid", domid, "-pci", "0000:00:1e.0")
+
+
+def test_pci_devices_of_a_domain_that_ends_are_reset(host: Host) -> None:
+    domid, device = host.built(), host.pci(PCI_DEVICE)
+    host.does("bind_pci", "-pci", PCI_DEVICE)
+    host.does("add_pci", "-domid", domid, "-pci", PCI_DEVICE)
+    before = (device / "resets").read_text()
+    host.does("destroy", "-domid", domid)
+    assert (device / "resets").read_text() == before + "x"
+    assert (device / "driver").read_text() == "pciback"
 
 
 def test_the_host_has_figures(host: Host) -> None:

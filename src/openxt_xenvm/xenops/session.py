@@ -13,6 +13,8 @@ from openxt_xen.open import open_hypervisor
 from openxt_xen.operator import Operator, open_operator
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStore
+from openxt_xenvm.config.lines import read_pci_address
+from openxt_xenvm.config.model import PciAddress
 from openxt_xenvm.dom0.keeper import open_keeper
 from openxt_xenvm.plan import handshake
 from openxt_xenvm.plan.closing import attached_of
@@ -83,7 +85,18 @@ class Session:
         )
         site.attached |= await attached_of(site.host, domid)
         site.backends |= await handshake.servers(site.host, domid)
+        site.given = await self._given(domid)
         return site
+
+    async def _given(self, domid: Domid) -> tuple[PciAddress, ...]:
+        """The PCI devices that dom0's nodes name."""
+        store, folder = await self.store(), f"{paths.backends(DOM0)}/pci/{domid}"
+        found: list[PciAddress] = []
+        for devid in await store.list(folder):
+            names = [name for name in await store.list(f"{folder}/{devid}") if name.startswith("dev-")]
+            words = [await store.read(f"{folder}/{devid}/{name}") for name in names]
+            found += (read_pci_address(word.partition("@")[0]) for word in words if word)
+        return tuple(found)
 
     async def _number(self, path: str) -> int:
         """Of nodes that the toolstack writes; 0 when it did not."""
