@@ -12,6 +12,7 @@ from pathlib import Path
 from openxt_core.ids import Uuid
 from openxt_xenvm.config.model import Disk
 from openxt_xenvm.devices.backing import Attachment, Layer, layers
+from openxt_xenvm.devices.inquiries import whole_name
 from openxt_xenvm.devices.vbd import Inquiry
 from openxt_xenvm.dom0.attaching import DIFFERENCE_MAKER, NO_UUID, attachers, format_of, has_tap, key_of
 from openxt_xenvm.dom0.pci import PciFolder
@@ -31,7 +32,7 @@ NEEDED = {
 
 CENSORED = "/dev/mapper/censored"
 PAGES = (("default", "inquiry"), ("0x80", "vpd_pg80"), ("0x83", "vpd_pg83"))
-"""Of a SCSI disk, and Linux's files of them.  Without the first two, the others are of no use."""
+"""Of a SCSI disk, and Linux's files of them.  Without the first two, the last is of no use."""
 
 HVMLOADERS = ("usr/lib/xen-*/boot/hvmloader", "usr/lib/xen/boot/hvmloader")
 BIOSES = ("usr/share/seabios/bios-256k.bin", "usr/share/qemu/bios-256k.bin")
@@ -116,8 +117,10 @@ class CommandKeeper:
         """
         name = "block/sda" if device == CENSORED else f"dev/block/{number[0]}:{number[1]}"
         folder = self.sys / name / "device"
-        found = [(page, _bytes(folder / file)) for page, file in PAGES]
-        return [inquiry for inquiry in found if inquiry[1]] if all(data for _, data in found[:2]) else []
+        found = {page: _bytes(folder / file) for page, file in PAGES}
+        found["default"] = whole_name(found["default"], found["0x83"])
+        said = [inquiry for inquiry in found.items() if inquiry[1]]
+        return said if found["default"] and found["0x80"] else []
 
     def kernel_problem(self, path: str) -> str:
         try:

@@ -16,6 +16,7 @@ from openxt_xenvm.devices import checks
 from openxt_xenvm.devices.backing import Attachment, Layer
 from openxt_xenvm.devices.base import Guest, nodes
 from openxt_xenvm.devices.checks import HostDevices
+from openxt_xenvm.devices.inquiries import whole_name
 from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.devices.vbd import attachments, vbd
 from openxt_xenvm.devices.vif import vif
@@ -185,6 +186,49 @@ def test_a_scsi_disk_tells_who_it_is_unless_it_keeps_half_of_it_back(tmp_path: P
         "0x83",
     ]
     assert keeper.inquiries("/dev/vg/other", (253, 8)) == []
+
+
+def designator(kind: int, data: bytes) -> bytes:
+    return bytes([2, kind, 0, len(data)]) + data
+
+
+def page_83(*found: bytes) -> bytes:
+    data = b"".join(found)
+    return b"\0\x83" + len(data).to_bytes(2, "big") + data
+
+
+WWN = designator(0x03, bytes(8))
+ATA_MODEL = designator(0x01, b"ATA     " + b"SAMSUNG SSD 870 EVO 1TB".ljust(40) + b"S5Y1".rjust(20))
+STANDARD = bytes(8) + b"ATA     " + b"SAMSUNG SSD 870 " + b"1B6Q" + bytes(60)
+
+
+def test_an_ata_disk_has_its_model_as_its_name(tmp_path: Path) -> None:
+    keeper, sda = CommandKeeper(tmp_path), tmp_path / "dev/block/8:0/device"
+    sda.mkdir(parents=True)
+    for file, data in (("inquiry", STANDARD), ("vpd_pg80", b"s"), ("vpd_pg83", page_83(WWN, ATA_MODEL))):
+        (sda / file).write_bytes(data)
+    told = dict(keeper.inquiries("/dev/sda", (8, 0)))
+    assert told["default"][8:32] == b"SAMSUNG SSD 870 EVO 1TB "
+    assert told["default"][:8] + told["default"][32:] == STANDARD[:8] + STANDARD[32:]
+    assert told["0x83"] == page_83(WWN, ATA_MODEL)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        *(b"", b"\0\x83", page_83(), page_83(WWN), page_83(ATA_MODEL)[:40], page_83(WWN)[:6]),
+        page_83(designator(0x11, b"ATA     the port's")),
+        page_83(designator(0x01, b"ATA     " + bytes(0).ljust(60))),
+        page_83(designator(0x01, b"NVME    a model")),
+    ],
+)
+def test_an_ata_disk_that_does_not_tell_its_model_keeps_its_name(page: bytes) -> None:
+    assert whole_name(STANDARD, page) == STANDARD
+
+
+def test_other_disks_keep_their_names() -> None:
+    other = STANDARD.replace(b"ATA     ", b"SEAGATE ")
+    assert whole_name(other, page_83(ATA_MODEL)) == other
 
 
 def test_what_a_scsi_disk_says_stands_in_its_backend() -> None:
