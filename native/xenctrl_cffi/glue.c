@@ -15,6 +15,7 @@
 #include <xenguest.h>
 #include <xen/hvm/hvm_info_table.h>
 #include <xen/hvm/params.h>
+#include <xen/hvm/save.h>
 
 /*
  * Error messages of the libraries, kept per thread: a call that fails has logged in the thread that made it, so
@@ -93,6 +94,12 @@ static int openxt_hvm_info(xc_interface *xch, uint32_t domid, bool apic, unsigne
         sum += ((uint8_t *)info)[i];
     info->checksum = -sum;
     return munmap(page, XC_PAGE_SIZE);
+}
+
+/* The ACPI event registers of a full machine, which Xen keeps beside its timer.  The header has their code as a type. */
+static int openxt_acpi_events(xc_interface *xch, uint32_t domid, struct hvm_hw_pmtimer *events)
+{
+    return xc_domain_hvm_getcontext_partial(xch, domid, HVM_SAVE_CODE(PMTIMER), 0, events, HVM_SAVE_LENGTH(PMTIMER));
 }
 
 /* Let a vcpu run on the listed processors only.  The library's map has as many bits as the host has of them. */

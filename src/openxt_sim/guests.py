@@ -4,6 +4,8 @@
 Words on the kernel's command line choose the behaviour:
 `sim.boot=ok|hang|crash|reboot`   `sim.boot_s=0.05`       what happens so long after the first unpause
 `sim.shutdown=obey|ignore|hang|crash`   `sim.shutdown_s=0.05`   ignore: no answer; hang: answers, stays
+`sim.drivers=yes|no`              HVM: no: it knows nothing of Xen; it has booted all the same
+`sim.button=obey|ignore|hang|off` HVM: the same for its power button; off: it does not want to hear of it
 `sim.ready="text"`                printed on the console after `GUEST READY`
 `sim.serves=no|yes`               yes: a driver domain; it has drivers for other domains' devices
 `sim.ticks_s=0.05`                so often it counts on, and says `GUEST TICK n`; 0: never
@@ -21,7 +23,7 @@ from openxt_sim.devices import Backends, Frontends
 from openxt_sim.peers import Peer
 from openxt_sim.store import Store
 from openxt_sim.tree import Failure
-from openxt_xen.hypervisor import HvmParam, ShutdownReason
+from openxt_xen.hypervisor import HvmParam, PowerButton, ShutdownReason
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import to_text
 
@@ -54,6 +56,8 @@ _READ: dict[str, Callable[[str], object]] = {
     "boot_s": float,
     "shutdown": _one_of("obey", "ignore", "hang", "crash"),
     "shutdown_s": float,
+    "drivers": _one_of("yes", "no"),
+    "button": _one_of("obey", "ignore", "hang", "off"),
     "ready": str,
     "ticks_s": float,
     "serves": _one_of("no", "yes"),
@@ -66,6 +70,8 @@ class Behaviour:
     boot_s: float = 0.05
     shutdown: str = "obey"
     shutdown_s: float = 0.05
+    drivers: str = "yes"
+    button: str = "obey"
     ready: str = ""
     ticks_s: float = 0.0
     serves: str = "no"
@@ -99,6 +105,7 @@ class Surroundings:
     shutdown: Callable[[ShutdownReason], None]
     balloon: Callable[[int], object]
     set_param: Callable[[HvmParam, int], None]
+    set_button: Callable[[PowerButton], None]
 
 
 class Guest:
@@ -119,6 +126,7 @@ class Guest:
         self._is_due = False  # booted as far as it can without XenStore
         self._is_up = False
         self._was_saved = False
+        self._hears_button = False
         self._frontends: Frontends | None = None
         self._backends: Backends | None = None
         self._agent: dm_agent.DmAgent | None = None
@@ -126,14 +134,26 @@ class Guest:
         self._ticks = 0
         self._clock = 0  # which chain of ticks goes on
 
+    @property
+    def _has_drivers(self) -> bool:
+        """For Xen.  A full machine can do without."""
+        return self.kind != "hvm" or self.behaviour.drivers == "yes"
+
     def saved(self) -> dict[str, Any]:
         """What its memory holds."""
-        return {"cmdline": self.cmdline, "behaviour": asdict(self.behaviour), "ticks": self._ticks}
+        return {
+            "cmdline": self.cmdline,
+            "behaviour": asdict(self.behaviour),
+            "ticks": self._ticks,
+            "hears_button": self._hears_button,
+        }
 
     def wake_up_as(self, saved: Mapping[str, Any]) -> None:
         """Instead of booting it goes on from here, once it runs and XenStore listens."""
         self._ticks = int(saved["ticks"])
-        self._has_started = self._is_due = self._was_saved = True
+        self._hears_button = bool(saved["hears_button"])
+        self._has_started = self._was_saved = True
+        self._is_due = self._has_drivers
 
     # What happens to it
 
@@ -162,6 +182,9 @@ class Guest:
         self._around.print("GUEST RESUMED")
         self._start_clock()
 
+    def button_pressed(self) -> None:
+        self._act(self._take_press)
+
     def event(self, path: str, token: str) -> None:
         """A watch fired."""
         self._act(lambda: self._answer(path, token))
@@ -181,8 +204,11 @@ class Guest:
         if self.behaviour.boot in BOOT_ENDS:
             self.end(BOOT_ENDS[self.behaviour.boot])
         elif self.behaviour.boot == "ok":
-            self._is_due = True
-            if self.peer is not None:
+            self._hears_button = self.kind == "hvm" and self.behaviour.button != "off"
+            if self._hears_button:
+                self._around.set_button(PowerButton(is_heard=True))
+            self._is_due = self._has_drivers
+            if self._is_due and self.peer is not None:
                 self._come_up()
 
     def _come_up(self) -> None:
@@ -264,6 +290,14 @@ class Guest:
             reason = ShutdownReason.CRASH
         if self.behaviour.shutdown != "hang":
             self._later(self.behaviour.shutdown_s, lambda: self.end(reason))
+
+    def _take_press(self) -> None:
+        if not self._hears_button or self.behaviour.button == "ignore":
+            return
+        self._around.print("GUEST power button")
+        self._around.set_button(PowerButton(is_heard=True))
+        if self.behaviour.button == "obey":
+            self._later(self.behaviour.shutdown_s, lambda: self.end(ShutdownReason.POWEROFF))
 
     def end(self, reason: ShutdownReason) -> None:
         self.is_over = True

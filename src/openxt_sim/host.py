@@ -117,6 +117,7 @@ class Host:
             shutdown=lambda reason: self.shutdown(domid, reason),
             balloon=lambda kib: self.machine.balloon(domid, kib),
             set_param=lambda param, value: self.machine.set_hvm_param(domid, param, value),
+            set_button=lambda button: self.machine.set_power_button(domid, button),
         )
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
@@ -142,6 +143,12 @@ class Host:
         if domid in self.guests:
             self.guests[domid].is_over = True
         self.store.shut_down(domid)
+        self.pump()
+
+    def send_trigger(self, domid: Domid, trigger: int, vcpu: int) -> None:
+        self.machine.send_trigger(domid, trigger, vcpu)
+        if domid in self.guests and self.machine.domains[domid].button.is_pressed:
+            self.guests[domid].button_pressed()
         self.pump()
 
     def resume(self, domid: Domid, *, fast: bool) -> None:

@@ -97,9 +97,10 @@ CALLS: dict[str, Callable[[Host, Args], object]] = {
         host.restore(_domid(args), args["saved"], int(args["store_port"]), int(args["console_port"]))
     ),
     "build_hvm": _build_hvm,
-    "send_trigger": lambda host, args: host.machine.send_trigger(
+    "send_trigger": lambda host, args: host.send_trigger(
         _domid(args), int(args["trigger"]), int(args["vcpu"])
     ),
+    "power_button": lambda host, args: asdict(host.machine.power_button(_domid(args))),
     "assign_device": lambda host, args: host.machine.assign_device(_domid(args), int(args["device"])),
     "deassign_device": lambda host, args: host.machine.deassign_device(_domid(args), int(args["device"])),
     "allow_ports": _allow("ports"),

@@ -14,6 +14,7 @@ from openxt_core.ids import DOM0, DOM0_UUID, Domid, Uuid
 from openxt_sim import refusals
 from openxt_sim.operating import Operated, Operating
 from openxt_xen.hypervisor import (
+    POWER_BUTTON,
     DomainInfo,
     DomainSpec,
     HvmBuilt,
@@ -22,6 +23,7 @@ from openxt_xen.hypervisor import (
     ImageSpec,
     Kind,
     PhysInfo,
+    PowerButton,
     Rings,
     ShutdownReason,
     Version,
@@ -64,6 +66,7 @@ class Domain:
     has_iommu: bool = False
     allowed: set[tuple[str, int, int]] = field(default_factory=set)  # kind, first, count
     interrupts: set[int] = field(default_factory=set)
+    button: PowerButton = field(default_factory=PowerButton)
     runs: int = 0  # how often it was started, as a stand-in for the time it used
 
     @property
@@ -202,6 +205,7 @@ class Machine:
             "memory_kib": domain.memory_kib,
             "image": image,
             "params": params,
+            "button": asdict(domain.button),
         }
 
     def restore(self, domid: Domid, saved: Mapping[str, Any], store_port: int, console_port: int) -> Rings:
@@ -216,6 +220,7 @@ class Machine:
         image = kind_of_image(**saved["image"])
         domain.image = replace(image, store_port=store_port, console_port=console_port)
         domain.params |= {int(param): value for param, value in saved["params"].items()}
+        domain.button = PowerButton(**saved["button"])
         return self._lay_out(domain)
 
     # Memory
@@ -302,6 +307,17 @@ class Machine:
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
         domain = self.domain("send_trigger", domid)
         _check("send_trigger", refusals.of_trigger(trigger, vcpu, domain.vcpus, is_hvm=domain.is_hvm))
+        if trigger == POWER_BUTTON:
+            domain.button = replace(domain.button, is_pressed=True)
+
+    def power_button(self, domid: Domid) -> PowerButton:
+        domain = self.domain("power_button", domid)
+        _check("power_button", refusals.of_button(domain.kind))
+        return domain.button
+
+    def set_power_button(self, domid: Domid, button: PowerButton) -> None:
+        """The guest's own doing."""
+        self.domain("set_power_button", domid).button = button
 
     # Parts of the machine
 

@@ -57,6 +57,11 @@ def of_trigger(trigger: int, vcpu: int, vcpus: int, *, is_hvm: bool) -> int:
     return errno.EINVAL if trigger in BUTTONS and not is_hvm else 0
 
 
+def of_button(kind: Kind) -> int:
+    """Full machines alone have the hardware."""
+    return {Kind.HVM: 0, Kind.PVH: errno.ENOENT, Kind.PV: errno.EINVAL}[kind]
+
+
 def of_cpuid(overrides: Mapping[tuple[int, int | None], Sequence[str | None]]) -> int:
     are_known = all(_is_cpuid_place(leaf, subleaf) for leaf, subleaf in overrides)
     are_masks = all(_are_cpuid_masks(masks) for masks in overrides.values())

@@ -47,6 +47,10 @@ class ShutdownReason(enum.IntEnum):
     SOFT_RESET = 5
 
 
+POWER_BUTTON = 3
+"""The trigger that presses it."""
+
+
 class HvmParam(enum.IntEnum):
     """Source: xen/include/public/hvm/params.h (4.17).  32 (IOREQ_SERVER_PFN) is never ours to set."""
 
@@ -167,6 +171,14 @@ class HvmBuilt:
     smbios_length: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PowerButton:
+    """The ACPI power button of a full machine, as its guest has set it up."""
+
+    is_heard: bool = False  # the guest wants to be told of a press
+    is_pressed: bool = False  # and has not taken the last one yet
+
+
 class SaveTalk(Protocol):
     """What `save` asks of its caller, from the thread that saves."""
 
@@ -264,6 +276,10 @@ class Hypervisor(Protocol):
 
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
         """0 nmi, 1 reset, 2 init, 3 power button, 4 sleep button."""
+        ...
+
+    def power_button(self, domid: Domid) -> PowerButton:
+        """HVM only: PVH domains have none (ENOENT), PV neither (EINVAL)."""
         ...
 
     def resume(self, domid: Domid, *, fast: bool) -> None:

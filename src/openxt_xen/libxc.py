@@ -23,6 +23,7 @@ from openxt_xen.hypervisor import (
     ImageSpec,
     Kind,
     PhysInfo,
+    PowerButton,
     Rings,
     SaveTalk,
     ShutdownReason,
@@ -41,6 +42,7 @@ _CONSOLE_CHUNK = 16384
 _MAX_EVENT_PORT = 1023  # libxl's default; 0 would leave the guest without any
 _DEFAULT_LIMIT = -1  # the hypervisor's own
 _ANY_SUBLEAF = 0xFFFF_FFFF
+_BUTTON = 1 << 8  # in both event registers.  Source: ACPI specification, PM1 event grouping
 
 _DEATH_TIMEOUT_S = 30.0
 _LONGEST_PAUSE_S = 0.05
@@ -215,6 +217,12 @@ class LibXc:
 
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
         self._on(domid, "xc_domain_send_trigger", trigger, vcpu)
+
+    def power_button(self, domid: Domid) -> PowerButton:
+        """Xen keeps the event registers itself; a device model never sees them."""
+        events = self._ffi.new("struct hvm_hw_pmtimer *")
+        self._on(domid, "openxt_acpi_events", events)
+        return PowerButton(bool(events.pm1a_en & _BUTTON), bool(events.pm1a_sts & _BUTTON))
 
     # Setting one up
 

@@ -26,6 +26,7 @@ from openxt_xen.hypervisor import (
     ImageSpec,
     Kind,
     PhysInfo,
+    PowerButton,
     Rings,
     SaveTalk,
     ShutdownReason,
@@ -126,6 +127,9 @@ class SimulatedHypervisor:
 
     def send_trigger(self, domid: Domid, trigger: int, vcpu: int = 0) -> None:
         self._call("send_trigger", domid=domid, trigger=trigger, vcpu=vcpu)
+
+    def power_button(self, domid: Domid) -> PowerButton:
+        return PowerButton(**self._call("power_button", domid=domid))
 
     # Memory
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openxt_core.ids import Domid
-from openxt_xen.hypervisor import HvmParam, Kind, ShutdownReason, XenError
+from openxt_xen.hypervisor import POWER_BUTTON, HvmParam, Kind, ShutdownReason, XenError
 from openxt_xen.xenstore import paths
 from openxt_xenvm import executor
 from openxt_xenvm.errors import VmNotListening
@@ -32,6 +32,40 @@ REQUESTS = {
 class Asking:
     host: Host
     watch: DomainWatch
+
+    async def end(self, domid: Domid, kind: Kind, reason: ShutdownReason) -> None:
+        """Until the guest has taken the request, or has ended.  Raises VmNotListening.
+
+        A full machine without drivers for Xen finds its power button pressed.  One that does not look at that
+        either (in its BIOS, a boot loader, asleep) is stopped at once.
+        """
+        if kind is not Kind.HVM or await self.is_listening(domid):
+            await self.ask(domid, reason)
+        elif not await self._press_power_button(domid):
+            log.info("domain %s hears nothing: it is stopped", domid)
+            await self.host.xen(self.host.hypervisor.shutdown, domid, reason)
+
+    async def _press_power_button(self, domid: Domid) -> bool:
+        """True once the guest has noticed, or has ended.  It powers off, whatever it was to do."""
+        hypervisor, settings = self.host.hypervisor, self.host.settings
+        button = await self.host.xen(hypervisor.power_button, domid)
+        if not button.is_heard or await self._param(domid, HvmParam.ACPI_S_STATE):
+            return False
+        await self.host.xen(hypervisor.send_trigger, domid, POWER_BUTTON)
+        log.debug("the guest's power button is pressed")
+        try:
+            async with asyncio.timeout(settings.acknowledge_s):
+                while not await self._has_noticed(domid):  # noqa: ASYNC110 - Xen has no event for it
+                    await asyncio.sleep(settings.acpi_poll_s)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _has_noticed(self, domid: Domid) -> bool:
+        """Its kernel takes a press back when it has heard of it."""
+        if await self.watch.check() is not None:
+            return True
+        return not (await self.host.xen(self.host.hypervisor.power_button, domid)).is_pressed
 
     async def ask(self, domid: Domid, reason: ShutdownReason) -> None:
         """Until the guest has taken the request, or has ended.  Raises VmNotListening; withdrawn then."""

@@ -267,7 +267,7 @@ class Lifecycle:
         if forced:
             await self.host.xen(self.host.hypervisor.shutdown, domid, reason)
         else:
-            await self.asking.ask(domid, reason)
+            await self.asking.end(domid, self.vm.active.kind, reason)
 
     async def stop(self) -> None:
         """The domain and all it had are gone; the state is the caller's to move."""

@@ -21,7 +21,7 @@ class Settings:
     unplug_s: float = 30.0  # until a guest gives up a device it is asked for
     closed_s: float = 10.0  # until a backend has let go of a guest
     progress_s: float = 0.5  # between two looks at how far a suspend is
-    acpi_poll_s: float = 1.0  # between two looks at a guest's ACPI state
+    acpi_poll_s: float = 1.0  # between two looks at a guest's ACPI state or power button
     model_answer_s: float = 10.0  # until a device model has answered a question
     firewall_s: float = 20.0  # until xenmgr's v4v rules for a stub domain stand
     agent_end_s: float = 20.0  # until a dm-agent has ended a domain's models

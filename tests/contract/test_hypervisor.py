@@ -90,6 +90,7 @@ ON_A_DOMAIN: list[Callable[[Hypervisor], object]] = [
     lambda keeper: keeper.set_hvm_param(ABSENT, HvmParam.TIMER_MODE, 1),
     lambda keeper: keeper.set_tsc_default(ABSENT),
     lambda keeper: keeper.send_trigger(ABSENT, 0),
+    lambda keeper: keeper.power_button(ABSENT),
     lambda keeper: keeper.assign_device(ABSENT, 0x80),
     lambda keeper: keeper.deassign_device(ABSENT, 0x80),
     lambda keeper: keeper.allow_ports(ABSENT, 0x3F8, 8, allow=True),

@@ -15,10 +15,12 @@ from hypervisor_bench import (
 
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import (
+    POWER_BUTTON,
     DomainSpec,
     HvmParam,
     Hypervisor,
     Kind,
+    PowerButton,
     XenError,
 )
 from openxt_xen.open import open_hypervisor
@@ -85,6 +87,23 @@ def test_a_trigger_is_known_and_meets_a_vcpu(
     for kind, error in ((Kind.PV, pv), (Kind.PVH, pvh)):
         domid = create(kind)
         assert errno_of(lambda: hypervisor.send_trigger(domid, trigger, vcpu)) == error  # noqa: B023
+
+
+def test_the_power_button_of_a_full_machine_stays_pressed_until_its_guest_takes_it(
+    hypervisor: Hypervisor, create: Callable[..., Domid]
+) -> None:
+    domid = create(Kind.HVM)
+    assert hypervisor.power_button(domid) == PowerButton(is_heard=False, is_pressed=False)
+    hypervisor.send_trigger(domid, POWER_BUTTON)
+    assert hypervisor.power_button(domid) == PowerButton(is_heard=False, is_pressed=True)
+
+
+@pytest.mark.parametrize(("kind", "error"), [(Kind.PV, errno.EINVAL), (Kind.PVH, errno.ENOENT)])
+def test_other_domains_have_no_power_button(
+    hypervisor: Hypervisor, create: Callable[..., Domid], kind: Kind, error: int
+) -> None:
+    domid = create(kind)
+    assert errno_of(lambda: hypervisor.power_button(domid)) == error
 
 
 ANY = "x" * 32

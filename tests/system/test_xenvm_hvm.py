@@ -52,6 +52,11 @@ def option(house: House, name: str) -> str:
     return found[found.index(name) + 1]
 
 
+def console(house: House) -> str:
+    log = house.root / "var/log/xen/console/guest-guest.log"
+    return log.read_text() if log.exists() else ""
+
+
 async def started(house: House, *lines: str) -> Domid:
     await house.monitor(house.config(*HVM, *lines))
     await house.call("start")
@@ -72,6 +77,79 @@ async def test_a_device_model_lives_as_long_as_its_domain(house: House) -> None:
     assert models(house) == []
     assert not socket(house).exists()
     assert await house.nodes() == before
+
+
+async def unaware(house: House, words: str, **environ: str) -> Domid:
+    """A guest that knows nothing of Xen, as `words` says, with a monitor that looks often."""
+    await house.monitor(house.config(*HVM, "acpi = true"), XENVM_ACPI_POLL_S="0.02", **environ)
+    await house.call("start", paused="true")
+    (domid,) = house.domids()
+    house.xen.tell(domid, f"sim.drivers=no {words}")
+    await house.call("unpause")
+    await house.hear_states(*START)
+    return domid
+
+
+async def has_booted(house: House, domid: Domid) -> None:
+    await house.until(lambda: house.xen.power_button(domid).is_heard)
+
+
+@pytest.mark.parametrize(("task", "end"), [("halt", ["shutdown"]), ("reboot", ["rebooting", "rebooted"])])
+async def test_a_guest_without_drivers_for_xen_ends_when_its_power_button_is_pressed(
+    house: House, task: str, end: list[str]
+) -> None:
+    domid = await unaware(house, "sim.button=obey")
+    await has_booted(house, domid)
+    await house.call(task)
+    await house.hear_states("shutdowning", *end)
+    assert console(house).count("GUEST power button") == 1
+    assert "reason 0 (poweroff)" in house.xen.read_console_ring()  # by itself: all that a button can say
+    assert house.domids() == models(house) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "has_button"),
+    [("sim.boot=hang", False), ("sim.button=off", False), ("sim.button=ignore", True)],
+)
+@pytest.mark.parametrize(
+    ("task", "reason"), [("halt", "reason 0 (poweroff)"), ("reboot", "reason 1 (reboot)")]
+)
+async def test_a_guest_that_hears_nothing_is_stopped(
+    house: House, words: str, has_button: bool, task: str, reason: str
+) -> None:
+    domid = await unaware(house, words, XENVM_ACKNOWLEDGE_S="0.2")
+    if has_button:
+        await has_booted(house, domid)
+    await house.call(task)
+    assert reason in house.xen.read_console_ring()
+    assert house.domids() == models(house) == []
+
+
+async def test_a_guest_that_slept_when_it_was_to_end_is_stopped(house: House) -> None:
+    domid = await unaware(house, "sim.button=obey")
+    await has_booted(house, domid)
+    house.xen.set_hvm_param(domid, HvmParam.ACPI_S_STATE, 3)
+    await house.call("halt")
+    assert "GUEST power button" not in console(house)
+    assert house.domids() == []
+
+
+async def test_a_guest_that_took_the_press_has_its_time_like_any_other(house: House) -> None:
+    domid = await unaware(house, "sim.button=hang", XENVM_SHUTDOWN_S="0.1")
+    await has_booted(house, domid)
+    with pytest.raises(RemoteError, match="Vm_didnt_shutdown"):
+        await house.call("halt")
+    assert house.domids() == [domid]
+    await house.call("destroy")
+
+
+async def test_a_guest_with_drivers_for_xen_is_asked_by_them_alone(house: House) -> None:
+    domid = await started(house)
+    await house.guest_is_up(domid)
+    assert house.xen.power_button(domid).is_heard
+    await house.call("halt")
+    assert "GUEST shutdown poweroff" in console(house)
+    assert "GUEST power button" not in console(house)
 
 
 async def test_firmware_finds_its_nodes(house: House) -> None:

@@ -137,6 +137,22 @@ def test_a_guest_that_reboots_is_built_again_and_its_crash_is_noted(tmp_path: Pa
     assert models() == []
 
 
+def test_a_guest_that_finds_nothing_to_boot_is_stopped_in_its_bios(tmp_path: Path) -> None:
+    """It has no drivers for Xen, and nobody who would look at its power button."""
+    before = nodes()
+    machine = Machine(tmp_path, "hvm-bios")
+    config = machine.config()
+    (tmp_path / "disk").write_bytes(bytes(1 << 20))
+    run("xenvm", "--config", config)
+    for word in ("halt", "reboot"):
+        run("xenvm-cmd", "--reply-timeout", "150", UUID, "start")
+        run("xenvm-cmd", UUID, word)
+        assert run("xenvm-cmd", UUID, "get-domid") == "-1"
+        assert models() == []
+    run("xenvm-cmd", UUID, "quit")
+    assert nodes() == before
+
+
 def test_a_device_model_that_cannot_start_undoes_the_domain(tmp_path: Path) -> None:
     before = nodes()
     machine = Machine(tmp_path, "hvm-failing")

@@ -8,7 +8,17 @@ from sim_bench import MEMORY_KIB, UUID, Bench
 
 from openxt_core.ids import Domid
 from openxt_sim.guests import Behaviour, log_name
-from openxt_xen.hypervisor import DomainSpec, HvmParam, ImageSpec, Kind, ShutdownReason, XenError
+from openxt_xen.hypervisor import (
+    POWER_BUTTON,
+    DomainSpec,
+    HvmImageSpec,
+    HvmParam,
+    ImageSpec,
+    Kind,
+    PowerButton,
+    ShutdownReason,
+    XenError,
+)
 from openxt_xen.xenstore import paths
 
 LOG = "guest-test.log"
@@ -102,6 +112,32 @@ def test_a_guest_can_be_told_to_misbehave(
         bench.clock.turn()
         assert bench.read(paths.shutdown_request(domid)) == answer
         assert reason(bench, domid) is end
+
+
+@pytest.mark.parametrize(
+    ("words", "button", "end"),
+    [
+        ("sim.button=obey", PowerButton(is_heard=True, is_pressed=False), ShutdownReason.POWEROFF),
+        ("sim.button=hang", PowerButton(is_heard=True, is_pressed=False), None),
+        ("sim.button=ignore", PowerButton(is_heard=True, is_pressed=True), None),
+        ("sim.button=off", PowerButton(is_heard=False, is_pressed=True), None),
+    ],
+)
+def test_a_full_machine_without_drivers_has_a_power_button(
+    bench: Bench, words: str, button: PowerButton, end: ShutdownReason | None
+) -> None:
+    bench.files |= {"/hvmloader": b"a loader", "/bios": b"a BIOS"}
+    domid = bench.host.create_domain(DomainSpec(UUID, Kind.HVM, 1))
+    bench.host.machine.set_max_memory(domid, 2 * MEMORY_KIB)
+    bench.host.build_hvm(domid, HvmImageSpec("/hvmloader", "/bios", MEMORY_KIB, MEMORY_KIB, 1, 1, 2))
+    bench.host.tell(domid, f"sim.drivers=no {words}")
+    bench.host.unpause(domid)
+    bench.clock.turn()
+    assert bench.host.machine.get_hvm_param(domid, HvmParam.CALLBACK_IRQ) == 0
+    bench.host.send_trigger(domid, POWER_BUTTON, 0)
+    assert bench.host.machine.power_button(domid) == button
+    bench.clock.turn()
+    assert reason(bench, domid) is end
 
 
 @pytest.mark.parametrize(
