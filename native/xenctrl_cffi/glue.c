@@ -96,7 +96,7 @@ static int openxt_hvm_info(xc_interface *xch, uint32_t domid, bool apic, unsigne
     return munmap(page, XC_PAGE_SIZE);
 }
 
-/* The ACPI event registers of a full machine, which Xen keeps beside its timer.  The header has their code as a type. */
+/* The ACPI event registers of a full machine, which Xen keeps beside its timer. */
 static int openxt_acpi_events(xc_interface *xch, uint32_t domid, struct hvm_hw_pmtimer *events)
 {
     return xc_domain_hvm_getcontext_partial(xch, domid, HVM_SAVE_CODE(PMTIMER), 0, events, HVM_SAVE_LENGTH(PMTIMER));

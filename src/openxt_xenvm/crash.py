@@ -14,6 +14,7 @@ from openxt_core.ids import Domid, Uuid
 from openxt_xen.hypervisor import DomainInfo, Hypervisor, XenError
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.domain.nodes import domain_name
+from openxt_xenvm.log_end import last_bytes
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def _tail(consoles: Path, config: DomainConfig, domid: Domid) -> bytes:
     if "/" in name:
         return b""
     try:
-        return (consoles / f"guest-{name}.log").read_bytes()[-CONSOLE_BYTES:]
+        return last_bytes(consoles / f"guest-{name}.log", CONSOLE_BYTES)
     except OSError:
         return b""
 

@@ -54,7 +54,7 @@ class Ending:
         await self._end(action_for(fate, vm.active))
 
     async def _note(self, domid: Domid) -> None:
-        """Before the domain goes.  Without a note it goes all the same."""
+        """Before the domain goes.  Without a note it goes all the same, whatever went wrong."""
         vm, host = self.life.vm, self.life.host
         look = partial(crash.look, host.hypervisor, vm.uuid, domid, vm.active, self.logs.consoles)
         try:
@@ -62,6 +62,9 @@ class Ending:
             path = await host.xen(crash.write, self.logs.notes, found)
         except (OpenxtError, OSError) as error:
             log.warning("no note of the crash: %s", error)
+            return
+        except Exception:  # a bug of ours, or no memory: what the guest left must not keep its domain alive
+            log.exception("no note of the crash")
             return
         log.error("domain %s crashed (%s): see %s", domid, found.reason, path)
 

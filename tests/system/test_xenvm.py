@@ -2,6 +2,7 @@
 """A VM's life under its monitor, on a private bus and the simulated Xen host."""
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from xenvm_house import START, UUID, House, open_house
 from openxt_core.errors import RemoteError
 
 IGNORES = "sim.shutdown=ignore"
+NOTELESS = Path(__file__).with_name("noteless_xenvm.py")
+MORE_THAN_ANY_MEMORY = 1 << 43
 
 
 @pytest.fixture
@@ -300,6 +303,11 @@ async def test_balloon_target_within_the_maximum(house: House) -> None:
 
 
 async def test_a_crash_leaves_a_note_with_its_reason_and_the_last_words(house: House) -> None:
+    """However much was said before."""
+    log = house.root / "var/log/xen/console/guest-guest.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()
+    os.truncate(log, MORE_THAN_ANY_MEMORY)
     await house.monitor(house.config(cmdline='sim.ready="the last words"'))
     await house.call("start")
     (domid,) = house.domids()
@@ -312,6 +320,16 @@ async def test_a_crash_leaves_a_note_with_its_reason_and_the_last_words(house: H
     assert "  'the last words'\n" in text
     assert f"  (XEN) Domain {domid} shutdown: reason 3 (crash)\n" in text
     assert note.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_crash_without_a_note_is_followed_up_all_the_same(house: House) -> None:
+    house.launch_program([str(NOTELESS)], house.config("on_crash = restart"))
+    await house.hear("ping", "dbus-rpc-up")
+    await house.call("start")
+    (domid,) = house.domids()
+    house.xen.crash(domid)
+    await house.hear(*START, "error:crashed", *START)
+    assert domid not in house.domids()
 
 
 async def test_a_guest_that_crashes_at_once_is_restarted_a_few_times_only(house: House) -> None:

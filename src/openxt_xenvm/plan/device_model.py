@@ -22,6 +22,7 @@ from openxt_xenvm.dom0 import processes
 from openxt_xenvm.domain.hardware import Hardware
 from openxt_xenvm.domain.nodes import Node, domain_name, model_figures
 from openxt_xenvm.errors import DeviceModelFailed
+from openxt_xenvm.log_end import last_bytes
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.site import Host, Site
 
@@ -161,7 +162,7 @@ def _remove(socket: Path) -> None:
 def _tail(program_log: Path) -> str:
     """The last that a program said, on one line."""
     try:
-        said = program_log.read_bytes()[-LOG_TAIL_BYTES:]
+        said = last_bytes(program_log, LOG_TAIL_BYTES)
     except OSError:
         return f"see {program_log}"
     return "; ".join(said.decode(errors="replace").split("\n")).strip("; ") or f"see {program_log}"
