@@ -35,6 +35,7 @@ from openxt_xenvm.saving import Saving
 from openxt_xenvm.site import Host
 from openxt_xenvm.sleeping import Sleeping
 from openxt_xenvm.state import Event, may
+from openxt_xenvm.target import set_target_kib, video_kib
 from openxt_xenvm.vm import Vm
 
 log = logging.getLogger(__name__)
@@ -322,11 +323,13 @@ class Monitor:
         """Ask the guest's balloon driver; the limits in Xen stay as they are."""
         if self.vm.domid is None:
             raise TaskRefused("no domain id")
+        store, domid = self.host.store, self.vm.domid
         maximum_kib = self.vm.active.static_max_kib or 0
-        kib = page_aligned_kib(mib * KIB_PER_MIB)
-        if not 0 < kib <= maximum_kib:
-            raise TaskRefused(f"{mib} MiB is not between 1 and {maximum_kib // KIB_PER_MIB}")
-        await self.host.store.write(paths.memory_target(self.vm.domid), str(kib))
+        kib, video = page_aligned_kib(mib * KIB_PER_MIB), await video_kib(store, domid)
+        if not video < kib <= maximum_kib:
+            least = video // KIB_PER_MIB + 1
+            raise TaskRefused(f"{mib} MiB is not between {least} and {maximum_kib // KIB_PER_MIB}")
+        await set_target_kib(store, domid, kib)
 
     def quit(self) -> None:
         self.quitting.set()

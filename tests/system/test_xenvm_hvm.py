@@ -4,6 +4,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from openxt_xen.hypervisor import HvmParam
 from openxt_xenvm.dm.monitor_socket import open_monitor, save_devices
 from openxt_xenvm.dm.qmp import QmpError
 from openxt_xenvm.dom0 import processes
+from openxt_xenvm.saved.header import BLOCK, as_block, from_block
 
 HVM = (
     "virt-type = hvm",
@@ -301,6 +303,51 @@ async def test_everything_that_hinders_a_start_is_told_at_once(house: House) -> 
         "bridge none",
     )
     assert [word for word in told if word not in str(caught.value)] == []
+
+
+async def target_kib(house: House) -> int:
+    (domid,) = house.domids()
+    return int(await house.store.read(f"/local/domain/{domid}/memory/target") or "")
+
+
+async def saved(house: House, name: str = "saved") -> Path:
+    (domid,) = house.domids()
+    await house.guest_is_up(domid)
+    await house.call("suspend", file=str(house.root / name))
+    return house.root / name
+
+
+async def test_a_guest_with_a_screen_has_as_much_memory_after_each_restore(house: House) -> None:
+    await started(house, "display = vnc", "videoram = 16", "memory = 96", "memory-max = 128")
+    before = await target_kib(house)
+    assert before == (96 - 16) * 1024  # the screen's memory is not the balloon's
+    for _ in range(2):
+        await house.call("restore", file=str(await saved(house)))
+        assert await target_kib(house) == before
+
+
+async def test_a_new_memory_target_has_the_screen_in_it_like_the_first(house: House) -> None:
+    await started(house, "display = vnc", "videoram = 16", "memory = 96", "memory-max = 128")
+    with pytest.raises(RemoteError, match="16 MiB is not between 17 and 128"):
+        await house.call("set_mem_target", mb="16")
+    await house.call("set_mem_target", mb="128")
+    assert await target_kib(house) == (128 - 16) * 1024
+    await house.call("restore", file=str(await saved(house)))
+    assert await target_kib(house) == (128 - 16) * 1024
+
+
+async def test_a_file_of_an_earlier_release_has_its_target_without_the_screen_and_can_be_restored(
+    house: House,
+) -> None:
+    await started(house, "display = vnc", "videoram = 16", "memory = 96")
+    file = await saved(house)
+    content = file.read_bytes()
+    header = from_block(content[:BLOCK])
+    old = replace(header, machine=replace(header.machine, memory_kib=(96 - 16) * 1024))
+    file.write_bytes(as_block(old) + content[BLOCK:])
+    await house.call("restore", file=str(file))
+    assert await house.call("get_status") == "running"
+    assert await target_kib(house) == (96 - 2 * 16) * 1024
 
 
 @pytest.mark.parametrize("live", ["false", "true"])

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from openxt_xen.xenstore import paths
 from openxt_xenvm.plan.device_model import state_of
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.saved import file as saved_file
@@ -20,6 +19,7 @@ from openxt_xenvm.saved.file import Draft
 from openxt_xenvm.saved.header import Machine
 from openxt_xenvm.saved.transfer import Talk, transfer
 from openxt_xenvm.site import Site
+from openxt_xenvm.target import target_kib
 
 
 class Running(Protocol):
@@ -78,8 +78,8 @@ class WriteSaved(Step):
 
     async def _with_target(self, site: Site) -> Machine:
         """The balloon's target may have moved while the guest ran."""
-        text = await site.host.store.read(paths.memory_target(site.created)) or ""
-        return self.machine.with_target(int(text)) if text.isascii() and text.isdecimal() else self.machine
+        found = await target_kib(site.host.store, site.created)
+        return self.machine if found is None else self.machine.with_target(found)
 
     async def undo(self, site: Site) -> None:
         await site.host.xen(saved_file.discard, self.path, self.machine.mark)

@@ -32,7 +32,7 @@ class Machine:
     uuid: Uuid
     kind: Kind
     vcpus: int
-    memory_kib: int  # the target of its balloon
+    memory_kib: int  # the target of its balloon, with its video memory
     static_max_kib: int
     mark: str = ""  # of the operation that wrote it
 
