@@ -16,7 +16,8 @@ class Settings:
     short_life_s: float = 10.0  # a guest that ends sooner is not restarted many times in a row
     free_memory_s: float = 64.0  # while Xen still scrubs memory
     free_memory_poll_s: float = 1.0
-    backend_s: float = 30.0  # until a backend is ready for the guest
+    backend_s: float = 30.0  # until a backend of dom0 is ready for the guest
+    backend_domain_s: float = 1200.0  # of another domain, which may have to boot first
     backend_poll_s: float = 0.05  # what the kernel does not tell of
     unplug_s: float = 30.0  # until a guest gives up a device it is asked for
     closed_s: float = 10.0  # until a backend has let go of a guest

@@ -154,7 +154,7 @@ async def test_the_number_of_a_disk_that_its_toolstack_knows_stays(house: House,
 async def test_a_driver_domain_without_its_script_is_told_of_and_undone(house: House, driver: Domid) -> None:
     before = await house.nodes()
     line = f"vif = backend-domid={driver},network={NETWORK}"
-    await house.monitor(house.config(line), XENVM_BACKEND_S="0.5", XENVM_CLOSED_S="0.1")
+    await house.monitor(house.config(line), XENVM_BACKEND_DOMAIN_S="0.5", XENVM_CLOSED_S="0.1")
     starting = asyncio.create_task(house.call("start"))
     await house.until(house.domids)
     state = paths.state(paths.backend(driver, "vif", house.domids()[0], 0))

@@ -17,10 +17,12 @@ from openxt_xenmgr.vm.states import ACPI_S5, State, parse_state
 from openxt_xenmgr.vm.tree import parse_int
 
 ASK_TIMEOUT_S = 15.0
-# xenvm waits up to 64 s for memory to be scrubbed before it builds, and device scripts have their time.
-START_TIMEOUT_S = 300.0
+# xenvm waits up to 64 s for memory to be scrubbed before it builds, and 20 minutes for a domain that is to
+# serve devices and still boots.
+START_TIMEOUT_S = 1500.0
 DESTROY_TIMEOUT_S = 120.0
-# A guest has 30 s to let a device go, and backends as long to offer the next.
+# A guest has 30 s to let a device go, and backends of dom0 as long to offer the next.  Another domain may
+# have to boot first: xenvm goes on then, and who asked need not wait.
 DEVICE_TIMEOUT_S = 90.0
 # xenvm itself gives a guest 30 s to acknowledge and 30 minutes to end.
 HALT_TIMEOUT_S = 1900.0

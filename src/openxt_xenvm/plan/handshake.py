@@ -14,6 +14,7 @@ from openxt_xen.xenstore.wire import Permission
 from openxt_xenvm.devices.base import Device
 from openxt_xenvm.domain.nodes import Node
 from openxt_xenvm.errors import DeviceError, DeviceTimeout
+from openxt_xenvm.plan import patience
 from openxt_xenvm.site import Host, Site
 
 REFUSED = "error"
@@ -48,12 +49,13 @@ async def servers(host: Host, domid: Domid) -> frozenset[Domid]:
 
 
 async def online(site: Site, device: Device) -> None:
-    """Until the script has spoken.  Raises DeviceTimeout, and DeviceError when it refuses the device."""
-    limit_s, name = site.host.settings.backend_s, f"{device.kind} {device.devid}"
+    """Until the script has spoken.  Raises DeviceTimeout; DeviceError when it refuses, or its domain ends."""
+    name = f"{device.kind} {device.devid}"
     word = paths.hotplug_done(site.created, device.backend_kind, device.devid)
     try:
-        said = await site.host.store.wait_until(word, lambda value: value is not None, limit_s)
+        said = await patience.until(site, device, word, lambda value: value is not None)
     except TimeoutError:
+        limit_s = patience.limit_s(site, device)
         raise DeviceTimeout(
             f"no hotplug script of domain {device.backend_domid} reported {name} within {limit_s:.0f} s"
         ) from None

@@ -8,6 +8,7 @@ dom0 is done here; for the others see `handshake`.
 import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from openxt_core.errors import Unavailable
 from openxt_core.ids import Domid
@@ -20,7 +21,7 @@ from openxt_xenvm.devices.vbd import vbd
 from openxt_xenvm.devices.vif import Vif, vif
 from openxt_xenvm.domain.nodes import Node
 from openxt_xenvm.errors import DeviceError, DeviceTimeout, MountFailure
-from openxt_xenvm.plan import handshake
+from openxt_xenvm.plan import handshake, patience
 from openxt_xenvm.plan.closing import close, detach, error_path
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.site import Site
@@ -89,6 +90,8 @@ async def _uppermost(site: Site, disk: Disk) -> str:
 
 @dataclass(frozen=True)
 class PlugDisk(Step):
+    may_be_cancelled: ClassVar[bool] = True
+
     disk: Disk
     with_inquiries: bool = False
 
@@ -116,6 +119,8 @@ class PlugDisk(Step):
 
 @dataclass(frozen=True)
 class PlugNic(Step):
+    may_be_cancelled: ClassVar[bool] = True
+
     nic: Nic
 
     @property
@@ -150,16 +155,17 @@ async def plug(site: Site, device: Device, more: Iterable[Node] = ()) -> None:
     site.use_backend(device.backend_domid)
     front, back = device.frontend_path(site.guest), device.backend_path(site.guest)
     await site.host.write((*more, *nodes(device, site.guest)), first_remove=(front, back))
-    name, limit_s = f"{device.kind} {device.devid}", site.host.settings.backend_s
+    name = f"{device.kind} {device.devid}"
     ready = frozenset(map(str, device.ready))
 
     def has_answered(state: str | None) -> bool:
         return state is None or state in ready or state in FAILED
 
     try:
-        state = await site.host.store.wait_until(paths.state(back), has_answered, limit_s)
+        state = await patience.until(site, device, paths.state(back), has_answered)
     except TimeoutError:
         why = await _reason(site, back)
+        limit_s = patience.limit_s(site, device)
         raise DeviceTimeout(f"no backend for {name} after {limit_s:.0f} s{why}") from None
     if state not in ready:
         why = await _reason(site, back)
