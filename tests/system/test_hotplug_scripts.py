@@ -106,6 +106,7 @@ async def test_a_driver_domains_device_waits_for_its_script(
     assert await house.store.read(word) == "online"
     (owner,) = await house.store.get_permissions(paths.hotplug(domid, kind, devid))
     assert owner.domid == driver
+    assert await house.store.read(f"{paths.frontend(domid, kind, devid)}/backend-uuid") == OTHER
     back = paths.backend(driver, kind, domid, devid)
     if kind == "vif":
         assert await house.store.read(f"{back}/bridge") == NETWORK

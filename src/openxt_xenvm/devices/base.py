@@ -6,10 +6,10 @@ A device does not know its guest's domid, which is new at each start: `Guest` br
 
 import enum
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from openxt_core.ids import DOM0, Domid, Uuid
+from openxt_core.ids import DOM0, DOM0_UUID, Domid, Uuid
 from openxt_xen.hypervisor import Rings
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import Permission
@@ -50,6 +50,7 @@ class Device:
 
     devid: int = 0
     backend_domid: Domid = DOM0
+    backend_uuid: Uuid = field(default=DOM0_UUID, kw_only=True)  # of the VM whose domain that is
 
     kind: ClassVar[str]
     """Its name in XenStore paths."""
@@ -57,6 +58,8 @@ class Device:
         {XenbusState.INIT_WAIT, XenbusState.INITIALISED, XenbusState.CONNECTED}
     )
     """States of a backend that has done all it can do without the guest."""
+    names_server: ClassVar[bool] = False
+    """Whether the frontend says which VM serves it: a domain's number is another one after each start."""
 
     @property
     def backend_kind(self) -> str:
@@ -86,7 +89,9 @@ class Device:
 def nodes(device: Device, guest: Guest) -> tuple[Node, ...]:
     """Both ends, linked to each other: directories with their permissions first, then the keys."""
     front, back = device.frontend_path(guest), device.backend_path(guest)
-    front_keys = {"backend": back, "backend-id": str(device.backend_domid), **device.frontend_keys(guest)}
+    server = {"backend-uuid": device.backend_uuid} if device.names_server else {}
+    front_keys = {"backend": back, "backend-id": str(device.backend_domid), **server}
+    front_keys |= device.frontend_keys(guest)
     back_keys = {"frontend": front, "frontend-id": str(guest.domid), **device.backend_keys(guest)}
     return (
         Node(back, access=device.backend_access(guest)),

@@ -33,6 +33,7 @@ class Vbd(Device):
     """`number` is that of the device that blkback opens; None when another domain finds it out."""
 
     kind: ClassVar[str] = "vbd"
+    names_server: ClassVar[bool] = True
 
     virtpath: str = ""
     type: str = "phy"

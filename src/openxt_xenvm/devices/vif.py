@@ -20,6 +20,7 @@ SCRIPT = "/etc/xensource/scripts/vif"
 @dataclass(frozen=True)
 class Vif(Device):
     kind: ClassVar[str] = "vif"
+    names_server: ClassVar[bool] = True
 
     mac: str = ""
     bridge: str = ""

@@ -174,6 +174,8 @@ async def plug(site: Site, device: Device, more: Iterable[Node] = ()) -> None:
 
 async def plug_by_script(site: Site, device: Device) -> None:
     """The backend's domain makes its side ready by itself."""
+    info = await site.host.xen(site.host.hypervisor.info, device.backend_domid)
+    device = replace(device, backend_uuid=info.uuid) if info is not None else device
     await site.host.store.rm(handshake.folder(device, site.created))
     await plug(site, device, handshake.invitation(device, site.created))
     await handshake.online(site, device)

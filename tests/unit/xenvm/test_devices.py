@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from openxt_core.ids import Domid, Uuid
+from openxt_core.ids import DOM0_UUID, Domid, Uuid
 from openxt_xen.hypervisor import Rings
 from openxt_xenvm.config.model import Disk, DomainConfig, Nic
 from openxt_xenvm.config.nics import on_bridges
 from openxt_xenvm.config.parse import parse_config
 from openxt_xenvm.devices import checks
 from openxt_xenvm.devices.backing import Attachment, Layer
-from openxt_xenvm.devices.base import Guest, nodes
+from openxt_xenvm.devices.base import Device, Guest, nodes
 from openxt_xenvm.devices.checks import HostDevices
 from openxt_xenvm.devices.inquiries import whole_name
 from openxt_xenvm.devices.numbers import device_number
@@ -32,6 +32,13 @@ GUEST = Guest(Domid(7), UUID, console_port=2, rings=Rings(store=100, console=101
 DISK = Disk("/images/d", "file", "xvda", writable=True, is_cdrom=False)
 NIC = Nic(0, bridge="br0", mac="00:16:3e:00:00:01")
 HOST = HostDevices(bridges=("br0",))
+
+
+@pytest.mark.parametrize("device", [vbd(DISK), vif(NIC), vif(replace(NIC, is_wireless=True))])
+def test_the_frontend_of_a_disk_or_card_says_which_vm_serves_it(device: Device) -> None:
+    key = f"{device.frontend_path(GUEST)}/backend-uuid"
+    for served, uuid in ((device, DOM0_UUID), (replace(device, backend_uuid=UUID), UUID)):
+        assert {node.path: node.value for node in nodes(served, GUEST)}[key] == uuid
 
 
 @pytest.mark.parametrize(
