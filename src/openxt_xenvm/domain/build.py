@@ -90,14 +90,48 @@ def limits(config: DomainConfig) -> Limits:
     return Limits(maximum, paging_pool_kib=memory.paging_pool_kib(size), hvm_params=params)
 
 
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A setting of a machine's clocks, by a key of its own or a `platform` line of that name."""
+
+    key: str
+    param: HvmParam
+    most: int
+
+
+TIMERS = (
+    Timer("timer-mode", HvmParam.TIMER_MODE, 3),
+    Timer("hpet", HvmParam.HPET_ENABLED, 1),
+    Timer("vpt-align", HvmParam.VPT_ALIGN, (1 << 64) - 1),
+)
+
+
+def _timers(config: DomainConfig) -> dict[HvmParam, int]:
+    """A `platform` line that makes sense wins over the key; firmware and guest read all of them."""
+    lines = {pair.name: pair.value for pair in config.platform}
+    found = {}
+    for timer in TIMERS:
+        line = lines.get(timer.key, "")
+        value = int(line) if _makes_sense(timer, line) else _key_of(timer, config)
+        if value is not None:
+            found[timer.param] = value
+    return found
+
+
+def _key_of(timer: Timer, config: DomainConfig) -> int | None:
+    value: int | None = getattr(config, timer.key.replace("-", "_"))
+    return value
+
+
+def _makes_sense(timer: Timer, text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 20 and int(text) <= timer.most
+
+
 def _hvm_params(config: DomainConfig) -> Iterator[tuple[HvmParam, int]]:
-    timer_mode = NO_DELAY_FOR_MISSED_TICKS if config.timer_mode is None else config.timer_mode
-    yield HvmParam.TIMER_MODE, timer_mode
+    timers = {HvmParam.TIMER_MODE: NO_DELAY_FOR_MISSED_TICKS} | _timers(config)
+    yield HvmParam.TIMER_MODE, timers.pop(HvmParam.TIMER_MODE)
     if config.kind is Kind.HVM:
-        if config.hpet is not None:
-            yield HvmParam.HPET_ENABLED, config.hpet
-        if config.vpt_align is not None:
-            yield HvmParam.VPT_ALIGN, config.vpt_align
+        yield from timers.items()
         if config.viridian:
             yield HvmParam.VIRIDIAN, VIRIDIAN_GROUPS
     yield HvmParam.ALTP2M, 0
@@ -185,9 +219,10 @@ def _hvm_mistakes(config: DomainConfig, files: Files) -> Iterator[str]:
     video = video_mib(config)
     if config.memory_kib is not None and memory.mib_up(config.memory_kib) <= video:
         yield f"memory is not more than its {video} MiB of video memory"
-    for key, value, most in (("timer-mode", config.timer_mode, 3), ("hpet", config.hpet, 1)):
-        if value is not None and value > most:
-            yield f"{key}={value} is more than {most}"
+    for timer in TIMERS:
+        value = _key_of(timer, config)
+        if value is not None and value > timer.most:
+            yield f"{timer.key}={value} is more than {timer.most}"
     yield from hardware_mistakes(config)
 
 
@@ -207,4 +242,8 @@ def without_effect(config: DomainConfig) -> Iterator[str]:
         "xci-cpuid-signature": config.xci_cpuid_signature,
         "xci-service": config.xci_service,
     }
-    return (key for key, wanted in asked.items() if wanted)
+    yield from (key for key, wanted in asked.items() if wanted)
+    by_key = {timer.key: timer for timer in TIMERS} if config.kind is Kind.HVM else {}
+    for pair in config.platform:
+        if pair.name in by_key and not _makes_sense(by_key[pair.name], pair.value):
+            yield f"platform={pair.name}={pair.value}"

@@ -104,6 +104,40 @@ def test_pv_and_pvh_get_their_own_limits() -> None:
     assert pvh.hvm_params == ((HvmParam.TIMER_MODE, 1), (HvmParam.ALTP2M, 0))
 
 
+@pytest.mark.parametrize(
+    ("lines", "param", "value"),
+    [
+        ("platform = timer-mode=2", HvmParam.TIMER_MODE, 2),
+        ("platform = hpet=0\nhpet = 1", HvmParam.HPET_ENABLED, 0),
+        ("platform = vpt-align=1", HvmParam.VPT_ALIGN, 1),
+        ("platform = hpet=yes\nhpet = 1", HvmParam.HPET_ENABLED, 1),
+        ("platform = timer-mode=9", HvmParam.TIMER_MODE, 1),
+        ("platform = hpet=2", HvmParam.HPET_ENABLED, None),
+        (f"platform = hpet={'9' * 5000}", HvmParam.HPET_ENABLED, None),
+        ("", HvmParam.VPT_ALIGN, None),
+    ],
+)
+def test_a_platform_line_sets_a_timer_if_it_makes_sense(
+    lines: str, param: HvmParam, value: int | None
+) -> None:
+    config = parse_config(f"virt-type = hvm\nmemory = 64\n{lines}").config
+    assert dict(build.limits(config).hvm_params).get(param) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "warned"),
+    [
+        ("hpet=yes", ["platform=hpet=yes"]),
+        ("timer-mode=9", ["platform=timer-mode=9"]),
+        ("hpet=1", []),
+        ("x=y", []),
+    ],
+)
+def test_a_timer_line_that_makes_no_sense_is_warned_of(line: str, warned: list[str]) -> None:
+    config = parse_config(f"virt-type = hvm\nmemory = 64\nplatform = {line}").config
+    assert list(build.without_effect(config)) == warned
+
+
 def test_a_platform_line_overrides_hap() -> None:
     assert build.domain_spec(PVH, UUID).hap
     config = parse_config("virt-type = pvh\nplatform = hap=false").config
