@@ -8,6 +8,7 @@ Source: libxl 4.17, libxl_set_memory_target.
 from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStore
+from openxt_xenvm.errors import TaskRefused
 
 
 async def video_kib(store: XenStore, domid: Domid) -> int:
@@ -22,7 +23,15 @@ async def target_kib(store: XenStore, domid: Domid) -> int | None:
 
 
 async def set_target_kib(store: XenStore, domid: Domid, kib: int) -> None:
-    await store.write(paths.memory_target(domid), str(kib - await video_kib(store, domid)))
+    """Raises TaskRefused when its nodes are being removed: the domain's folder must not come back by this."""
+    path, target = paths.memory_target(domid), str(kib - await video_kib(store, domid))
+
+    async def replace(tx: int) -> None:
+        if await store.read(path, tx) is None:
+            raise TaskRefused(f"domain {domid} is about to go")
+        await store.write(path, target, tx)
+
+    await store.transact(replace)
 
 
 async def _number(store: XenStore, path: str) -> int | None:

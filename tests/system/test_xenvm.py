@@ -302,6 +302,17 @@ async def test_balloon_target_within_the_maximum(house: House) -> None:
         await house.call("set_mem_target", mb="65")
 
 
+async def test_a_balloon_target_does_not_bring_back_what_is_removed(house: House) -> None:
+    """As by a stop that is under way."""
+    await house.monitor(house.config())
+    await house.call("start")
+    (domid,) = house.domids()
+    await house.store.rm(f"/local/domain/{domid}/memory")
+    with pytest.raises(RemoteError, match=f"domain {domid} is about to go"):
+        await house.call("set_mem_target", mb="32")
+    assert await house.store.read(f"/local/domain/{domid}/memory") is None
+
+
 async def test_a_crash_leaves_a_note_with_its_reason_and_the_last_words(house: House) -> None:
     """However much was said before."""
     log = house.root / "var/log/xen/console/guest-guest.log"
