@@ -3,8 +3,11 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from xenvm_house import START, UUID, House, builds_held, open_house
@@ -13,6 +16,7 @@ from openxt_core.errors import OpenxtError, RemoteError
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import DomainSpec, Kind, Rings
 from openxt_xen.xenstore import paths
+from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm.config.model import Disk
 from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.devices.vkbd import Vkbd
@@ -24,6 +28,8 @@ from openxt_xenvm.site import Host, Site
 
 MAC = "00:16:3e:01:02:03"
 XVDA, HDC = 51712, 5632
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -250,6 +256,53 @@ async def test_a_backend_that_never_closes_does_not_keep_a_domain_from_ending(ho
     await close(here, DOM0, "vkbd", 0)
     await close(here, DOM0, "vkbd", 0)
     assert await house.nodes() == before
+
+
+@asynccontextmanager
+async def restless_guest(house: House, here: Site, *nodes: str) -> AsyncIterator[None]:
+    """It writes its nodes, as long as they are there, before any transaction of ours ends."""
+    quick = await XenStore.connect(house.environ["XENSTORED_PATH"])
+    numbers = count()
+    transact = here.host.store.transact
+
+    async def disturbed(body: Callable[[int], Awaitable[T]], *attempts: int) -> T:
+        async def then_the_guest(tx: int) -> T:
+            result = await body(tx)
+            for node in nodes:
+                if await quick.read(node) is not None:
+                    await quick.write(node, str(next(numbers)))
+            return result
+
+        return await transact(then_the_guest, *attempts)
+
+    here.host.store.transact = disturbed  # type: ignore[method-assign]
+    yield
+    quick.close()
+
+
+async def test_a_guest_that_writes_on_and_on_loses_its_device_all_the_same(house: House) -> None:
+    here = site(house)
+    back, front = Vkbd(0).backend_path(here.guest), Vkbd(0).frontend_path(here.guest)
+    with pytest.raises(DeviceTimeout):
+        await plug(here, Vkbd(0))
+    await house.store.write(f"{back}/state", "4")
+    async with restless_guest(house, here, f"{front}/state", front):
+        with pytest.raises(DeviceTimeout):
+            await plug(here, Vkbd(0))  # anew: what was there goes first
+        await house.store.write(f"{back}/state", "4")
+        await close(here, DOM0, "vkbd", 0)
+    assert [await house.store.read(end) for end in (back, front)] == [None, None]
+
+
+async def test_a_driver_domain_that_writes_on_and_on_keeps_no_other_domain_from_ending(house: House) -> None:
+    here, driver = site(house), Domid(7)
+    back = Vkbd(0, backend_domid=driver).backend_path(here.guest)
+    complaint = error_path(back)
+    for node, value in ((f"{back}/state", "4"), (f"{back}/online", "1"), (f"{complaint}/error", "22 no")):
+        await house.store.write(node, value)
+    async with restless_guest(house, here, f"{back}/state", complaint.rpartition("/")[0]):
+        await close(here, driver, "vkbd", 0)
+    assert [await house.store.read(node) for node in (back, complaint)] == [None, None]
 
 
 async def test_lists_of_devices(house: House) -> None:

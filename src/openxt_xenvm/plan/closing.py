@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How disks and network cards are taken from a domain that will not use them again.
 
-The hard way: the guest's end goes first, so that its backend lets go without asking it.  A backend that
-does not is given up, for a domain must be able to end.
+The hard way: the guest's end goes before the backend is waited for, so that it lets go without asking the
+guest.  A backend that does not is given up, for a domain must be able to end.
+
+No transaction here touches what a guest may write: one that writes on and on would never let it commit.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TypeAlias
 
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.xenstore import paths
+from openxt_xen.xenstore.client import XenStoreError
 from openxt_xenvm.devices.backing import Attachment
 from openxt_xenvm.devices.base import XenbusState
 from openxt_xenvm.devices.vbd import ATTACHED, attachments
@@ -52,10 +55,11 @@ async def close(site: Site, backend: Domid, kind: str, devid: int) -> None:
     """Nothing of the device is left afterwards; doing it twice does no harm."""
     back = paths.backend(backend, kind, site.created, devid)
     fronts = [paths.frontend(site.created, word, devid) for word in FRONTENDS.get(kind, (kind,))]
-    if await ask_to_close(site, back, without=fronts):
-        await _until_closed(site, back)
+    is_served = await _tell_to_close(site, back)
     for front in fronts:
         await site.host.remove(front, up_to=paths.frontends(site.created))
+    if is_served:
+        await _until_closed(site, back)
     await site.host.remove_backend(back)
     complaints = f"{paths.domain(backend)}/error"  # a guest has the folder from its start; dom0 has none
     await site.host.remove(error_path(back), up_to=complaints if backend else paths.domain(backend))
@@ -64,11 +68,19 @@ async def close(site: Site, backend: Domid, kind: str, devid: int) -> None:
         await offline(site, kind, devid)
 
 
-async def ask_to_close(site: Site, back: str, *, without: Sequence[str] = ()) -> bool:
-    """Have a backend close; `without` its frontends it need not wait for the guest.
+async def _tell_to_close(site: Site, back: str) -> bool:
+    """As `ask_to_close`; a domain that disturbs its own backend without end is not waited for."""
+    try:
+        return await ask_to_close(site, back)
+    except XenStoreError as error:
+        if error.name != "EAGAIN":
+            raise
+        log.warning("%s cannot be told to close: %s", back, error)
+        return False
 
-    False: nobody serves it.
-    """
+
+async def ask_to_close(site: Site, back: str) -> bool:
+    """Have a backend close once the guest lets go, or its frontend is gone.  False: nobody serves it."""
     store = site.host.store
 
     async def begin(tx: int) -> bool:
@@ -76,8 +88,6 @@ async def ask_to_close(site: Site, back: str, *, without: Sequence[str] = ()) ->
         if state not in UNTAKEN:
             await store.write(f"{back}/online", "0", tx)
             await store.write(paths.state(back), CLOSING, tx)
-        for frontend in without:
-            await store.rm(frontend, tx)
         return state not in UNTAKEN
 
     return await store.transact(begin)

@@ -154,7 +154,8 @@ async def plug(site: Site, device: Device, more: Iterable[Node] = ()) -> None:
     """Write both ends and wait for the backend.  Raises DeviceTimeout, DeviceError."""
     site.use_backend(device.backend_domid)
     front, back = device.frontend_path(site.guest), device.backend_path(site.guest)
-    await site.host.write((*more, *nodes(device, site.guest)), first_remove=(front, back))
+    await site.host.store.rm(front)  # outside of the transaction: its guest may be writing there
+    await site.host.write((*more, *nodes(device, site.guest)), first_remove=(back,))
     name = f"{device.kind} {device.devid}"
     ready = frozenset(map(str, device.ready))
 
