@@ -15,7 +15,7 @@ from openxt_sim.tree import Failure
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import to_text
 
-INITIALISING, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED = "123456"
+INITIALISING, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED, RECONFIGURING, RECONFIGURED = "12345678"
 GONE = ""
 
 
@@ -48,6 +48,8 @@ FRONTEND_STEPS = {
     (CONNECTED, CLOSING): CLOSED,
     (CONNECTED, CLOSED): CLOSED,
     (CONNECTED, GONE): CLOSED,
+    (CONNECTED, RECONFIGURING): RECONFIGURING,
+    (RECONFIGURING, RECONFIGURED): CONNECTED,
 }
 # (backend, frontend) → the backend's next state
 BACKEND_STEPS = {
@@ -59,6 +61,10 @@ BACKEND_STEPS = {
     (CONNECTED, GONE): CLOSED,
     (CLOSING, CLOSED): CLOSED,
     (CLOSING, GONE): CLOSED,
+    (RECONFIGURING, RECONFIGURING): RECONFIGURED,
+    (RECONFIGURED, CONNECTED): CONNECTED,
+    (RECONFIGURING, GONE): CLOSED,
+    (RECONFIGURED, GONE): CLOSED,
 }
 
 
@@ -150,6 +156,8 @@ class Backends(Half):
         if state == INITIALISING and frontend:
             self._probe(KINDS[words[0]], device, words, frontend)
         elif step := BACKEND_STEPS.get((state, self.read(paths.state(frontend)) if frontend else GONE)):
+            if step == RECONFIGURED:
+                self._look_over(device)
             self.write(paths.state(device), step)
             if step == CLOSED:
                 self._hotplug(words, present=False)
@@ -167,8 +175,20 @@ class Backends(Half):
         if kind.hotplug:
             self._hotplug(words, present=True)
             self.write(f"{device}/hotplug-status", "connected")
+        self._look_over(device)
         self.write(paths.state(device), kind.offers)
         self.follow(paths.state(frontend), device)
+
+    def _look_over(self, device: str) -> None:
+        """The devices of a group: pciback takes up those that it does not have.
+
+        One that it lets go leaves no trace: who had asked for that strikes it out.
+        """
+        for number in range(int(self.read(f"{device}/num_devs") or 0)):
+            address = self.read(f"{device}/dev-{number}").partition("@")[0]
+            if address and self.read(f"{device}/state-{number}") in (GONE, INITIALISING):
+                self.write(f"{device}/vdev-{number}", address)
+                self.write(f"{device}/state-{number}", INITIALISED)
 
     def _hotplug(self, words: list[str], *, present: bool) -> None:
         """The domain's script reports in the private folder, if the toolstack made one."""

@@ -108,7 +108,11 @@ CALLS: dict[str, Callable[[Host, Args], object]] = {
     "allow_interrupt": lambda host, args: _allow("interrupts")(host, {**args, "first": args["pirq"]}),
     "map_interrupt": lambda host, args: host.machine.map_interrupt(_domid(args), int(args["irq"])),
     "unmap_interrupt": lambda host, args: host.machine.unmap_interrupt(_domid(args), int(args["pirq"])),
-    "allowed": lambda host, args: sorted(host.machine.domain("allowed", _domid(args)).allowed),
+    "allowed": lambda host, args: sorted(
+        (kind, first, last - first + 1)
+        for kind, held in host.machine.domain("allowed", _domid(args)).allowed.items()
+        for first, last in held
+    ),
     "read_console_ring": lambda host, _: "".join(line + "\n" for line in host.machine.log),
     # What only an operator asks
     "details": lambda host, _: host.machine.operating.details(),

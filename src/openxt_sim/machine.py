@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from openxt_core.ids import DOM0, DOM0_UUID, Domid, Uuid
-from openxt_sim import refusals
+from openxt_sim import ranges, refusals
 from openxt_sim.operating import Operated, Operating
 from openxt_xen.hypervisor import (
     POWER_BUTTON,
@@ -64,7 +64,7 @@ class Domain:
     affinity: dict[int, frozenset[int]] = field(default_factory=dict)
     operated: Operated = field(default_factory=Operated)
     has_iommu: bool = False
-    allowed: set[tuple[str, int, int]] = field(default_factory=set)  # kind, first, count
+    allowed: dict[str, tuple[ranges.Range, ...]] = field(default_factory=dict)  # by kind
     interrupts: set[int] = field(default_factory=set)
     button: PowerButton = field(default_factory=PowerButton)
     runs: int = 0  # how often it was started, as a stand-in for the time it used
@@ -345,7 +345,8 @@ class Machine:
         most = {"ports": PORTS, "interrupts": INTERRUPTS}.get(kind)
         if count < 1 or first < 0 or (most is not None and first + count > most):
             raise XenError(call, errno.EINVAL)
-        (domain.allowed.add if allow else domain.allowed.discard)((kind, first, count))
+        change = ranges.joined if allow else ranges.cut
+        domain.allowed[kind] = tuple(change(domain.allowed.get(kind, ()), first, first + count - 1))
 
     def map_interrupt(self, domid: Domid, irq: int) -> int:
         domain = self.domain("map_interrupt", domid)

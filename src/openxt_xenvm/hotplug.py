@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from openxt_core.errors import BadRequest
+from openxt_core.errors import BadRequest, NotSupported
 from openxt_core.ids import Domid
+from openxt_xen.hypervisor import Kind
 from openxt_xen.xenstore import paths
 from openxt_xenvm import executor
 from openxt_xenvm.config.lines import read_pci_address
@@ -26,6 +27,7 @@ from openxt_xenvm.lifecycle import Lifecycle
 from openxt_xenvm.plan.emulated import plan_emulated
 from openxt_xenvm.plan.passing import GrantPci, pci_in_use, plan_pci, plan_unplug_pci
 from openxt_xenvm.plan.plugging import PlugNic, plan_disks
+from openxt_xenvm.plan.regrouping import plan_join, plan_leave
 from openxt_xenvm.plan.steps import Reversed, Step
 from openxt_xenvm.plan.unplugging import AskToClose, Close, Detach, plan_unplug
 from openxt_xenvm.record import Operation
@@ -143,30 +145,40 @@ class Hotplug:
         """Raises InvalidConfig, CannotUsePciWithNoPciback, DeviceError."""
         change = _with_pci(device)
         await self._check(change)
+        self._refuse_running_hvm()
         pci = group(change(self._config()), device.group)
+        plan = plan_pci(pci) if len(pci.members) == 1 else plan_join(pci, device)
         operation = Operation("plug", kind="pci", address=str(device.address))
-        await self._do(operation, device.group, tuple(plan_pci(pci)), change)
+        await self._do(operation, device.group, tuple(plan), change)
 
     async def remove_pci(self, address: PciAddress, *, forced: bool) -> None:
-        """It stays with pciback, for the next who wants it."""
+        """It stays with pciback, for the next who wants it.
+
+        Raises DeviceTimeout while the guest uses it, unless `forced` and the last of its group.
+        """
         for device in self._config().pci:
             if device.address == address:
                 break
         else:
             raise BadRequest(f"the VM has no PCI device {address}")
-        plan = plan_unplug_pci(group(self._config(), device.group), forced=forced)
+        self._refuse_running_hvm()
+        pci = group(self._config(), device.group)
+        is_last = len(pci.members) == 1
+        plan = plan_unplug_pci(pci, forced=forced) if is_last else tuple(plan_leave(pci.devid, address))
         operation = Operation("unplug", kind="pci", address=str(address))
         await self._do(operation, device.group, plan, _without_pci(address))
+
+    def _refuse_running_hvm(self) -> None:
+        """Raises NotSupported."""
+        if self._alive() is not None and self._config().kind is Kind.HVM:
+            raise NotSupported("PCI devices that come and go while an HVM domain runs: not built yet")
 
     # What a dead monitor left half done
 
     async def recover(self, operation: Operation) -> None:
         """The device is gone afterwards, or what it was before it was to be replaced."""
-        site = self.life.site()
-        detach = [Detach(operation.devid)] if operation.kind == "vbd" else []
-        closing = [Close(backend, operation.kind, operation.devid) for backend in sorted(site.backends)]
-        await executor.run((*closing, *detach, *_taking_back(operation)), site, domain_stays=True)
-        config = self.life.vm.active
+        site, config = self.life.site(), self.life.vm.active
+        await executor.run(_taking_away(operation, config, site.backends), site, domain_stays=True)
         disks = [disk for disk in config.disk if operation.kind == "vbd" and _devid(disk) == operation.devid]
         nics = [nic for nic in config.nic if operation.kind == "vif" and nic.id == operation.devid]
         if operation.name == "replace":
@@ -277,6 +289,12 @@ def _without_pci(address: PciAddress) -> Change:
     return lambda config: replace(config, pci=tuple(d for d in config.pci if d.address != address))
 
 
-def _taking_back(operation: Operation) -> Sequence[Step]:
-    """What a PCI device was granted of the machine."""
-    return (Reversed(GrantPci(read_pci_address(operation.address))),) if operation.address else ()
+def _taking_away(operation: Operation, config: DomainConfig, backends: Iterable[Domid]) -> Sequence[Step]:
+    """Whatever there is of the device."""
+    group, closing = operation.devid, [Close(b, operation.kind, operation.devid) for b in sorted(backends)]
+    if operation.address:
+        address = read_pci_address(operation.address)
+        if any(device.group == group and device.address != address for device in config.pci):
+            return tuple(plan_leave(group, address))
+        return (*closing, Reversed(GrantPci(address)))
+    return (*closing, Detach(operation.devid)) if operation.kind == "vbd" else closing

@@ -20,6 +20,7 @@ from openxt_xenvm.xenops.main import run
 MEMORY_KIB = 16 * 1024
 PCI_DEVICE = "0000:00:1f.0"
 DISK = ("-domid", "1", "-mode", "r", "-phystype", "phy", "-physpath", "/d")
+TWO_PCI_DEVICES = "0000:00:1e.6", "0000:00:1e.7"
 
 
 @dataclass
@@ -260,6 +261,16 @@ def test_a_domain_that_is_not_there_cannot_serve(host: Host) -> None:
     domid = host.built()
     card = ("-devid", 0, "-mac", "00:16:3e:00:00:01", "-backend-domid", 99)
     assert "there is no domain 99 to serve it" in host.refuses("add_vif", "-domid", domid, *card)
+
+
+def test_one_of_two_pci_devices_goes(host: Host) -> None:
+    domid = host.built()
+    stays, goes = (host.pci(address) for address in TWO_PCI_DEVICES)
+    host.does("unpause", "-domid", domid)
+    host.does("add_pci", "-domid", domid, "-pci", ",".join(TWO_PCI_DEVICES))
+    host.does("del_pci", "-domid", domid, "-pci", TWO_PCI_DEVICES[1])
+    assert "is connected to dom(0)" in host.does("list_devices", "-domid", domid)
+    assert ((stays / "resets").read_text(), (goes / "resets").read_text()) == ("x", "xx")
 
 
 def test_a_pci_device_comes_and_goes(host: Host) -> None:

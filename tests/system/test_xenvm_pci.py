@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from xenvm_house import OTHER, START, House, open_house
 
-from openxt_core.errors import RemoteError
+from effort import effort
+from openxt_core.errors import OpenxtError, RemoteError
 from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
 
@@ -70,6 +71,187 @@ async def test_a_device_comes_and_goes_while_the_guest_runs(house: House) -> Non
     assert "bus:0, slot: 16, func: 0" in str(await house.call("device", type="pci", cmd="list"))
     await house.call("device", type="pci", cmd="del", extra=NIC)
     assert await house.nodes() == before
+
+
+OTHER_NIC = "0000:00:11.0"
+
+
+def second(house: House, frames: str = "0xfec00000 0xfec0ffff", irq: int = 20) -> Path:
+    """Another device of the host."""
+    device = house.pci(OTHER_NIC)
+    (device / "resource").write_text(f"{frames} 0x40200\n")
+    (device / "irq").write_text(f"{irq}\n")
+    return device
+
+
+async def group_of(house: House, domid: Domid) -> dict[str, str | None]:
+    """What pciback knows of the guest's devices, and its state."""
+    nodes = await house.nodes(paths.backend(Domid(0), "pci", domid, 0))
+    found = {path.rpartition("/")[2]: value for path, value in nodes.items()}
+    return {key: value for key, value in found.items() if key.startswith(("dev-", "state"))}
+
+
+async def test_a_device_joins_others_and_leaves_them_as_they_are(house: House) -> None:
+    first, other = house.pci(NIC), second(house)
+    domid = await running(house, f"pci = 0,bind,{NIC}")
+    await uses(house, domid, 0)
+    before, resets = await group_of(house, domid), (first / "resets").read_text()
+    for forced in ("false", "true"):
+        await house.call("device", type="pci", cmd="add", extra=f"0,{OTHER_NIC},guest_slot=7")
+        joined = {"dev-1": f"{OTHER_NIC}@07", "state-1": "3"}
+        assert await group_of(house, domid) == before | joined
+        assert house.xen.allowed(domid) == sorted([*GRANTED, ("frames", 0xFEC00, 16), ("interrupts", 20, 1)])
+        await house.call("pci_del", domain="0", bus="0", slot="17", func="0", forced=forced)
+        assert await group_of(house, domid) == before
+        assert house.xen.allowed(domid) == GRANTED
+        assert "slot: 17" not in str(await house.call("device", type="pci", cmd="list"))
+    assert (first / "resets").read_text() == resets
+    assert (other / "driver").read_text() == "pciback"
+
+
+async def test_the_first_of_two_can_go_and_come_back(house: House) -> None:
+    house.pci(NIC)
+    second(house)
+    domid = await running(house, f"pci = 0,bind,{NIC}", f"pci = 0,bind,{OTHER_NIC}")
+    await uses(house, domid, 0)
+    await house.call("device", type="pci", cmd="del", extra=NIC)
+    assert await group_of(house, domid) == {"dev-1": OTHER_NIC, "state-1": "3", "state": "4"}
+    await house.call("device", type="pci", cmd="add", extra=f"0,bind,{NIC}")
+    found = await group_of(house, domid)
+    assert {found["dev-1"], found["dev-2"], found["state"]} == {NIC, OTHER_NIC, "4"}
+    await house.call("device", type="pci", cmd="del", extra=OTHER_NIC)
+    await house.call("device", type="pci", cmd="del", extra=NIC)
+    assert await group_of(house, domid) == {}
+    assert house.xen.allowed(domid) == []
+
+
+async def test_a_device_that_cannot_join_leaves_the_others_as_they_are(house: House) -> None:
+    first, other = house.pci(NIC), second(house)
+    domid = await running(house, f"pci = 0,bind,{NIC}")
+    await uses(house, domid, 0)
+    before, resets = await group_of(house, domid), (first / "resets").read_text()
+    house.xen.fail_next("map_interrupt", 22)
+    with pytest.raises(RemoteError, match="map_interrupt: EINVAL"):
+        await house.call("device", type="pci", cmd="add", extra=f"0,bind,{OTHER_NIC}")
+    assert await group_of(house, domid) == before
+    assert house.xen.allowed(domid) == GRANTED
+    assert (first / "resets").read_text() == resets
+    assert (other / "driver").read_text() == "e1000"
+
+
+async def test_what_devices_share_stays_with_those_that_stay(house: House) -> None:
+    """An interrupt line, and a page that holds registers of both."""
+    house.pci(NIC)
+    second(house, "0xfebdf800 0xfebe0fff", irq=11)
+    domid = await running(house, f"pci = 0,bind,{NIC}", f"pci = 0,bind,{OTHER_NIC}")
+    await uses(house, domid, 0)
+    assert house.xen.allowed(domid)[0] == ("frames", 0xFEBC0, 33)
+    await house.call("device", type="pci", cmd="del", extra=OTHER_NIC)
+    assert house.xen.allowed(domid) == GRANTED
+
+
+async def test_a_guest_that_does_not_answer_keeps_its_devices_and_may_answer_late(house: House) -> None:
+    """A paused guest answers nothing."""
+    house.pci(NIC)
+    second(house)
+    await house.monitor(
+        house.config("virt-type = pv", f"pci = 0,bind,{NIC}", f"pci = 0,bind,{OTHER_NIC}"),
+        XENVM_UNPLUG_S="0.1",
+    )
+    await house.call("start")
+    (domid,) = house.domids()
+    await uses(house, domid, 0)
+    before, granted = await group_of(house, domid), house.xen.allowed(domid)
+    given = {"domain": "0", "bus": "0", "slot": "17", "func": "0"}
+    await house.call("pause")
+    for forced in ("false", "true"):
+        with pytest.raises(RemoteError, match=r"Device_timeout.*one device of several cannot be forced"):
+            await house.call("pci_del", forced=forced, **given)
+    assert house.xen.allowed(domid) == granted
+    assert "slot: 17" in str(await house.call("device", type="pci", cmd="list"))
+    await house.call("unpause")
+    await uses(house, domid, 0)
+    await house.call("pci_del", **given)
+    assert await group_of(house, domid) == {key: before[key] for key in ("dev-0", "state-0", "state")}
+    assert house.xen.allowed(domid) == GRANTED
+
+
+async def test_a_device_that_the_guest_does_not_take_is_withdrawn(house: House) -> None:
+    house.pci(NIC)
+    other = second(house)
+    await house.monitor(house.config("virt-type = pv", f"pci = 0,bind,{NIC}"), XENVM_UNPLUG_S="0.1")
+    await house.call("start")
+    (domid,) = house.domids()
+    await uses(house, domid, 0)
+    before = await group_of(house, domid)
+    await house.call("pause")
+    with pytest.raises(RemoteError, match="Device_timeout"):
+        await house.call("device", type="pci", cmd="add", extra=f"0,bind,{OTHER_NIC}")
+    assert house.xen.allowed(domid) == GRANTED
+    assert (other / "driver").read_text() == "e1000"
+    await house.call("unpause")
+    await uses(house, domid, 0)
+    assert await group_of(house, domid) == before
+
+
+async def test_a_group_that_the_guest_has_not_taken_up_does_not_change(house: House) -> None:
+    house.pci(NIC)
+    other = second(house)
+    config = house.config("virt-type = pv", f"pci = 0,bind,{NIC}", cmdline="sim.boot=hang")
+    await house.monitor(config, XENVM_UNPLUG_S="0.1")
+    await house.call("start")
+    with pytest.raises(RemoteError, match="the guest does not answer for pci 0"):
+        await house.call("device", type="pci", cmd="add", extra=f"0,bind,{OTHER_NIC}")
+    assert (other / "driver").read_text() == "e1000"
+    assert not (other / "resets").exists()
+
+
+DYING = str(Path(__file__).with_name("dying_xenvm.py"))
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("cmd", ["add", "del"])
+async def test_killed_while_a_group_changes_the_next_monitor_leaves_the_others_alone(
+    house: House, cmd: str
+) -> None:
+    first = house.pci(NIC)
+    second(house)
+    lines = (
+        "virt-type = pv",
+        f"pci = 0,bind,{NIC}",
+        *([f"pci = 0,bind,{OTHER_NIC}"] if cmd == "del" else []),
+    )
+    extra, deaths, armed = f"0,bind,{OTHER_NIC}" if cmd == "add" else OTHER_NIC, 0, house.root / "armed"
+    while True:
+        armed.unlink(missing_ok=True)
+        dying = house.launch_program([DYING, str(deaths + 1), str(armed)], house.config(*lines))
+        await house.hear("ping", "dbus-rpc-up")
+        await house.call("start")
+        (domid,) = house.domids()
+        await house.guest_is_up(domid)
+        await uses(house, domid, 0)
+        resets = (first / "resets").read_text()
+        armed.touch()
+        try:
+            await house.call("device", type="pci", cmd=cmd, extra=extra)
+            break
+        except OpenxtError:
+            deaths += effort(2, 1)
+        await house.gone(dying)
+        house.silence()
+        await house.monitor(house.config(*lines))
+        await house.hear("running")
+        await house.call("unpause")
+        listed = "slot: 17" in str(await house.call("device", type="pci", cmd="list"))
+        assert (OTHER_NIC in (await group_of(house, domid)).values()) is listed
+        assert (("interrupts", 20, 1) in house.xen.allowed(domid)) is listed
+        assert set(GRANTED) <= set(house.xen.allowed(domid))
+        assert (first / "resets").read_text() == resets
+        for task in ("destroy", "quit"):
+            await house.call(task)
+        await house.gone(house.monitors[-1])
+        house.silence()
+    assert deaths > 1
 
 
 async def test_a_failed_start_gives_the_device_back_to_its_driver(house: House) -> None:

@@ -29,6 +29,8 @@ class XenbusState(enum.IntEnum):
     CONNECTED = 4
     CLOSING = 5
     CLOSED = 6
+    RECONFIGURING = 7
+    RECONFIGURED = 8
 
     def __str__(self) -> str:
         return str(self.value)

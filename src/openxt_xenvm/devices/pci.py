@@ -42,6 +42,18 @@ class Hardware:
     irq: int = 0
 
 
+def left_of(resource: Resource, others: Iterable[Resource]) -> Iterator[Resource]:
+    """The parts of it that none of `others` has; of memory whole pages."""
+    unit = 1 if resource.is_ports else PAGE
+    parts = [(resource.first // unit, resource.last // unit)]
+    for other in others:
+        if other.is_ports is resource.is_ports:
+            first, last = other.first // unit, other.last // unit
+            sides = (((s, min(e, first - 1)), (max(s, last + 1), e)) for s, e in parts)
+            parts = [(s, e) for pair in sides for s, e in pair if s <= e]
+    yield from (Resource(start * unit, (end + 1) * unit - 1, resource.is_ports) for start, end in parts)
+
+
 def resources(text: str) -> Iterator[Resource]:
     """Of the file `resource` in sysfs: a line each, start, end and flags in hexadecimal."""
     for line in text.splitlines()[:RESOURCES]:
@@ -70,15 +82,26 @@ class Pci(Device):
         return {"state": STARTING}
 
     def backend_keys(self, guest: Guest) -> dict[str, str]:
+        entries = (entry(number, member) for number, member in enumerate(self.members))
         return {
             "online": "1",
-            **{f"dev-{at}": _name(member) for at, member in enumerate(self.members)},
-            **{f"vdevfn-{at}": str(m.vdevfn) for at, m in enumerate(self.members) if m.vdevfn is not None},
+            **{key: value for keys in entries for key, value in keys.items()},
             "num_devs": str(len(self.members)),
             "msitranslate": str(self.msitranslate),
             "power_mgmt": str(self.power_mgmt),
             "state": STARTING,
         }
+
+
+def entry(number: int, member: PciDevice) -> dict[str, str]:
+    """What the backend of a group says of one device."""
+    slot = {} if member.vdevfn is None else {f"vdevfn-{number}": str(member.vdevfn)}
+    return {f"dev-{number}": _name(member), **slot}
+
+
+def entry_keys(number: int) -> tuple[str, ...]:
+    """All that it may say of one, with what pciback adds."""
+    return tuple(f"{word}-{number}" for word in ("dev", "vdevfn", "vdev", "state"))
 
 
 def _name(member: PciDevice) -> str:

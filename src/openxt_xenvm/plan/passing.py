@@ -7,6 +7,7 @@ the domain is gone, ready for the next start: dom0's own driver must not touch w
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from openxt_core.errors import Unavailable
@@ -14,8 +15,8 @@ from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import XenError
 from openxt_xen.xenstore import paths
 from openxt_xenvm.config.model import PciAddress, Span
-from openxt_xenvm.devices.pci import PCIBACK, Pci, Resource, must_bind, number_of
-from openxt_xenvm.errors import CannotUsePciWithNoPciback
+from openxt_xenvm.devices.pci import PCIBACK, Hardware, Pci, Resource, left_of, must_bind, number_of
+from openxt_xenvm.errors import CannotUsePciWithNoPciback, DeviceError
 from openxt_xenvm.plan.closing import close
 from openxt_xenvm.plan.plugging import plug
 from openxt_xenvm.plan.steps import Reversed, Step
@@ -100,14 +101,22 @@ class GrantPci(Step):
             await site.host.xen(self._revoke, site)
 
     def _revoke(self, site: Site) -> None:
+        """But for pages and interrupt lines that other devices of the domain use, too."""
         xen, domid = site.host.hypervisor, site.created
-        hardware = site.host.keeper.pci.hardware(self.address)
+        hardware, others = site.host.keeper.pci.hardware(self.address), tuple(self._others(site))
         _try(lambda: xen.deassign_device(domid, number_of(self.address)))
-        for resource in hardware.resources:
+        shared = [resource for other in others for resource in other.resources]
+        for resource in (part for whole in hardware.resources for part in left_of(whole, shared)):
             _try(lambda: allow(site, resource, allowed=False))  # noqa: B023 - called at once
-        if hardware.irq:
+        if hardware.irq and hardware.irq not in {other.irq for other in others}:
             _try(lambda: xen.allow_interrupt(domid, hardware.irq, allow=False))
             _try(lambda: xen.unmap_interrupt(domid, hardware.irq))
+
+    def _others(self, site: Site) -> Iterator[Hardware]:
+        for address in site.given:
+            if address != self.address:
+                with suppress(DeviceError):  # pulled out of the machine
+                    yield site.host.keeper.pci.hardware(address)
 
 
 @dataclass(frozen=True)

@@ -165,11 +165,11 @@ async def plug(site: Site, device: Device, more: Iterable[Node] = ()) -> None:
     try:
         state = await patience.until(site, device, paths.state(back), has_answered)
     except TimeoutError:
-        why = await _reason(site, back)
+        why = await reason(site, back)
         limit_s = patience.limit_s(site, device)
         raise DeviceTimeout(f"no backend for {name} after {limit_s:.0f} s{why}") from None
     if state not in ready:
-        why = await _reason(site, back)
+        why = await reason(site, back)
         raise DeviceError(f"the backend of {name} refuses it{why}")
 
 
@@ -182,7 +182,7 @@ async def plug_by_script(site: Site, device: Device) -> None:
     await handshake.online(site, device)
 
 
-async def _reason(site: Site, back: str) -> str:
+async def reason(site: Site, back: str) -> str:
     """What the backend says of its failure.  Source: Linux, xenbus_dev_error."""
     text = await site.host.store.read(f"{error_path(back)}/error")
     return f": {text[:200]}" if text else ""

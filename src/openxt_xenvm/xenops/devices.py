@@ -15,6 +15,7 @@ from openxt_xenvm.devices.pci import Pci
 from openxt_xenvm.errors import DeviceTimeout
 from openxt_xenvm.plan.passing import HidePci, pci_in_use, plan_pci, plan_unplug_pci
 from openxt_xenvm.plan.plugging import PlugNic, plan_disks
+from openxt_xenvm.plan.regrouping import numbers_in, plan_leave
 from openxt_xenvm.plan.unplugging import plan_unplug
 from openxt_xenvm.site import Site
 from openxt_xenvm.xenops.session import Session
@@ -129,6 +130,13 @@ async def del_pci(session: Session, given: Given) -> str:
     site, group = await session.site(given.domid), _group(given)
     if not await _is_there(site, DOM0, "pci", group.devid):
         raise BadRequest(f"domain {given.domid} has no pci {group.devid}")
+    back, leaving = paths.backend(DOM0, "pci", site.created, group.devid), [m.address for m in group.members]
+    listed = [read_pci_address(word) for word in await numbers_in(site.host.store, back)]
+    if set(listed) - set(leaving):
+        site.given = tuple(listed)
+        plan = (step for address in leaving for step in plan_leave(group.devid, address))
+        await executor.run(tuple(plan), site, domain_stays=True)
+        return ""
     try:
         await executor.run(plan_unplug_pci(group, forced=False), site, domain_stays=True)
     except DeviceTimeout:

@@ -35,6 +35,8 @@ STATE_WORDS = {
     XenbusState.CONNECTED: "connected",
     XenbusState.CLOSING: "closing",
     XenbusState.CLOSED: "closed",
+    XenbusState.RECONFIGURING: "reconfiguring",
+    XenbusState.RECONFIGURED: "reconfigured",
 }
 
 

@@ -81,3 +81,19 @@ def test_a_backend_closes_when_its_frontend_is_gone(bench: Bench) -> None:
 def test_a_device_of_unknown_kind_is_left_alone(bench: Bench) -> None:
     domid = bench.start()
     assert states(bench, *plug(bench, domid, "vsnd")) == (b"1", b"1")
+
+
+def test_a_group_of_pci_devices_takes_up_another_and_says_nothing_of_one_that_went(bench: Bench) -> None:
+    domid = bench.start()
+    front, back = plug(bench, domid, "pci")
+    bench.write(f"{back}/dev-0", "0000:00:10.0@07")
+    bench.write(f"{back}/state-0", "1")
+    bench.write(f"{back}/num_devs", "1")
+    bench.write(paths.state(back), "7")
+    assert states(bench, front, back) == (b"4", b"4")
+    assert bench.read(f"{back}/state-0") == b"3"
+    assert bench.read(f"{back}/vdev-0") == b"0000:00:10.0"
+    bench.write(f"{back}/state-0", "5")
+    bench.write(paths.state(back), "7")
+    assert states(bench, front, back) == (b"4", b"4")
+    assert bench.read(f"{back}/state-0") == b"5"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openxt_xenvm.config.model import DomainConfig, PciAddress, PciDevice
-from openxt_xenvm.devices.pci import Resource, groups, number_of, resources
+from openxt_xenvm.devices.pci import Resource, groups, left_of, number_of, resources
 from openxt_xenvm.dom0.pci import PciFolder
 from openxt_xenvm.errors import DeviceError
 
@@ -32,6 +32,23 @@ def test_what_a_device_uses_is_its_bars_and_its_rom() -> None:
     ]
     assert found[0].frames == (0xFEBC0, 32)
     assert found[2].frames == (0xFEA00, 2)  # two pages, though no more than one in size
+
+
+@pytest.mark.parametrize(
+    ("others", "left"),
+    [
+        ([], [(0x10000, 0x14FFF)]),
+        ([(0x10000, 0x14FFF)], []),
+        ([(0x0, 0xFFFFFF)], []),
+        ([(0x12800, 0x12FFF)], [(0x10000, 0x11FFF), (0x13000, 0x14FFF)]),  # a part of a page: all of it
+        ([(0xF000, 0x10000), (0x14FFF, 0x20000)], [(0x11000, 0x13FFF)]),
+        ([(0x15000, 0x15FFF)], [(0x10000, 0x14FFF)]),
+    ],
+)
+def test_what_others_use_too_is_cut_out(others: list[tuple[int, int]], left: list[tuple[int, int]]) -> None:
+    used = [Resource(first, last, False) for first, last in others] + [Resource(0, 0xFFFF, True)]
+    found = left_of(Resource(0x10000, 0x14FFF, False), used)
+    assert [(part.first, part.last) for part in found] == left
 
 
 @pytest.mark.parametrize(
