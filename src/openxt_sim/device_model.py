@@ -10,6 +10,7 @@ A word in the domain's name makes it fail: `sim.model=absent` ends at once, `sim
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -26,6 +27,14 @@ from openxt_xen.xenstore.wire import Op, Packet
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
 SAVED = b"simulated device state\n"
+PASSED = "xen-pci-passthrough"
+PASSED_PROPERTIES = {
+    "id": re.compile(r"[A-Za-z][A-Za-z0-9._-]*"),
+    "bus": re.compile(r".+"),
+    "addr": re.compile(r"[01]?[0-9a-f](\.[0-7])?"),
+    "hostaddr": re.compile(r"([0-9a-f]{1,4}:)?[0-9a-f]{1,2}:[01]?[0-9a-f]\.[0-7]"),
+    "permissive": re.compile(r"on|off"),
+}
 
 
 @dataclass
@@ -38,6 +47,8 @@ class Options:
     serial: str
     vnc: str
 
+    devices: tuple[str, ...] = ()  # of the machine that are shown to the guest, by their ids
+
     @classmethod
     def of(cls, words: Sequence[str]) -> "Options":
         """Raises ValueError or KeyError for a command line that is not QEMU's."""
@@ -45,7 +56,21 @@ class Options:
         chardev = dict(item.partition("=")[::2] for item in given["-chardev"].split(","))
         domid = Domid(int(given["-xen-domid"]))
         vnc, serial = given.get("-vnc", ""), given.get("-serial", "")
-        return cls(domid, Path(chardev["path"]), given.get("-name", ""), serial, vnc)
+        devices = tuple(
+            _passed(value) for name, value in pairwise(words) if name == "-device" and PASSED in value
+        )
+        return cls(domid, Path(chardev["path"]), given.get("-name", ""), serial, vnc, devices)
+
+
+def _passed(text: str) -> str:
+    """Of `-device xen-pci-passthrough`.  ValueError for what QEMU 7.2 does not know of it."""
+    properties = dict(item.partition("=")[::2] for item in text.split(",")[1:])
+    for name, value in properties.items():
+        if name not in PASSED_PROPERTIES or not PASSED_PROPERTIES[name].fullmatch(value):
+            raise ValueError(f"Property '{PASSED}.{name}': {value}")
+    if "hostaddr" not in properties:
+        raise ValueError(f"{PASSED} without hostaddr")
+    return properties.get("id", "")
 
 
 class Model:
@@ -101,6 +126,9 @@ COMMANDS: dict[str, Callable[[Model, Mapping[str, Any]], object]] = {
     "xen-set-global-dirty-log": lambda _, __: None,
     "xen-save-devices-state": lambda model, arguments: model.save(arguments),
     "blockdev-change-medium": lambda model, given: model.insert(given["device"], given["filename"]),
+    "query-pci": lambda model, _: [
+        {"bus": 0, "devices": [{"bus": 0, "qdev_id": name} for name in model.options.devices]}
+    ],
     "eject": lambda model, given: model.insert(given["device"], None),
     "query-block": lambda model, _: [
         {"device": drive, **({"inserted": {"file": file}} if file else {})}

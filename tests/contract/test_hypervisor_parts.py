@@ -236,3 +236,5 @@ def test_without_an_iommu_no_device_is_assigned(
     domid = create(Kind.PV)
     assert errno_of(lambda: hypervisor.assign_device(domid, 0x80)) == errno.EOPNOTSUPP
     assert errno_of(lambda: hypervisor.deassign_device(domid, 0x80)) == errno.EOPNOTSUPP
+    wanted = DomainSpec(UUID, Kind.PV, 1, iommu=True)
+    assert errno_of(lambda: hypervisor.create_domain(wanted)) == errno.EINVAL

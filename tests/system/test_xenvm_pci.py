@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """PCI devices, I/O ports and device memory given to guests, on the simulated host."""
 
+import errno
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import OTHER, START, House, open_house
+from xenvm_house import OTHER, START, UUID, House, open_house
 
 from effort import effort
 from openxt_core.errors import OpenxtError, RemoteError
 from openxt_core.ids import Domid
+from openxt_xen.hypervisor import DomainSpec, Kind, XenError
 from openxt_xen.xenstore import paths
+from openxt_xenvm.config.lines import read_pci_address
+from openxt_xenvm.config.model import PciAddress
+from openxt_xenvm.devices.pci import number_of
+from openxt_xenvm.dm.monitor_socket import open_monitor
+from openxt_xenvm.dom0 import processes
 
 NIC = "0000:00:10.0"
 GRANTED = [("frames", 0xFEBC0, 32), ("interrupts", 11, 1), ("ports", 0xC000, 64)]
@@ -22,6 +29,14 @@ async def house(bus_address: str) -> AsyncIterator[House]:
     with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
         async with open_house(Path(folder), bus_address) as opened:
             yield opened
+
+
+@pytest.fixture
+async def with_iommu(bus_address: str) -> AsyncIterator[House]:
+    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
+        async with open_house(Path(folder), bus_address, "--iommu") as opened:
+            yield opened
+            processes.end(str(opened.root / f"var/run/xenvm/qemu-{UUID}"), 5)
 
 
 async def running(house: House, *lines: str) -> Domid:
@@ -205,6 +220,93 @@ async def test_a_group_that_the_guest_has_not_taken_up_does_not_change(house: Ho
     assert (other / "driver").read_text() == "e1000"
     assert not (other / "resets").exists()
 
+
+# With an IOMMU
+
+
+def is_assigned(house: House, address: PciAddress) -> bool:
+    """Xen gives no device to a second domain."""
+    domid = house.xen.create_domain(DomainSpec(OTHER, Kind.PV, 1, iommu=True))
+    try:
+        house.xen.assign_device(domid, number_of(address))
+    except XenError as error:
+        return error.errno == errno.EBUSY
+    finally:
+        house.xen.destroy_domain(domid)
+    return False
+
+
+async def test_the_iommu_lets_a_pv_guests_device_reach_its_memory(with_iommu: House) -> None:
+    house = with_iommu
+    house.pci(NIC)
+    second(house)
+    domid = await running(house, f"pci = 0,bind,{NIC}")
+    await uses(house, domid, 0)
+    assert is_assigned(house, read_pci_address(NIC))
+    await house.call("device", type="pci", cmd="add", extra=f"0,bind,{OTHER_NIC}")
+    assert is_assigned(house, read_pci_address(OTHER_NIC))
+    await house.call("device", type="pci", cmd="del", extra=OTHER_NIC)
+    assert not is_assigned(house, read_pci_address(OTHER_NIC))
+    assert is_assigned(house, read_pci_address(NIC))
+    await house.call("destroy")
+    assert not is_assigned(house, read_pci_address(NIC))
+
+
+async def test_a_guest_that_was_made_without_the_iommu_gets_its_first_device_at_a_start(
+    with_iommu: House,
+) -> None:
+    device, domid = with_iommu.pci(NIC), await running(with_iommu)
+    before = await with_iommu.nodes()
+    with pytest.raises(RemoteError, match=r"pci 0000:00:10\.0: domain 1 had no PCI device when it was made"):
+        await with_iommu.call("device", type="pci", cmd="add", extra=f"0,bind,{NIC}")
+    assert (device / "driver").read_text() == "e1000"
+    assert with_iommu.xen.allowed(domid) == []
+    assert await with_iommu.nodes() == before
+
+
+HVM = ("virt-type = hvm", "kernel =", "qemu-dm-path = /usr/sbin/svirt-interpose", "display = none")
+
+
+async def test_qemu_shows_an_hvm_guest_its_devices(with_iommu: House) -> None:
+    house = with_iommu
+    house.pci(NIC)
+    before = await house.nodes()
+    await house.monitor(house.config(*HVM, f"pci = 0,bind,{NIC},guest_slot=7"))
+    await house.call("start")
+    (domid,) = house.domids()
+    assert is_assigned(house, read_pci_address(NIC))
+    assert house.xen.allowed(domid) == GRANTED
+    async with open_monitor(house.root / f"var/run/xenvm/qemu-{UUID}", 10) as qmp:
+        (bus,) = await qmp.do("query-pci")
+    assert [device["qdev_id"] for device in bus["devices"]] == ["pci-0000_00_10.0"]
+    await house.call("destroy")
+    assert not is_assigned(house, read_pci_address(NIC))
+    assert await house.nodes() == before
+
+
+async def test_devices_do_not_come_or_go_while_an_hvm_guest_runs(with_iommu: House) -> None:
+    house = with_iommu
+    house.pci(NIC)
+    other = second(house)
+    await house.monitor(house.config(*HVM, f"pci = 0,bind,{NIC}"))
+    await house.call("start")
+    (domid,) = house.domids()
+    resets = (house.pci(NIC) / "resets").read_text()
+    for group in (0, 1):
+        with pytest.raises(RemoteError, match="while an HVM domain runs: not built yet"):
+            await house.call("device", type="pci", cmd="add", extra=f"{group},bind,{OTHER_NIC}")
+    with pytest.raises(RemoteError, match="while an HVM domain runs: not built yet"):
+        await house.call("device", type="pci", cmd="del", extra=NIC)
+    assert (other / "driver").read_text() == "e1000"
+    assert house.xen.allowed(domid) == GRANTED
+    assert (house.pci(NIC) / "resets").read_text() == resets
+    await house.call("destroy")
+    await house.call("device", type="pci", cmd="add", extra=f"1,bind,{OTHER_NIC}")
+    await house.call("start")
+    assert is_assigned(house, read_pci_address(OTHER_NIC))
+
+
+# Killed
 
 DYING = str(Path(__file__).with_name("dying_xenvm.py"))
 

@@ -187,8 +187,8 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(root: Path, bus_address: str) -> AsyncIterator[House]:
-    """For the length of a `with` block; nothing of it is left afterwards."""
+async def open_house(root: Path, bus_address: str, *options: str) -> AsyncIterator[House]:
+    """For the length of a `with` block; nothing of it is left afterwards.  `options` of openxt_sim."""
     environ = os.environ | {
         "OPENXT_ROOT": str(root),
         "DBUS_SYSTEM_BUS_ADDRESS": bus_address,
@@ -198,7 +198,9 @@ async def open_house(root: Path, bus_address: str) -> AsyncIterator[House]:
         "XENVM_ACKNOWLEDGE_S": "5",
     }
     sim = subprocess.Popen(
-        [sys.executable, "-m", "openxt_sim", "--dir", str(root / "sim")], env=environ, stdout=subprocess.PIPE
+        [sys.executable, "-m", "openxt_sim", "--dir", str(root / "sim"), *options],
+        env=environ,
+        stdout=subprocess.PIPE,
     )
     assert sim.stdout is not None
     assert sim.stdout.readline() == b"ready\n"

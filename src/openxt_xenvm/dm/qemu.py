@@ -12,7 +12,7 @@ from pathlib import Path
 
 from openxt_core.ids import Domid, Uuid
 from openxt_xen.hypervisor import Kind
-from openxt_xenvm.config.model import Disk, DomainConfig, Nic, Pair, Screen
+from openxt_xenvm.config.model import Disk, DomainConfig, Nic, Pair, PciAddress, PciDevice, Screen
 from openxt_xenvm.domain.hardware import Hardware
 from openxt_xenvm.domain.memory import mib_up
 from openxt_xenvm.domain.video import Vga, vga_of, video_mib
@@ -24,7 +24,7 @@ VNC_ADDRESS = "127.0.0.1"
 VNC_DISPLAYS = 99
 
 IDE_UNITS = 4
-
+PCI_SLOTS = 32
 
 SOUND_CARDS = {
     "ac97": ("AC97",),
@@ -139,6 +139,7 @@ def _hvm(config: DomainConfig, place: QemuPlace, boot: Boot) -> Iterator[str]:
     yield from () if config.acpi else ("-no-acpi",)
     yield from _sound(config.sound)
     yield from _nics(emulated_nics(config), place)
+    yield from _passed(config.pci)
     for disk in config.disk:
         yield from _drive(disk)
 
@@ -158,6 +159,26 @@ def _nics(nics: Sequence[Nic], place: QemuPlace) -> Iterator[str]:
         model = nic.model or place.nic_model or DEFAULT_NIC_MODEL
         tap = f"tap,id=net{nic.id},ifname={tap_name(place.domid, nic)},script=no,downscript=no"
         yield from ("-netdev", tap, "-device", f"{model},netdev=net{nic.id},mac={nic.mac}")
+
+
+def _passed(devices: Sequence[PciDevice]) -> Iterator[str]:
+    """QEMU shows the guest each device's configuration space; Xen has given it the rest."""
+    for device in devices:
+        words = f"xen-pci-passthrough,id={pci_id(device.address)},hostaddr={device.address}"
+        yield from ("-device", f"{words}{_guest_slot(device)}")
+
+
+def pci_id(address: PciAddress) -> str:
+    """Its name in QEMU's monitor, where a colon cannot be."""
+    return f"pci-{str(address).replace(':', '_')}"
+
+
+def _guest_slot(device: PciDevice) -> str:
+    if device.guest_slot is not None:
+        return f",addr={device.guest_slot:x}"
+    if device.vdevfn is not None:
+        return f",addr={device.vdevfn >> 3:x}.{device.vdevfn & 7}"
+    return ""  # QEMU's choice
 
 
 def is_emulated(disk: Disk) -> bool:
@@ -206,6 +227,9 @@ def mistakes(config: DomainConfig) -> Iterator[str]:
     for disk in config.disk:
         if is_emulated(disk) and not disk.writable and not disk.is_cdrom:
             yield f"disk {disk.virtpath}: an emulated disk cannot be read-only; use an xvd name or a cdrom"
+    for device in config.pci:
+        if (device.guest_slot or 0) >= PCI_SLOTS or (device.vdevfn or 0) >> 3 >= PCI_SLOTS:
+            yield f"pci {device.address}: the guest's bus has {PCI_SLOTS} slots"
     if set(config.boot) - set("acdn"):
         yield f"boot={config.boot!r} has other letters than a, c, d, n"
 

@@ -71,7 +71,7 @@ def domain_spec(config: DomainConfig, uuid: Uuid) -> DomainSpec:
         config.vcpus,
         hap=not is_pv and _wants_hap(config),
         nested=not is_pv and config.nested,
-        iommu=config.kind is Kind.HVM and bool(config.pci),
+        iommu=bool(config.pci),
     )
 
 
@@ -219,6 +219,8 @@ def _hvm_mistakes(config: DomainConfig, files: Files) -> Iterator[str]:
     video = video_mib(config)
     if config.memory_kib is not None and memory.mib_up(config.memory_kib) <= video:
         yield f"memory is not more than its {video} MiB of video memory"
+    if config.pci and (config.static_max_kib or 0) > (config.memory_kib or 0):
+        yield "memory-max is more than memory: PCI devices cannot reach memory that comes later"
     for timer in TIMERS:
         value = _key_of(timer, config)
         if value is not None and value > timer.most:
@@ -229,6 +231,7 @@ def _hvm_mistakes(config: DomainConfig, files: Files) -> Iterator[str]:
 def not_built_yet(config: DomainConfig) -> Iterator[str]:
     """Every key that asks for a part which does not exist yet."""
     asked = {
+        "pci beside stubdom": config.kind is Kind.HVM and bool(config.pci) and config.stubdom is not None,
         "qemu-dm-path": config.wants_device_model and config.kind is Kind.PVH,
         "memory-max": config.kind is Kind.PVH and config.static_max_kib != config.memory_kib,
     }

@@ -5,6 +5,7 @@ A PCI device is taken from dom0's driver, set back, and then granted and plugged
 the domain is gone, ready for the next start: dom0's own driver must not touch what a guest has used.
 """
 
+import errno
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -88,12 +89,21 @@ class GrantPci(Step):
         xen, domid = site.host.hypervisor, site.created
         hardware = site.host.keeper.pci.hardware(self.address)
         if xen.physinfo().has_directio:
-            xen.assign_device(domid, number_of(self.address))
+            self._assign(site)
         for resource in hardware.resources:
             allow(site, resource, allowed=True)
         if hardware.irq:
             pirq = xen.map_interrupt(domid, hardware.irq)
             xen.allow_interrupt(domid, pirq, allow=True)
+
+    def _assign(self, site: Site) -> None:
+        try:
+            site.host.hypervisor.assign_device(site.created, number_of(self.address))
+        except XenError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            had_none = f"domain {site.created} had no PCI device when it was made, and so no use of the IOMMU"
+            raise DeviceError(f"pci {self.address}: {had_none}; at its next start it can have one") from error
 
     async def undo(self, site: Site) -> None:
         """Each part by itself: the domain may have had only some of them, or be gone."""

@@ -66,7 +66,8 @@ class CreateDomain(Step):
     label: str | None = None
 
     async def do(self, site: Site) -> None:
-        spec = replace(self.spec, ssidref=await self._label_number(site.host))
+        has_iommu = self.spec.iommu and await _has_iommu(site.host)
+        spec = replace(self.spec, ssidref=await self._label_number(site.host), iommu=has_iommu)
         domid = await site.host.xen(site.host.hypervisor.create_domain, spec)
         site.domid = domid
         site.learn_domid(domid)
@@ -84,6 +85,11 @@ class CreateDomain(Step):
         except XenError as error:
             log.warning("flask-label %s: %s", self.label, error)
             return 0
+
+
+async def _has_iommu(host: Host) -> bool:
+    """Xen makes no domain that wants one where there is none; a PV domain does without."""
+    return (await host.xen(host.hypervisor.physinfo)).has_directio
 
 
 @dataclass(frozen=True)

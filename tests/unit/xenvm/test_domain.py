@@ -153,6 +153,24 @@ def test_cpuid_lines_of_one_leaf_are_merged() -> None:
     }
 
 
+PASSED = "pci = 0,bind,0000:00:10.0"
+FULL = "memory = 64\nvirt-type = hvm\nqemu-dm-path = /q\ndisplay = none"
+
+
+@pytest.mark.parametrize("lines", [FULL, "memory = 64\nkernel = /k\nvirt-type = pv"])
+def test_a_domain_with_devices_of_the_machine_uses_the_iommu(lines: str) -> None:
+    assert build.domain_spec(parse_config(f"{lines}\n{PASSED}").config, UUID).iommu
+    assert not build.domain_spec(parse_config(lines).config, UUID).iommu
+
+
+def test_memory_that_comes_later_and_stub_domains_do_not_go_with_devices_of_the_machine() -> None:
+    later = parse_config(f"{FULL}\n{PASSED}\nmemory-max = 128").config
+    assert any("memory-max is more than memory" in text for text in build.mistakes(later, build.Files()))
+    assert list(build.mistakes(parse_config(f"{FULL}\n{PASSED}").config, build.Files())) == []
+    beside = parse_config(f"{FULL}\n{PASSED}\nstubdom = {UUID}").config
+    assert list(build.not_built_yet(beside)) == ["pci beside stubdom"]
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     config = parse_config("vcpus = 200\nvirt-type = pvh\ninitrd = /nowhere").config
     found = list(build.mistakes(config, build.Files(is_readable=lambda path: False)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from openxt_core.ids import Domid, Uuid
+from openxt_sim.device_model import Options
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.config.parse import parse_config
 from openxt_xenvm.dm import qemu
@@ -143,6 +144,8 @@ def test_options_keep_their_order_and_foreign_ones_stay_out() -> None:
         (("sound = theremin",), "theremin"),
         (("disk = /d:file:hda:r:disk:",), "hda"),
         (("boot = x",), "boot"),
+        (("pci = 0,bind,0000:00:10.0,guest_slot=32",), "0000:00:10.0"),
+        (("pci = 0,bind,0000:00:10.0,vdevfn=256",), "0000:00:10.0"),
     ],
 )
 def test_what_qemu_cannot_do_is_told_by_its_key(lines: tuple[str, ...], word: str) -> None:
@@ -153,3 +156,30 @@ def test_what_qemu_cannot_do_is_told_by_its_key(lines: tuple[str, ...], word: st
 def test_sound_names_the_last_device_of_its_card() -> None:
     assert ("-device", "AC97,audiodev=sound") in options("sound = ac97")
     assert ("-device", "hda-duplex,audiodev=sound") in options("sound = hda")
+
+
+@pytest.mark.parametrize(
+    ("given", "slot"),
+    [
+        ("", ""),
+        (",guest_slot=10", ",addr=a"),
+        (",vdevfn=43", ",addr=5.3"),
+        (",vdevfn=43,guest_slot=0", ",addr=0"),
+    ],
+)
+def test_devices_of_the_machine_are_shown_to_an_hvm_guest_in_the_slot_it_shall_see(
+    given: str, slot: str
+) -> None:
+    found = options("pci = 0,bind,0000:00:10.0", f"pci = 1,bind,0001:02:1f.7{given}")
+    assert ("-device", "xen-pci-passthrough,id=pci-0000_00_10.0,hostaddr=0000:00:10.0") in found
+    other = f"xen-pci-passthrough,id=pci-0001_02_1f.7,hostaddr=0001:02:1f.7{slot}"
+    assert found[-1] == ("-device", other)
+    Options.of(line("pci = 0,bind,0000:00:10.0", f"pci = 1,bind,0001:02:1f.7{given}"))
+
+
+@pytest.mark.parametrize(
+    "words", ["host=0000:00:10.0", "hostaddr=0000:00:10", "id=pci:1,hostaddr=0000:00:10.0", "id=a"]
+)
+def test_the_simulated_qemu_ends_on_what_the_real_one_does_not_know(words: str) -> None:
+    with pytest.raises(ValueError, match="xen-pci-passthrough"):
+        Options.of([*line(), "-device", f"xen-pci-passthrough,{words}"])
