@@ -72,3 +72,48 @@ def test_a_guest_drives_a_card_of_the_machine_and_gives_it_back(vm: Monitored) -
     vm.ask("destroy")
     vm.ask("quit")
     assert nodes() == before
+
+
+IDE, IDE_IDS = "0000:00:01.1", "0x8086:0x7010"  # of the machine, which has its disks elsewhere
+
+SEEING = """\
+echo "GUEST READY"
+while :; do
+    found=
+    for folder in /sys/bus/pci/devices/*; do
+        [ -e "$folder/vendor" ] || continue
+        found="$found $(cat $folder/vendor):$(cat $folder/device)"
+    done
+    echo "GUEST SEES$found."
+    for card in /sys/bus/pci/devices/*/net/*; do
+        [ -e "$card/address" ] && echo "GUEST READS $(cat $card/address)"
+    done
+    sleep 1
+done
+"""
+
+
+def test_another_device_comes_and_goes_beside_one_that_the_guest_drives(vm: Monitored) -> None:
+    before = nodes()
+    guest = vm.start(vm.config(SEEING, f"pci = 0,bind,{CARD}"))
+    guest.wait_until_it_says(f"GUEST READS {MAC}", LINUX_BOOT_S)
+    group = f"/local/domain/0/backend/pci/{guest.domid}/0"
+    until(
+        lambda: run("xenstore-read", f"{group}/state").strip() == "4", "the guest uses its card", LINUX_BOOT_S
+    )
+    given = {"domain": 0, "bus": 0, "slot": 1, "func": 1}
+    for _ in range(2):
+        vm.ask("pci-add", id=0, **given)
+        seen = guest.console().count(IDE_IDS)
+        until(lambda: guest.console().count(IDE_IDS) > seen, "the guest sees both", LINUX_BOOT_S)  # noqa: B023
+        assert vm.ask("pci-list").count("\n") == 2
+        vm.ask("pci-del", **given)
+        assert vm.ask("pci-list").count("\n") == 1
+        assert run("xenstore-list", group).split().count("dev-1") == 0
+        told = guest.console().count(f"GUEST SEES {IDS}.")
+        until(lambda: guest.console().count(f"GUEST SEES {IDS}.") > told + 1, "one is gone", LINUX_BOOT_S)  # noqa: B023
+    read = guest.console().count(f"GUEST READS {MAC}")
+    until(lambda: guest.console().count(f"GUEST READS {MAC}") > read, "the card still works", LINUX_BOOT_S)
+    vm.ask("halt")
+    vm.ask("quit")
+    assert nodes() == before

@@ -132,6 +132,10 @@ async def del_pci(session: Session, given: Given) -> str:
         raise BadRequest(f"domain {given.domid} has no pci {group.devid}")
     back, leaving = paths.backend(DOM0, "pci", site.created, group.devid), [m.address for m in group.members]
     listed = [read_pci_address(word) for word in await numbers_in(site.host.store, back)]
+    if strangers := set(leaving) - set(listed):
+        raise BadRequest(
+            f"domain {given.domid} has no {', '.join(sorted(map(str, strangers)))} in pci {group.devid}"
+        )
     if set(listed) - set(leaving):
         site.given = tuple(listed)
         plan = (step for address in leaving for step in plan_leave(group.devid, address))
