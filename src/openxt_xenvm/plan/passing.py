@@ -111,7 +111,7 @@ class GrantPci(Step):
             await site.host.xen(self._revoke, site)
 
     def _revoke(self, site: Site) -> None:
-        """But for pages and interrupt lines that other devices of the domain use, too."""
+        """But for pages and interrupt lines that devices which stay with the domain use, too."""
         xen, domid = site.host.hypervisor, site.created
         hardware, others = site.host.keeper.pci.hardware(self.address), tuple(self._others(site))
         _try(lambda: xen.deassign_device(domid, number_of(self.address)))

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """xenops' commands that give disks, network cards and PCI devices to a running domain and take them away."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from openxt_core.errors import BadRequest
 from openxt_core.ids import DOM0, DOM0_UUID, Domid
 from openxt_xen.xenstore import paths
 from openxt_xenvm import executor
 from openxt_xenvm.config.lines import read_pci_address
-from openxt_xenvm.config.model import Disk, DomainConfig, Nic, PciDevice
+from openxt_xenvm.config.model import Disk, DomainConfig, Nic, PciAddress, PciDevice
 from openxt_xenvm.devices import checks
 from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.devices.pci import Pci
@@ -130,17 +130,27 @@ async def del_pci(session: Session, given: Given) -> str:
     site, group = await session.site(given.domid), _group(given)
     if not await _is_there(site, DOM0, "pci", group.devid):
         raise BadRequest(f"domain {given.domid} has no pci {group.devid}")
-    back, leaving = paths.backend(DOM0, "pci", site.created, group.devid), [m.address for m in group.members]
-    listed = [read_pci_address(word) for word in await numbers_in(site.host.store, back)]
-    if strangers := set(leaving) - set(listed):
-        raise BadRequest(
-            f"domain {given.domid} has no {', '.join(sorted(map(str, strangers)))} in pci {group.devid}"
-        )
-    if set(listed) - set(leaving):
-        site.given = tuple(listed)
-        plan = (step for address in leaving for step in plan_leave(group.devid, address))
+    leaving, listed = {member.address for member in group.members}, await _listed(site, group.devid)
+    if strangers := leaving - listed:
+        raise BadRequest(f"pci {group.devid} of domain {given.domid} is without {_words(strangers)}")
+    if leaving < listed:
+        site.given = tuple(listed - leaving)  # what these use is not taken from the domain
+        plan = (step for address in sorted(leaving, key=str) for step in plan_leave(group.devid, address))
         await executor.run(tuple(plan), site, domain_stays=True)
         return ""
+    return await _remove_group(site, group)
+
+
+async def _listed(site: Site, devid: int) -> set[PciAddress]:
+    back = paths.backend(DOM0, "pci", site.created, devid)
+    return {read_pci_address(word) for word in await numbers_in(site.host.store, back)}
+
+
+def _words(addresses: Iterable[PciAddress]) -> str:
+    return ", ".join(sorted(map(str, addresses)))
+
+
+async def _remove_group(site: Site, group: Pci) -> str:
     try:
         await executor.run(plan_unplug_pci(group, forced=False), site, domain_stays=True)
     except DeviceTimeout:
