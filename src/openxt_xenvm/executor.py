@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from openxt_core.errors import OpenxtError
 from openxt_xen.xenstore import paths
 from openxt_xenvm.plan.steps import Step
-from openxt_xenvm.plan.stop import is_ours, plan_stop
+from openxt_xenvm.plan.stop import do_each, is_ours, plan_stop
 from openxt_xenvm.site import Site
 
 log = logging.getLogger(__name__)
@@ -42,16 +42,7 @@ async def run(plan: Sequence[Step], site: Site, *, domain_stays: bool = False) -
 
 async def stop(site: Site) -> None:
     """End the domain and remove what it had.  Every step is tried; raises the first failure afterwards."""
-    failures: list[OpenxtError] = []
-    for step in plan_stop():
-        log.debug("step %s", step.title)
-        try:
-            await uninterrupted(step.do(site))
-        except OpenxtError as error:
-            log.warning("%s of domain %s: %s", step.title, site.domid, error)
-            failures.append(error)
-    if failures:
-        raise failures[0]
+    await uninterrupted(do_each([step.do for step in plan_stop()], site))
 
 
 async def _undo(begun: Sequence[Step], site: Site, domain_stays: bool) -> None:

@@ -94,7 +94,7 @@ class Lifecycle:
 
     async def _prepare(self, begin_with: Event, saved: Machine | None) -> None:
         vm = self.vm
-        others = {info.domid for info in await self._refuse_second_domain(begin_with)}
+        others = await self._refuse_second_domain(begin_with)
         vm.activate_pending()
         if saved is not None:
             vm.pending = vm.active  # for the next start: what the saved guest decides, it decides for itself
@@ -123,8 +123,9 @@ class Lifecycle:
         domains = await self.host.xen(self.host.hypervisor.domains)
         if any(info.uuid == self.vm.uuid and not info.dying for info in domains):
             raise VmIsAlreadyCreated
-        if self.vm.domid is not None or self.vm.attached:
+        if self.vm.has_remains:
             await self._stop()
+            domains = await self.host.xen(self.host.hypervisor.domains)
         if self.vm.domid is None and not may(self.vm.state, begin_with):
             self.vm.conclude(Event.DESTROYED)
         return domains
@@ -284,7 +285,7 @@ class Lifecycle:
         """A domain that is gone is gone: what could not be given back is tried again at the next one."""
         await self.watch.forget()
         try:
-            if site.domid is not None or site.attached:
+            if self.vm.has_remains:
                 await executor.stop(site)
         except OpenxtError as error:
             if isinstance(error, DomainStuckDying):
@@ -313,6 +314,8 @@ class Lifecycle:
             vm.domid,
             backends=vm.backends,
             attached=vm.attached,
+            stubdom=vm.stubdom,
+            learn_stubdom=vm.learn_stubdom,
             given=tuple(device.address for device in vm.active.pci),
             save=vm.save,
             progress=vm.progress,

@@ -30,6 +30,7 @@ from openxt_xenvm.hotplug import Hotplug
 from openxt_xenvm.jobs import OVERTAKEN, Job, Jobs, JobState
 from openxt_xenvm.lifecycle import Lifecycle
 from openxt_xenvm.plan.closing import attached_of
+from openxt_xenvm.plan.stub_site import stubdom_of
 from openxt_xenvm.record import Operation
 from openxt_xenvm.saving import Saving
 from openxt_xenvm.site import Host
@@ -153,9 +154,11 @@ class Monitor:
         if left is not None:
             self.vm.backends |= set(left.backends)
             self.vm.attached |= set(left.attached)
-        else:
-            for info in ours:
+            self.vm.stubdom = left.stubdom
+        for info in ours:
+            if left is None:
                 self.vm.attached |= await attached_of(self.host, info.domid)
+            self.vm.stubdom = self.vm.stubdom or await stubdom_of(self.host, info.domid)
         if decision.course is Course.CLEAN_UP:
             await self._clean_up(decision)
             if decision.then is not None:
@@ -176,7 +179,7 @@ class Monitor:
         try:
             for domid in decision.domids:
                 await self._stop_left(domid)
-            if self.vm.attached:  # left by a domain that nobody remembers
+            if self.vm.has_remains:  # of a domain that nobody remembers
                 await self._stop_left(None)
             self.vm.conclude(decision.found or Event.DESTROYED)
         finally:

@@ -4,12 +4,12 @@
 Makes nothing.  Free memory, and whether the VM has a domain already, are the lifecycle's business.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from openxt_xen.hypervisor import Kind, PhysInfo
+from openxt_xen.hypervisor import DomainInfo, Kind, PhysInfo
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.devices import checks
 from openxt_xenvm.dm import qemu
@@ -44,12 +44,13 @@ class Preflight:
 
 
 async def look(
-    config: DomainConfig, site: Site, domids: Container[int], bridges: Sequence[str], *, is_saved: bool
+    config: DomainConfig, site: Site, domains: Sequence[DomainInfo], bridges: Sequence[str], *, is_saved: bool
 ) -> Preflight:
-    """`domids` are there already.  `is_saved`: the guest brings its image with it."""
+    """`domains` are there already.  `is_saved`: the guest brings its image with it."""
     keeper, found = site.host.keeper, Preflight()
     files = build.Files(keeper.kernel_problem, _is_readable)
     taken = await pci_in_use(site) if config.pci else {}
+    domids = {info.domid for info in domains}
     devices = checks.HostDevices(keeper.disk_problem, bridges, keeper.pci.problem, domids.__contains__, taken)
     own = build.size_mistakes(config) if is_saved else build.mistakes(config, files)
     has_agents = config.wants_device_model and (
@@ -58,7 +59,7 @@ async def look(
     has_qemu = config.wants_device_model and not has_agents
 
     def ask_the_host() -> None:
-        found.blockers += (*own, *checks.mistakes(config, devices))
+        found.blockers += (*own, *checks.mistakes(config, devices), *_second_stubdom(config, domains))
         if has_qemu:
             found.blockers += (*qemu.mistakes(config), *socket_mistakes(socket_of(site.host, site.uuid)))
         found.host = site.host.hypervisor.physinfo()
@@ -66,6 +67,13 @@ async def look(
 
     await site.host.xen(ask_the_host)
     return found
+
+
+def _second_stubdom(config: DomainConfig, domains: Sequence[DomainInfo]) -> Iterator[str]:
+    """A stub domain is known by its uuid alone: there must be no other domain with it."""
+    for info in domains:
+        if config.stubdom is not None and info.uuid == config.stubdom and not info.dying:
+            yield f"stubdom: domain {info.domid} has the uuid {info.uuid}"
 
 
 def _hardware(

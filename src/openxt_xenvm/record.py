@@ -58,6 +58,7 @@ class Record:
     operation: Operation | None = None
     attached: tuple[Attachment, ...] = ()  # ours, to be given back
     devices: tuple[str, ...] = ()  # what the domain has, in the config file's words
+    stubdom: Uuid | None = None  # found by it in Xen's list
 
 
 def as_json(record: Record) -> str:
@@ -83,8 +84,8 @@ def from_json(text: str) -> Record:
 def _from_mapping(found: Mapping[str, Any]) -> Record:
     if found["version"] != VERSION:
         raise ValueError(f"record of version {found['version']!r}")
-    operation = found["operation"]
-    domid = found["domid"]
+    operation, domid = found["operation"], found["domid"]
+    stubdom = found.get("stubdom")  # older records have none
     return Record(
         Uuid(str(found["uuid"])),
         int(found["pid"]),
@@ -95,6 +96,7 @@ def _from_mapping(found: Mapping[str, Any]) -> Record:
         None if operation is None else Operation(**operation),
         tuple(Attachment(**attachment) for attachment in found["attached"]),
         tuple(str(line) for line in found["devices"]),
+        None if stubdom is None else Uuid(str(stubdom)),
     )
 
 

@@ -104,6 +104,8 @@ class Site:
     tables: HvmBuilt | None = None  # HVM only
     backends: set[Domid] = field(default_factory=lambda: {DOM0})
     attached: set[Attachment] = field(default_factory=set)
+    stubdom: Uuid | None = None  # of the domain's stub domain, from before it is made until it is gone
+    learn_stubdom: Callable[[Uuid | None], None] = lambda _: None
     hidden: dict[PciAddress, str] = field(default_factory=dict)  # whose driver in dom0 was taken from them
     given: tuple[PciAddress, ...] = ()  # the domain has them, or shall have them
     save: Callable[[], None] = lambda: None
@@ -117,6 +119,11 @@ class Site:
     def forget(self, made: Attachment) -> None:
         self.attached.discard(made)
         self.save()
+
+    def remember_stubdom(self, uuid: Uuid | None) -> None:
+        """Before it is made; None once nothing is left of it."""
+        self.stubdom = uuid
+        self.learn_stubdom(uuid)
 
     def use_backend(self, domid: Domid) -> None:
         """Before anything is written there."""

@@ -35,6 +35,7 @@ class Vm:
     may_suspend: bool = False  # it was asked to, for an operation that may be over
     progress: Callable[[int], None] = lambda _: None  # of what is under way, in percent
     attached: set[Attachment] = field(default_factory=set)  # below the domain's disks
+    stubdom: Uuid | None = None  # of the stub domain that the domain has, or may have
 
     @property
     def next_config(self) -> DomainConfig:
@@ -68,6 +69,15 @@ class Vm:
         self.domid = None
         self.save()
 
+    def learn_stubdom(self, uuid: Uuid | None) -> None:
+        self.stubdom = uuid
+        self.save()
+
+    @property
+    def has_remains(self) -> bool:
+        """Something of a domain must still be ended."""
+        return self.domid is not None or bool(self.attached) or self.stubdom is not None
+
     def begin(self, operation: Operation) -> None:
         """A later monitor finishes or undoes it, should this one die before `end`.
 
@@ -94,7 +104,7 @@ class Vm:
             log.error("the record is out of date: %s", error)
 
     def _note(self) -> None:
-        is_over = self.domid is None and self.operation is None and not self.attached
+        is_over = self.operation is None and not self.has_remains
         if is_over and self.state is not VmState.SUSPENDED:
             record.remove(self.record_path)
         else:
@@ -112,4 +122,5 @@ class Vm:
             self.operation,
             tuple(sorted(self.attached, key=lambda made: (made.devid, made.level))),
             () if self.domid is None else device_lines(self.active),
+            self.stubdom,
         )

@@ -3,6 +3,7 @@
 
 dying_xenvm.py N ARMED XENVM-ARGUMENTS…   Boundaries are what the monitor logs between two deeds
 that change the world: each step of a plan, each change of its record, each request to the guest.
+For N also the beginning of a boundary's text: it dies at the first one.
 """
 
 import logging
@@ -13,17 +14,17 @@ from pathlib import Path
 
 from openxt_xenvm.__main__ import main
 
-BOUNDARIES = ("openxt_xenvm.executor", "openxt_xenvm.vm", "openxt_xenvm.asking")
+BOUNDARIES = ("openxt_xenvm.executor", "openxt_xenvm.plan.stop", "openxt_xenvm.vm", "openxt_xenvm.asking")
 
 
 class Fate(logging.Handler):
-    def __init__(self, number: int, armed: Path) -> None:
+    def __init__(self, when: str, armed: Path) -> None:
         super().__init__(logging.DEBUG)
-        self._left = number
+        self._left, self._text = (int(when), "") if when.isdecimal() else (1, when)
         self._armed = armed
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not self._armed.exists():
+        if not self._armed.exists() or not record.getMessage().startswith(self._text):
             return
         self._left -= 1
         if self._left == 0:
@@ -33,7 +34,7 @@ class Fate(logging.Handler):
 
 
 if __name__ == "__main__":
-    fate = Fate(int(sys.argv[1]), Path(sys.argv[2]))
+    fate = Fate(sys.argv[1], Path(sys.argv[2]))
     for name in BOUNDARIES:
         logger = logging.getLogger(name)
         logger.setLevel(logging.DEBUG)

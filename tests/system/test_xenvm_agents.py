@@ -2,19 +2,22 @@
 """dm-agents run the device models of HVM domains, on the simulated host.  The agent is played by the test."""
 
 import asyncio
+import errno
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from xenvm_house import START, House, open_house
+from xenvm_house import START, UUID, House, open_house
 
-from openxt_core.errors import RemoteError
+from openxt_core.errors import OpenxtError, RemoteError
 from openxt_core.ids import Domid, Uuid
+from openxt_xen.hypervisor import DomainSpec, Kind
 
 HVM = ("virt-type = hvm", "kernel =", "qemu-dm-path = /any", "display = none", "acpi = true")
 AGENT = "/local/domain/0/dm-agent"
+DYING = str(Path(__file__).with_name("dying_xenvm.py"))
 DEVICES = ("xenmou", "xen_acpi_pm", "xen_pci_pt", "acpi", "drive", "net", "serial")
 
 
@@ -194,3 +197,102 @@ async def test_a_killed_monitors_stub_domain_ends_with_its_guest(house: House) -
     await house.call("destroy")
     assert house.domids() == stubs(house) == []
     assert await house.nodes() == before
+
+
+async def started(house: House, *lines: str) -> tuple[Domid, Domid]:
+    """A guest with a disk, and its stub domain."""
+    disk = house.file("disk")
+    await house.monitor(house.config(*stubbed(house), f"disk = {disk}:file:hda:w:disk:", *lines))
+    starting = asyncio.create_task(house.call("start"))
+    await allow_to_talk(house)
+    await starting
+    (domid,), (stub,) = house.domids(), stubs(house)
+    return domid, stub
+
+
+async def nothing_is_left(house: House, before: dict[str, str | None]) -> None:
+    assert house.domids() == stubs(house) == []
+    assert house.loops() == {}
+    assert await house.nodes() == before
+    assert not house.record().exists()
+
+
+async def test_a_stub_domain_that_removes_its_node_ends_with_its_guest_all_the_same(house: House) -> None:
+    before = await house.nodes()
+    domid, _ = await started(house)
+    await house.store.rm(f"/local/domain/0/device-model/{domid}")  # it owns it, and may
+    await house.call("destroy")
+    await nothing_is_left(house, before)
+
+
+@pytest.mark.parametrize("moment", ["stop_agents", "stop_stubdom", "CloseDevices", "remove_model_nodes"])
+async def test_a_stub_domain_is_ended_by_the_next_monitor_too(house: House, moment: str) -> None:
+    """Whenever the one is killed that was about to."""
+    before = await house.nodes()
+    config = house.config(*stubbed(house), f"disk = {house.file('disk')}:file:hda:w:disk:")
+    armed = house.root / "armed"
+    dying = house.launch_program([DYING, moment, str(armed)], config)
+    await house.hear("ping", "dbus-rpc-up")
+    starting = asyncio.create_task(house.call("start"))
+    await allow_to_talk(house)
+    await starting
+    armed.touch()
+    with pytest.raises(OpenxtError):
+        await house.call("destroy")
+    assert await house.gone(dying) == -9
+    await house.until(house.is_absent)
+    house.silence()
+    await house.monitor(config)
+    await house.hear_states("shutdown")
+    await nothing_is_left(house, before)
+
+
+async def test_a_stub_domain_whose_number_was_not_yet_written_down_is_found(house: House) -> None:
+    before = await house.nodes()
+    config = house.config(*stubbed(house))
+    monitor = await house.monitor(config)
+    starting = asyncio.create_task(house.call("start"))
+    await house.until(lambda: len(stubs(house)) == 1)
+    await house.kill(monitor)
+    with pytest.raises(OpenxtError):
+        await starting
+    (domid,), (stub,) = house.domids(), stubs(house)
+    await house.store.rm(f"/local/domain/{domid}/image")  # as if it had been killed before it wrote them
+    await house.store.rm(f"/local/domain/{stub}")
+    house.silence()
+    await house.monitor(config)
+    await house.hear_states("shutdown")
+    await nothing_is_left(house, before)
+
+
+async def test_without_a_record_the_stub_domain_of_a_running_guest_is_found(house: House) -> None:
+    before = await house.nodes()
+    await started(house)
+    (monitor,) = house.monitors
+    await house.kill(monitor)
+    house.record().unlink()
+    house.silence()
+    await house.monitor(house.root / f"xenmgr-xenvm-{UUID}")
+    await house.hear_states("running")
+    await house.call("destroy")
+    await nothing_is_left(house, before)
+
+
+async def test_a_disk_stays_attached_while_a_stub_domain_cannot_be_ended(house: House) -> None:
+    before = await house.nodes()
+    _, stub = await started(house)
+    house.xen.fail_next("destroy_domain", errno.EPERM)
+    with pytest.raises(RemoteError, match="destroy_domain: EPERM"):
+        await house.call("destroy")
+    assert stubs(house) == [stub]
+    assert len(house.loops()) == 1
+    await house.call("destroy")
+    await nothing_is_left(house, before)
+
+
+async def test_a_second_domain_with_a_stub_domains_uuid_stops_the_start(house: House) -> None:
+    await house.monitor(house.config(*stubbed(house)))
+    domid = house.xen.create_domain(DomainSpec(Uuid(STUBDOM), Kind.PV, 1))
+    with pytest.raises(RemoteError, match=f"stubdom: domain {domid} has the uuid {STUBDOM}"):
+        await house.call("start")
+    assert stubs(house) == [domid]

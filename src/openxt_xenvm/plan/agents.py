@@ -8,14 +8,14 @@ time-out and the start.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from openxt_core.ids import DOM0, Domid
+from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.client import XenStore
 from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.dm.agent import DEFAULT_NIC_MODEL, Agent, Around, Request, requests
 from openxt_xenvm.domain.nodes import Node, model_figures
 from openxt_xenvm.errors import DeviceModelFailed
-from openxt_xenvm.plan.steps import Step
+from openxt_xenvm.plan.steps import Step, remove_model_nodes
 from openxt_xenvm.site import Site
 
 RUNNING = "running"
@@ -42,6 +42,7 @@ class AskAgents(Step):
 
     async def undo(self, site: Site) -> None:
         await stop_agents(site)
+        await remove_model_nodes(site)
 
     async def _ask(self, site: Site, number: int, request: Request) -> None:
         store, limit_s = site.host.store, float(self.config.qemu_dm_timeout_s)
@@ -98,7 +99,6 @@ async def stop_agents(site: Site) -> None:
             await store.wait_until(models, lambda value: value is None, site.host.settings.agent_end_s)
         except TimeoutError:
             await store.rm(models)
-    await site.host.remove(paths.device_model(DOM0, domid), up_to=paths.domain(DOM0))
 
 
 async def are_there(store: XenStore) -> bool:

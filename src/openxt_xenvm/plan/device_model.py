@@ -23,7 +23,7 @@ from openxt_xenvm.domain.hardware import Hardware
 from openxt_xenvm.domain.nodes import Node, domain_name, model_figures
 from openxt_xenvm.errors import DeviceModelFailed
 from openxt_xenvm.log_end import last_bytes
-from openxt_xenvm.plan.steps import Step
+from openxt_xenvm.plan.steps import Step, remove_model_nodes
 from openxt_xenvm.site import Host, Site
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class StartQemu(Step):
     async def undo(self, site: Site) -> None:
         await site.host.xen(_remove, state_of(site.host, site.uuid))
         await stop_qemu(site)
+        await remove_model_nodes(site)
 
     def _place(self, site: Site) -> qemu.QemuPlace:
         name = domain_name(self.config, site.created)
@@ -124,8 +125,6 @@ async def stop_qemu(site: Site) -> None:
     socket = socket_of(host, site.uuid)
     await host.xen(processes.end, str(socket), host.settings.model_end_s)
     await host.xen(_remove, socket)
-    if site.domid is not None:
-        await host.remove(paths.device_model(DOM0, site.domid), up_to=paths.domain(DOM0))
 
 
 def socket_mistakes(socket: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from openxt_core.ids import Domid
+from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import DomainSpec, HvmBuilt, HvmImageSpec, ImageSpec, Kind, Rings, XenError
 from openxt_xen.xenstore import paths
 from openxt_xenvm.config.model import DomainConfig
@@ -254,6 +254,12 @@ async def destroy(host: Host, domid: Domid) -> None:
     except XenError as error:
         if error.errno != errno.ESRCH:
             raise
+
+
+async def remove_model_nodes(site: Site) -> None:
+    """What the domain's device model is told and tells.  Last: it says that there may be a model."""
+    if site.domid is not None:
+        await site.host.remove(paths.device_model(DOM0, site.domid), up_to=paths.domain(DOM0))
 
 
 async def remove_home(site: Site) -> None:

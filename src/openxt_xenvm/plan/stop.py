@@ -7,8 +7,11 @@ domid in another VM's hands leaves it alone.
 
 import asyncio
 import errno
+import logging
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from openxt_core.errors import OpenxtError
 from openxt_core.ids import DOM0, Domid
 from openxt_xen.hypervisor import XenError
 from openxt_xen.xenstore import paths
@@ -18,8 +21,11 @@ from openxt_xenvm.plan.agents import stop_agents
 from openxt_xenvm.plan.closing import attached_of, close, detach, plugged
 from openxt_xenvm.plan.device_model import stop_qemu
 from openxt_xenvm.plan.passing import ResetGiven
-from openxt_xenvm.plan.steps import Step, destroy, remove_home
+from openxt_xenvm.plan.steps import Step, destroy, remove_home, remove_model_nodes
+from openxt_xenvm.plan.stub_site import stub_sites
 from openxt_xenvm.site import Site
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,15 +44,18 @@ class PauseDomain(Step):
 
 @dataclass(frozen=True)
 class StopModel(Step):
-    """Before the domain goes: the device model maps its pages."""
+    """Before the domain goes: the device model maps its pages.
+
+    One that had a model has its node until all of it is gone; but a stub domain can remove its guest's.
+    """
 
     async def do(self, site: Site) -> None:
         if site.domid is None or await _is_of_others(site, site.domid):
+            await do_each((stop_stubdom, forget_stubdom), site)
             return
-        if await site.host.store.read(paths.device_model(DOM0, site.domid)) is not None:
-            await stop_agents(site)
-            await stop_stubdom(site)
-            await stop_qemu(site)
+        node = paths.device_model(DOM0, site.domid)
+        if site.stubdom is not None or await site.host.store.read(node) is not None:
+            await do_each((stop_agents, stop_stubdom, stop_qemu, remove_model_nodes, forget_stubdom), site)
 
 
 @dataclass(frozen=True)
@@ -65,10 +74,10 @@ class CloseDevices(Step):
 
 @dataclass(frozen=True)
 class DetachDisks(Step):
-    """Unless the domain lives on, and may still use them."""
+    """Unless the domain or its stub domain lives on, and may still use them."""
 
     async def do(self, site: Site) -> None:
-        if site.domid is not None and await _lives(site, site.domid):
+        if site.stubdom is not None or (site.domid is not None and await _lives(site, site.domid)):
             return
         for made in sorted(site.attached, key=lambda made: -made.level):
             await detach(site, made)
@@ -163,18 +172,33 @@ async def is_ours(site: Site, domid: Domid) -> bool:
 
 
 async def stop_stubdom(site: Site) -> None:
-    """Nothing is left of the domain's stub domain; one that serves somebody else is left alone."""
-    text = await site.host.store.read(paths.stubdomid(site.created)) if site.domid is not None else None
-    if not text or not (text.isascii() and text.isdecimal()):
-        return
-    domid = Domid(int(text))
-    info = await site.host.xen(site.host.hypervisor.info, domid)
-    served = await site.host.store.read(paths.target(domid))
-    if info is None or served not in (None, str(site.domid)):
-        return
-    stub = Site(site.host, info.uuid, lambda _: None, lambda _: None, domid)
-    for step in (PauseDomain(), CloseDevices(), DestroyDomain(), RemoveNodes(), WaitGone()):
-        await step.do(stub)
+    """Nothing is left of the domain's stub domain."""
+    for stub in await stub_sites(site):
+        await do_each([step.do for step in STUBDOM_STOP], stub)
+
+
+async def forget_stubdom(site: Site) -> None:
+    """Unless it lives on: then it is still to be ended."""
+    living = [stub for stub in await stub_sites(site) if await _lives(stub, stub.created)]
+    if site.stubdom is not None and not living:
+        site.remember_stubdom(None)
+
+
+async def do_each(deeds: Iterable[Callable[[Site], Awaitable[None]]], site: Site) -> None:
+    """Each is tried, whatever became of those before it; raises the first failure afterwards."""
+    failures: list[OpenxtError] = []
+    for deed in deeds:
+        log.debug("%s of domain %s", deed.__qualname__, site.domid)
+        try:
+            await deed(site)
+        except OpenxtError as error:
+            log.warning("%s of domain %s: %s", deed.__qualname__, site.domid, error)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+STUBDOM_STOP = (PauseDomain(), CloseDevices(), DestroyDomain(), RemoveNodes(), WaitGone())
 
 
 def plan_stop() -> tuple[Step, ...]:

@@ -31,8 +31,9 @@ from openxt_xenvm.plan.steps import (
     Step,
     WriteBuilt,
     WriteSkeleton,
+    remove_model_nodes,
 )
-from openxt_xenvm.plan.stop import stop_stubdom
+from openxt_xenvm.plan.stop import do_each, forget_stubdom, stop_stubdom
 from openxt_xenvm.site import Site
 
 LABEL = "system_u:system_r:stubdom_t"
@@ -48,12 +49,11 @@ class StartStubdom(Step):
     async def do(self, site: Site) -> None:
         assert self.config.stubdom is not None
         own = stub_config(with_devices(self.config, site), site.created)
-        stub = Site(site.host, self.config.stubdom, lambda _: None, lambda _: None)
+        stub = Site(site.host, self.config.stubdom, lambda _: None, lambda _: None, backends=site.backends)
         first, *rest = steps(own, self.config.stubdom)
+        site.remember_stubdom(self.config.stubdom)
         await first.do(stub)
-        await site.host.store.write(
-            paths.stubdomid(site.created), str(stub.created)
-        )  # from now on it is found
+        await site.host.store.write(paths.stubdomid(site.created), str(stub.created))
         for step in rest:
             await step.do(stub)
         await self._connect(site, stub.created)
@@ -62,9 +62,7 @@ class StartStubdom(Step):
         await self._until_agent_speaks(site, stub.created)
 
     async def undo(self, site: Site) -> None:
-        await stop_stubdom(site)
-        if site.domid is not None:
-            await site.host.remove(paths.device_model(DOM0, site.domid), up_to=paths.domain(DOM0))
+        await do_each((stop_stubdom, remove_model_nodes, forget_stubdom), site)
 
     async def _connect(self, site: Site, stub: Domid) -> None:
         """The stub domain may serve the guest, and both may talk about it."""

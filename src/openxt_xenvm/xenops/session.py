@@ -18,6 +18,7 @@ from openxt_xenvm.config.model import PciAddress
 from openxt_xenvm.dom0.keeper import open_keeper
 from openxt_xenvm.plan import handshake
 from openxt_xenvm.plan.closing import attached_of
+from openxt_xenvm.plan.stub_site import stubdom_of
 from openxt_xenvm.settings import Settings
 from openxt_xenvm.site import Host, Site
 
@@ -86,6 +87,7 @@ class Session:
         site.attached |= await attached_of(site.host, domid)
         site.backends |= await handshake.servers(site.host, domid)
         site.given = await self._given(domid)
+        site.stubdom = await stubdom_of(site.host, domid)
         return site
 
     async def _given(self, domid: Domid) -> tuple[PciAddress, ...]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The run-time record: read back as written, never half written, never an obstacle."""
 
+import json
 from pathlib import Path
 
 from hypothesis import given
@@ -28,12 +29,20 @@ RECORDS = st.builds(
     st.none() | OPERATIONS,
     st.lists(st.builds(Attachment, *[st.integers(0)] * 2, *[st.text()] * 3)).map(tuple),
     st.lists(st.text()).map(tuple),
+    st.none() | st.just(Uuid("00000000-0000-0000-0000-0000000000d0")),
 )
 
 
 @given(RECORDS)
 def test_a_record_reads_back_as_it_was_written(kept: Record) -> None:
     assert record.from_json(record.as_json(kept)) == kept
+
+
+def test_a_record_from_before_stub_domains_were_kept_is_read() -> None:
+    kept = Record(UUID, 1, "/c", VmState.RUNNING, Domid(3))
+    found = json.loads(record.as_json(kept))
+    del found["stubdom"]
+    assert record.from_json(json.dumps(found)) == kept
 
 
 @given(st.text() | RECORDS.map(lambda kept: record.as_json(kept)[:-1]))
