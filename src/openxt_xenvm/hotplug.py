@@ -29,6 +29,7 @@ from openxt_xenvm.plan.passing import GrantPci, pci_in_use, plan_pci, plan_unplu
 from openxt_xenvm.plan.plugging import PlugNic, plan_disks
 from openxt_xenvm.plan.regrouping import plan_join, plan_leave
 from openxt_xenvm.plan.steps import Reversed, Step
+from openxt_xenvm.plan.stub_disc import PlugStubDisc, plan_stub_eject, plan_stub_insert
 from openxt_xenvm.plan.unplugging import AskToClose, Close, Detach, plan_unplug
 from openxt_xenvm.record import Operation
 from openxt_xenvm.state import ALIVE
@@ -69,8 +70,9 @@ class Hotplug:
         await self._refuse_locked(old)
         going = [Reversed(step) for step in reversed(tuple(self._plan([old])))]
         asking = [AskToClose(Domid(old.backend_domid), "vbd", _devid(old))] if old.path else []
-        emulated = plan_emulated(self.life.vm.active, old, new, self.life.vm.domid)
-        plan = (*emulated, *asking, *going, *self._plan([new]))
+        emulated = await plan_emulated(self.life.host, self.life.vm.uuid, old, new)
+        coming = (*self._plan([new]), *plan_stub_insert(new))
+        plan = (*emulated, *plan_stub_eject(old), *asking, *going, *coming)
         await self._do(Operation("replace", kind="vbd"), _devid(old), plan, _replaced_disk(old, new))
 
     async def _refuse_locked(self, disk: Disk) -> None:
@@ -178,11 +180,14 @@ class Hotplug:
     async def recover(self, operation: Operation) -> None:
         """The device is gone afterwards, or what it was before it was to be replaced."""
         site, config = self.life.site(), self.life.vm.active
-        await executor.run(_taking_away(operation, config, site.backends), site, domain_stays=True)
         disks = [disk for disk in config.disk if operation.kind == "vbd" and _devid(disk) == operation.devid]
         nics = [nic for nic in config.nic if operation.kind == "vif" and nic.id == operation.devid]
+        stubs = [Reversed(PlugStubDisc(disk)) for disk in disks if operation.name == "replace"]
+        gone = (*stubs, *_taking_away(operation, config, site.backends))
+        await executor.run(gone, site, domain_stays=True)
         if operation.name == "replace":
-            await executor.run((*self._plan(disks), *map(PlugNic, nics)), site, domain_stays=True)
+            discs = (step for disk in disks for step in plan_stub_insert(disk))
+            await executor.run((*self._plan(disks), *map(PlugNic, nics), *discs), site, domain_stays=True)
             return
         for disk in disks:
             self._keep(_without_disk(disk))

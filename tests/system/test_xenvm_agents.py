@@ -199,10 +199,11 @@ async def test_a_killed_monitors_stub_domain_ends_with_its_guest(house: House) -
     assert await house.nodes() == before
 
 
-async def started(house: House, *lines: str) -> tuple[Domid, Domid]:
+async def started(house: House, *lines: str, **environ: str) -> tuple[Domid, Domid]:
     """A guest with a disk, and its stub domain."""
     disk = house.file("disk")
-    await house.monitor(house.config(*stubbed(house), f"disk = {disk}:file:hda:w:disk:", *lines))
+    config = house.config(*stubbed(house), f"disk = {disk}:file:hda:w:disk:", *lines)
+    await house.monitor(config, **environ)
     starting = asyncio.create_task(house.call("start"))
     await allow_to_talk(house)
     await starting
@@ -296,3 +297,85 @@ async def test_a_second_domain_with_a_stub_domains_uuid_stops_the_start(house: H
     with pytest.raises(RemoteError, match=f"stubdom: domain {domid} has the uuid {STUBDOM}"):
         await house.call("start")
     assert stubs(house) == [domid]
+
+
+# CD drives
+
+HDC = 5632
+
+
+def drive(backend: int, domid: Domid) -> str:
+    return f"/local/domain/{backend}/backend/vbd/{domid}/{HDC}"
+
+
+async def test_the_disc_of_a_guest_with_a_dm_agent_is_changed(house: House) -> None:
+    first, second = house.file("first"), house.file("second")
+    async with agent(house, *DEVICES):
+        await house.monitor(house.config(*HVM, f"disk = {first}:file:hdc:r:cdrom:"))
+        await house.call("start")
+        (domid,) = house.domids()
+        await house.call("cd_insert_file", virtpath="hdc", physpath=str(second))
+        assert await house.store.read(f"{drive(0, domid)}/params") == str(second)
+        await house.call("cd_eject", virtpath="hdc")
+        assert await house.store.read(drive(0, domid)) is None
+        await house.call("destroy")
+
+
+async def test_a_disc_is_changed_for_guest_and_stub_domain(house: House) -> None:
+    before = await house.nodes()
+    domid, stub = await started(house, f"disk = {house.file('first')}:file:hdc:r:cdrom:")
+    second, third = house.file("second"), house.file("third")
+    changes = (("cd_insert_file", second, "/dev/loop1"), ("cd_insert_real", third, str(third)))
+    for task, file, seen in changes:
+        await house.call(task, virtpath="hdc", physpath=str(file))
+        assert await house.store.read(f"{drive(0, stub)}/params") == seen
+        assert await house.store.read(f"{drive(0, stub)}/mode") == "r"
+        assert await house.store.read(f"{drive(0, stub)}/type") == "phy"
+        numbers = {await house.store.read(f"{drive(0, d)}/physical-device") for d in (domid, stub)}
+        assert len(numbers) == 1
+    await house.call("cd_eject", virtpath="hdc")
+    assert await house.store.read(drive(0, domid)) is None
+    assert await house.store.read(drive(0, stub)) is None
+    assert len(house.loops()) == 1  # the disk's
+    await house.call("destroy")
+    await nothing_is_left(house, before)
+
+
+async def test_a_stub_domain_that_keeps_the_disc_hinders_the_change(house: House) -> None:
+    domid, stub = await started(
+        house, f"disk = {house.file('first')}:file:hdc:r:cdrom:", XENVM_UNPLUG_S="0.1"
+    )
+    state = f"{drive(0, stub)}/state"
+    await house.store.wait_until(state, lambda value: value == "4", 10)
+    ends, loops = [f"{drive(0, end)}/params" for end in (domid, stub)], house.loops()
+    discs = [await house.store.read(end) for end in ends]
+    house.xen.pause(stub)
+    with pytest.raises(RemoteError, match=f"still uses vbd {HDC}"):
+        await house.call("cd_eject", virtpath="hdc")
+    assert [await house.store.read(end) for end in ends] == discs
+    assert house.loops() == loops
+
+
+@pytest.mark.parametrize("moment", ["step not PlugStubDisc", "step PlugDisk hdc"])
+async def test_a_change_that_was_cut_short_is_taken_back_for_both(house: House, moment: str) -> None:
+    first, armed = house.file("first"), house.root / "armed"
+    config = house.config(*stubbed(house), f"disk = {first}:file:hdc:r:cdrom:")
+    dying = house.launch_program([DYING, moment, str(armed)], config)
+    await house.hear("ping", "dbus-rpc-up")
+    starting = asyncio.create_task(house.call("start"))
+    await allow_to_talk(house)
+    await starting
+    (domid,), (stub,) = house.domids(), stubs(house)
+    armed.touch()
+    with pytest.raises(OpenxtError):
+        await house.call("cd_insert_file", virtpath="hdc", physpath=str(house.file("second")))
+    await house.gone(dying)
+    await house.until(house.is_absent)
+    house.silence()
+    await house.monitor(config)
+    await house.hear_states("running")
+    await house.call("unpause")  # its turn comes after what was cut short
+    assert await house.store.read(f"{drive(0, domid)}/params") == str(first)
+    ((name, file),) = house.loops().items()
+    assert file.endswith(str(first))
+    assert await house.store.read(f"{drive(0, stub)}/params") == f"/dev/loop{name}"

@@ -3,14 +3,13 @@
 
 from dataclasses import dataclass
 
-from openxt_core.ids import Domid
-from openxt_xen.hypervisor import Kind
-from openxt_xenvm.config.model import Disk, DomainConfig
+from openxt_core.ids import Uuid
+from openxt_xenvm.config.model import Disk
 from openxt_xenvm.dm import qemu
 from openxt_xenvm.dm.monitor_socket import open_monitor
 from openxt_xenvm.plan.device_model import socket_of
 from openxt_xenvm.plan.steps import Step
-from openxt_xenvm.site import Site
+from openxt_xenvm.site import Host, Site
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ async def _insert(site: Site, disk: Disk) -> None:
             await qmp.do("eject", drive)
 
 
-def plan_emulated(config: DomainConfig, old: Disk, new: Disk, domid: Domid | None) -> tuple[Step, ...]:
-    """Nothing for a drive that QEMU does not show."""
-    shows = domid is not None and config.kind is Kind.HVM and bool(config.qemu_dm_path)
-    return (ChangeEmulatedDisc(old, new),) if shows and qemu.is_emulated(old) else ()
+async def plan_emulated(host: Host, uuid: Uuid, old: Disk, new: Disk) -> tuple[Step, ...]:
+    """Nothing for a drive that no QEMU of dom0 shows: dm-agents and stub domains follow the drive's nodes."""
+    shows = qemu.is_emulated(old) and await host.xen(socket_of(host, uuid).exists)
+    return (ChangeEmulatedDisc(old, new),) if shows else ()

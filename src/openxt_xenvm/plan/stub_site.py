@@ -9,19 +9,21 @@ from dataclasses import replace
 
 from openxt_core.ids import Domid, Uuid
 from openxt_xen.xenstore import paths
+from openxt_xenvm.config.model import Disk
+from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.site import Host, Site
 
 
 async def stub_sites(site: Site) -> tuple[Site, ...]:
     """One, or none; more only if somebody else made a domain with the same uuid.
 
-    The backends, and what stands below the disks, are the guest's own.
+    Its backends are the guest's.
     """
     if site.stubdom is None:
         return ()
     domains = await site.host.xen(site.host.hypervisor.domains)
     empty = Site(site.host, site.stubdom, lambda _: None, lambda _: None)
-    shared = replace(empty, backends=site.backends, attached=site.attached, save=site.save)
+    shared = replace(empty, backends=site.backends, save=site.save)
     return tuple(replace(shared, domid=info.domid) for info in domains if info.uuid == site.stubdom)
 
 
@@ -38,3 +40,10 @@ async def stubdom_of(host: Host, domid: Domid) -> Uuid | None:
         return None
     info = await host.xen(host.hypervisor.info, stub)
     return None if info is None else info.uuid
+
+
+def seen_by_stubdom(disk: Disk, site: Site) -> Disk:
+    """A disk of the guest as dom0 has opened it: what stands below is there once, for both domains."""
+    below = site.below(device_number(disk.virtpath))
+    path = below[0].device if below else disk.path
+    return Disk(path, "phy", disk.virtpath, disk.writable, disk.is_cdrom, backend_domid=disk.backend_domid)

@@ -11,9 +11,8 @@ from openxt_core.ids import DOM0, Domid, Uuid
 from openxt_xen.hypervisor import Kind
 from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import Permission
-from openxt_xenvm.config.model import Disk, DomainConfig, Nic
+from openxt_xenvm.config.model import DomainConfig, Nic
 from openxt_xenvm.devices.console import Console
-from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.devices.vfb import Vfb
 from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.domain import build
@@ -34,6 +33,7 @@ from openxt_xenvm.plan.steps import (
     remove_model_nodes,
 )
 from openxt_xenvm.plan.stop import do_each, forget_stubdom, stop_stubdom
+from openxt_xenvm.plan.stub_site import seen_by_stubdom
 from openxt_xenvm.site import Site
 
 LABEL = "system_u:system_r:stubdom_t"
@@ -48,7 +48,8 @@ class StartStubdom(Step):
 
     async def do(self, site: Site) -> None:
         assert self.config.stubdom is not None
-        own = stub_config(with_devices(self.config, site), site.created)
+        disks = tuple(seen_by_stubdom(disk, site) for disk in self.config.disk if disk.path)
+        own = replace(stub_config(self.config, site.created), disk=disks)
         stub = Site(site.host, self.config.stubdom, lambda _: None, lambda _: None, backends=site.backends)
         first, *rest = steps(own, self.config.stubdom)
         site.remember_stubdom(self.config.stubdom)
@@ -111,17 +112,8 @@ def agent_words(domid: Domid) -> str:
     return f"guest_agent=dmagent guest_domid={domid}"
 
 
-def with_devices(config: DomainConfig, site: Site) -> DomainConfig:
-    """The disks as dom0 has opened them: what stands below a disk is shared with the stub domain."""
-    disks = []
-    for disk in config.disk:
-        below = site.below(device_number(disk.virtpath))
-        disks.append(replace(disk, path=below[0].device) if below else disk)
-    return replace(config, disk=tuple(disks))
-
-
 def stub_config(config: DomainConfig, domid: Domid) -> DomainConfig:
-    """The stub domain of `config`'s domain, whose disks are devices of dom0."""
+    """The stub domain of `config`'s domain, still without its disks."""
     return DomainConfig(
         uuid=config.stubdom,
         name=f"stubdom-{domid}",
@@ -131,14 +123,7 @@ def stub_config(config: DomainConfig, domid: Domid) -> DomainConfig:
         cmdline=f"{config.stubdom_cmdline} {agent_words(domid)}",
         memory_kib=config.stubdom_memory_kib,
         flask_label=LABEL,
-        disk=tuple(_disk(disk) for disk in config.disk if disk.path),
         nic=tuple(_nic(nic) for nic in config.nic),
-    )
-
-
-def _disk(disk: Disk) -> Disk:
-    return Disk(
-        disk.path, "phy", disk.virtpath, disk.writable, disk.is_cdrom, backend_domid=disk.backend_domid
     )
 
 
