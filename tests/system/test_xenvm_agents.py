@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from xenvm_house import START, UUID, House, open_house
+from xenvm_house import OTHER, START, UUID, House, open_house
 
 from openxt_core.errors import OpenxtError, RemoteError
-from openxt_core.ids import Domid, Uuid
+from openxt_core.ids import Domid, Uuid, xenvm_name
 from openxt_xen.hypervisor import DomainSpec, Kind
+from openxt_xenvm.dom0 import processes
 
 HVM = ("virt-type = hvm", "kernel =", "qemu-dm-path = /any", "display = none", "acpi = true")
 AGENT = "/local/domain/0/dm-agent"
@@ -26,6 +27,7 @@ async def house(bus_address: str) -> AsyncIterator[House]:
     with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
         async with open_house(Path(folder), bus_address) as opened:
             yield opened
+            processes.end(str(opened.root / f"var/run/xenvm/qemu-{OTHER}"), 5)
 
 
 @asynccontextmanager
@@ -297,6 +299,46 @@ async def test_a_second_domain_with_a_stub_domains_uuid_stops_the_start(house: H
     with pytest.raises(RemoteError, match=f"stubdom: domain {domid} has the uuid {STUBDOM}"):
         await house.call("start")
     assert stubs(house) == [domid]
+
+
+OTHERS = ("virt-type = hvm", "kernel =", "qemu-dm-path = /any", "display = none")
+
+
+async def start_another(house: House, **environ: str) -> None:
+    house.launch("--config", str(house.config(*OTHERS, uuid=OTHER)), **environ)
+    await house.until(lambda: house.bus.name_owner(xenvm_name(OTHER)))
+    await house.call("start", OTHER)
+
+
+async def test_a_stub_domain_that_claims_to_serve_anybody_is_not_asked(house: House) -> None:
+    """The next guest has a QEMU of dom0, as if there were no agent."""
+    _, stub = await started(house)
+    await house.store.rm(f"/local/domain/{stub}/dm-agent/target")
+    await start_another(house)
+    assert await house.store.list(f"/local/domain/{stub}/dm-agent/dms") == ["1"]
+    assert processes.find(str(house.root / f"var/run/xenvm/qemu-{OTHER}"))
+    await house.call("destroy", OTHER)
+
+
+async def test_a_stub_domain_that_claims_to_serve_another_guest_is_not_asked(house: House) -> None:
+    async with agent(house, *DEVICES):
+        _, stub = await started(house)
+        await house.store.write(f"/local/domain/{stub}/dm-agent/target", "3")
+        await start_another(house)
+        assert house.domids(OTHER) == [Domid(3)]
+        assert await house.store.list(f"/local/domain/{stub}/dm-agent/dms") == ["1"]
+        assert await house.store.list(f"{AGENT}/dms") == ["3"]
+        await house.call("destroy", OTHER)
+
+
+async def test_a_stub_domain_cannot_hold_up_the_end_of_others(house: House) -> None:
+    """With models of a guest that it does not serve, which it never ends."""
+    _, stub = await started(house)
+    await house.store.mkdir(f"/local/domain/{stub}/dm-agent/dms/3/0")
+    house.xen.pause(stub)
+    await start_another(house, XENVM_AGENT_END_S="3600")
+    await house.call("destroy", OTHER)
+    assert house.domids(OTHER) == []
 
 
 # CD drives

@@ -2,7 +2,7 @@
 """The steps that have dm-agents run a domain's device models, and what is read of agents.
 
 What other domains write is believed as far as it goes: an agent that promises and does not keep it costs the
-time-out and the start.
+time-out and the start.  Not whom a stub domain serves: that is the toolstack's word.
 """
 
 from collections.abc import Mapping
@@ -72,9 +72,17 @@ async def agents(store: XenStore) -> tuple[Agent, ...]:
 
 
 async def _agent(store: XenStore, domid: Domid) -> Agent:
-    target = await store.read(paths.agent(domid, "target")) or ""
-    is_known = target.isascii() and target.isdecimal()
-    return Agent(domid, Domid(int(target)) if is_known else None, await _capabilities(store, domid))
+    capabilities = await _capabilities(store, domid)
+    return Agent(domid, await _served(store, domid) if capabilities else None, capabilities)
+
+
+async def _served(store: XenStore, domid: Domid) -> Domid | None:
+    """The only domain that an agent serves; None: any.
+
+    A stub domain serves its own guest, whatever its agent says: that may have been taken over by the guest.
+    """
+    text = await store.read(paths.target(domid)) or await store.read(paths.agent(domid, "target")) or ""
+    return Domid(int(text)) if text.isascii() and text.isdecimal() else None
 
 
 async def _capabilities(store: XenStore, domid: Domid) -> Mapping[str, frozenset[str]]:
@@ -92,13 +100,18 @@ async def stop_agents(site: Site) -> None:
         if not (name.isascii() and name.isdecimal()):
             continue
         models = paths.agent_models(Domid(int(name)), domid)
-        if await store.read(models) is None:
+        if await store.read(models) is None or await _is_of_others(store, Domid(int(name)), domid):
             continue
         await store.write(f"{models}/destroy", "1")
         try:
             await store.wait_until(models, lambda value: value is None, site.host.settings.agent_end_s)
         except TimeoutError:
             await store.rm(models)
+
+
+async def _is_of_others(store: XenStore, agent: Domid, domid: Domid) -> bool:
+    """A stub domain of another guest was asked for nothing, and is not waited for."""
+    return await store.read(paths.target(agent)) not in (None, str(domid))
 
 
 async def are_there(store: XenStore) -> bool:
