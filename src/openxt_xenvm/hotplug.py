@@ -211,7 +211,8 @@ class Hotplug:
         return vm.domid
 
     def _plan(self, disks: Iterable[Disk]) -> Iterator[Step]:
-        return plan_disks(disks, with_inquiries=self._config().diskinfo_pt)
+        has_stubdom = self.life.vm.stubdom is not None
+        return plan_disks(disks, with_inquiries=self._config().diskinfo_pt, has_stubdom=has_stubdom)
 
     async def _check(self, change: Change) -> None:
         """Raises InvalidConfig with everything that the change makes wrong."""

@@ -13,7 +13,9 @@ from xenvm_house import OTHER, START, UUID, House, open_house
 
 from openxt_core.errors import OpenxtError, RemoteError
 from openxt_core.ids import Domid, Uuid, xenvm_name
+from openxt_sim.tree import Node, Rights, Tree
 from openxt_xen.hypervisor import DomainSpec, Kind
+from openxt_xen.xenstore.wire import Permission
 from openxt_xenvm.dom0 import processes
 
 HVM = ("virt-type = hvm", "kernel =", "qemu-dm-path = /any", "display = none", "acpi = true")
@@ -157,11 +159,24 @@ async def test_a_stub_domain_runs_the_device_model_and_ends_with_its_guest(house
     assert await read(f"{infos}/disk0/file") == "/dev/xvda"
     assert await read(f"/local/domain/{stub}/device/vif/0/mac") == "02:16:3e:01:02:03"
     assert await read(f"/local/domain/0/backend/vbd/{stub}/768/params") == "/dev/loop0"
-    assert (await house.store.get_permissions(f"/local/domain/{domid}/power-state"))[1].domid == stub
+    assert await read(f"/local/domain/0/backend/vbd/{domid}/768/params") == "/dev/hda"
+    assert await read(f"/local/domain/0/backend/vbd/{domid}/768/type") == "phy"
+    permissions = house.store.get_permissions
+    assert (await permissions(f"/local/domain/{domid}/power-state"))[1].domid == stub
     await house.call("destroy")
     assert house.domids() == stubs(house) == []
     assert house.loops() == {}
     assert await house.nodes() == before
+
+
+async def test_a_stub_domain_may_tell_how_its_guests_clock_moves(house: House) -> None:
+    domid, stub = await started(house)
+    assert await house.store.read(f"/vm/{UUID}/rtc/timeoffset") == "0"
+    perms = await house.store.get_permissions(f"/vm/{UUID}/rtc/timeoffset")
+    assert perms[0] == Permission(Domid(0), "n")
+    rights = Rights(stub, privileged=False, target=domid)  # of which xenstored takes the first that fits
+    assert Tree().may(rights, Node(tuple(perms), 0)) == "rw"
+    assert Tree().may(Rights(domid, privileged=False), Node(tuple(perms), 0)) == "r"
 
 
 async def test_a_stub_domain_that_nobody_lets_talk_is_undone(house: House) -> None:
@@ -417,7 +432,7 @@ async def test_a_change_that_was_cut_short_is_taken_back_for_both(house: House, 
     await house.monitor(config)
     await house.hear_states("running")
     await house.call("unpause")  # its turn comes after what was cut short
-    assert await house.store.read(f"{drive(0, domid)}/params") == str(first)
+    assert await house.store.read(f"{drive(0, domid)}/params") == "/dev/hdc"
     ((name, file),) = house.loops().items()
     assert file.endswith(str(first))
     assert await house.store.read(f"{drive(0, stub)}/params") == f"/dev/loop{name}"

@@ -30,7 +30,9 @@ ATTEMPTS = 32
 FAILED = frozenset({str(XenbusState.CLOSING), str(XenbusState.CLOSED)})
 
 
-def plan_disks(disks: Iterable[Disk], *, with_inquiries: bool = False) -> Iterator[Step]:
+def plan_disks(
+    disks: Iterable[Disk], *, with_inquiries: bool = False, has_stubdom: bool = False
+) -> Iterator[Step]:
     """A drive without a disc has nothing to be plugged.
 
     `with_inquiries`: the guest reads what the host's SCSI disks say of themselves.
@@ -38,7 +40,7 @@ def plan_disks(disks: Iterable[Disk], *, with_inquiries: bool = False) -> Iterat
     for disk in disks:
         if disk.path:
             yield from (Attach(disk, layer, level) for level, layer in enumerate(layers(disk)))
-            yield PlugDisk(disk, with_inquiries and disk.type == "phy")
+            yield PlugDisk(disk, with_inquiries and disk.type == "phy", has_stubdom)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class PlugDisk(Step):
 
     disk: Disk
     with_inquiries: bool = False
+    has_stubdom: bool = False
 
     @property
     def title(self) -> str:
@@ -107,7 +110,7 @@ class PlugDisk(Step):
         number = await site.host.xen(site.host.keeper.device_number, path)
         keeper = site.host.keeper
         inquiries = await site.host.xen(keeper.inquiries, path, number) if self.with_inquiries else ()
-        device = vbd(self.disk, number, site.below(device_number(self.disk.virtpath)), inquiries)
+        device = vbd(self._shown(), number, site.below(device_number(self.disk.virtpath)), inquiries)
         await plug(site, device)
         await tell_connected(site, device)
 
@@ -115,6 +118,12 @@ class PlugDisk(Step):
         if site.domid is not None:
             backend = Domid(self.disk.backend_domid)
             await close(site, backend, "vbd", device_number(self.disk.virtpath))
+
+    def _shown(self) -> Disk:
+        """As the device model sees it: in a stub domain as that one's own.  Source: OpenXT xenops, 2015."""
+        if not self.has_stubdom:
+            return self.disk
+        return replace(self.disk, type="phy", path=f"/dev/{self.disk.virtpath}")
 
 
 @dataclass(frozen=True)

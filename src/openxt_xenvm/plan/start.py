@@ -93,6 +93,7 @@ def plan_start(
     The order is libxl's: limits before the image, since they make room for it; the name before the
     console, since xenconsoled names its log after it; the device model last, as it finds its devices.
     """
+    has_stubdom = config.stubdom is not None and hardware is not None
     return (
         CreateDomain(build.domain_spec(config, uuid), config.flask_label),
         WriteSkeleton(config),
@@ -103,7 +104,7 @@ def plan_start(
         Introduce(),
         PlugDevice(Console()),
         Announce(Event.DOMAIN_BUILT),
-        *plan_disks(config.disk, with_inquiries=config.diskinfo_pt),
+        *plan_disks(config.disk, with_inquiries=config.diskinfo_pt, has_stubdom=has_stubdom),
         *map(PlugNic, config.nic),
         *passed(config),
         *map(PlugDevice, devices(config)),

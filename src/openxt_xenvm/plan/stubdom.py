@@ -81,6 +81,9 @@ class StartStubdom(Step):
         power = Node(
             f"{paths.domain(domid)}/power-state", "", (Permission(domid, "n"), Permission(stub, "b"))
         )
+        # the first that fits holds for the stub domain, which has its guest's rights, too
+        told_time = (Permission(DOM0, "n"), Permission(stub, "b"), Permission(domid, "r"))
+        clock = Node(f"{paths.vm(site.uuid)}/rtc/timeoffset", access=told_time)
         await host.write(
             (
                 *model_figures(self.config, domid),
@@ -88,6 +91,7 @@ class StartStubdom(Step):
                 Node(paths.target(stub), str(domid)),
                 Node(f"{paths.vm(site.uuid)}/image/dmargs", agent_words(domid)),
                 power,
+                clock,
             )
         )
 
