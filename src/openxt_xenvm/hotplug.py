@@ -144,7 +144,7 @@ class Hotplug:
     # PCI devices
 
     async def add_pci(self, device: PciDevice) -> None:
-        """Raises InvalidConfig, CannotUsePciWithNoPciback, DeviceError."""
+        """Raises InvalidConfig, CannotUsePciWithNoPciback, DeviceError, NotSupported."""
         change = _with_pci(device)
         await self._check(change)
         self._refuse_running_hvm()
@@ -156,7 +156,7 @@ class Hotplug:
     async def remove_pci(self, address: PciAddress, *, forced: bool) -> None:
         """It stays with pciback, for the next who wants it.
 
-        Raises DeviceTimeout while the guest uses it, unless `forced` and the last of its group.
+        Raises NotSupported; DeviceTimeout while the guest uses it, unless `forced` and the last of its group.
         """
         for device in self._config().pci:
             if device.address == address:
@@ -171,7 +171,7 @@ class Hotplug:
         await self._do(operation, device.group, plan, _without_pci(address))
 
     def _refuse_running_hvm(self) -> None:
-        """Raises NotSupported."""
+        """Its device model knows only what it has had from the start.  Raises NotSupported."""
         if self._alive() is not None and self._config().kind is Kind.HVM:
             raise NotSupported("PCI devices that come and go while an HVM domain runs: not built yet")
 

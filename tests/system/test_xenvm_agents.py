@@ -356,6 +356,29 @@ async def test_a_stub_domain_cannot_hold_up_the_end_of_others(house: House) -> N
     assert house.domids(OTHER) == []
 
 
+# PCI devices
+
+CARD = "0000:00:10.0"
+GRANTED = [("frames", 0xFEBC0, 32), ("interrupts", 11, 1), ("ports", 0xC000, 64)]
+
+
+async def test_pciback_serves_the_stub_domain_and_not_the_guest(bus_address: str, tmp_path: Path) -> None:
+    async with open_house(tmp_path, bus_address, "--iommu") as house:
+        device, before = house.pci(CARD), await house.nodes()
+        domid, stub = await started(house, f"pci = 0,bind,{CARD}")
+        ends = [f"/local/domain/0/backend/pci/{end}/0" for end in (domid, stub)]
+        await house.store.wait_until(f"{ends[1]}/state", lambda value: value == "4", 10)
+        assert [await house.store.read(f"{end}/dev-0") for end in ends] == [CARD, CARD]
+        assert await house.store.read(f"{ends[0]}/state") is None
+        assert house.xen.allowed(domid) == house.xen.allowed(stub) == GRANTED
+        assert (device / "interrupts-allowed").exists()
+        with pytest.raises(RemoteError, match="while an HVM domain runs"):
+            await house.call("pci_del", domain="0", bus="0", slot="16", func="0")
+        await house.call("destroy")
+        assert (device / "resets").read_text() == "xx"
+        await nothing_is_left(house, before)
+
+
 # CD drives
 
 HDC = 5632

@@ -34,6 +34,9 @@ class PciKeeper(Protocol):
     def reset(self, address: PciAddress) -> None:
         """As if it had been switched off."""
 
+    def allow_interrupts(self, address: PciAddress) -> None:
+        """The domain that has it from pciback may switch its interrupts, as device models do."""
+
     def hardware(self, address: PciAddress) -> Hardware: ...
 
 

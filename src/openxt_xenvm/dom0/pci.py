@@ -53,6 +53,11 @@ class PciFolder:
         else:
             self._write_text(self._device(address) / "reset", "1")
 
+    def allow_interrupts(self, address: PciAddress) -> None:
+        """Older kernels (before Linux 5.6) can only allow all of its configuration space."""
+        own = self._pciback / "allow_interrupt_control"
+        self._write(own if own.exists() else self._pciback / "permissive", address)
+
     def hardware(self, address: PciAddress) -> Hardware:
         folder = self._device(address)
         try:

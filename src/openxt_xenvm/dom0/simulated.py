@@ -187,6 +187,9 @@ class SimulatedPci:
         with self._file(address, "resets").open("a") as file:
             file.write("x")
 
+    def allow_interrupts(self, address: PciAddress) -> None:
+        self._file(address, "interrupts-allowed").touch()
+
     def hardware(self, address: PciAddress) -> Hardware:
         resource, irq = self._file(address, "resource"), self._file(address, "irq")
         return Hardware(tuple(resources(resource.read_text())), int(irq.read_text()))

@@ -74,9 +74,10 @@ class ResetPci(Step):
 
 @dataclass(frozen=True)
 class GrantPci(Step):
-    """What the device uses of the machine, and its way into the domain's memory."""
+    """What the device uses of the machine, and, if `is_assigned`, its way into the domain's memory."""
 
     address: PciAddress
+    is_assigned: bool = True
 
     @property
     def title(self) -> str:
@@ -88,7 +89,7 @@ class GrantPci(Step):
     def _grant(self, site: Site) -> None:
         xen, domid = site.host.hypervisor, site.created
         hardware = site.host.keeper.pci.hardware(self.address)
-        if xen.physinfo().has_directio:
+        if self.is_assigned and xen.physinfo().has_directio:
             self._assign(site)
         for resource in hardware.resources:
             allow(site, resource, allowed=True)
@@ -181,10 +182,15 @@ def _try(call: Callable[[], None]) -> None:
 
 
 def plan_pci(pci: Pci) -> Iterator[Step]:
+    yield from plan_grant(pci)
+    yield PlugPci(pci)
+
+
+def plan_grant(pci: Pci) -> Iterator[Step]:
+    """Up to where only the domain's driver has to find it."""
     yield HidePci(pci)
     yield from (ResetPci(member.address) for member in pci.members)
     yield from (GrantPci(member.address) for member in pci.members)
-    yield PlugPci(pci)
 
 
 def plan_unplug_pci(pci: Pci, *, forced: bool) -> tuple[Step, ...]:

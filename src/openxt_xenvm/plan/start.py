@@ -35,6 +35,7 @@ from openxt_xenvm.plan.steps import (
     WriteBuilt,
     WriteSkeleton,
 )
+from openxt_xenvm.plan.stub_pci import plan_guest_pci
 from openxt_xenvm.plan.stubdom import StartStubdom
 from openxt_xenvm.state import Event
 
@@ -53,10 +54,10 @@ def devices(config: DomainConfig) -> Iterator[Device]:
         yield Vtpm(instance=config.vtpm_instance)
 
 
-def passed(config: DomainConfig) -> Iterator[Step]:
+def passed(config: DomainConfig, *, has_stubdom: bool = False) -> Iterator[Step]:
     """Parts of the machine."""
     for pci in groups(config):
-        yield from plan_pci(pci)
+        yield from plan_guest_pci(pci) if has_stubdom else plan_pci(pci)
     yield from (AllowSpan(span, is_ports=True) for span in config.passthrough_io)
     yield from (AllowSpan(span, is_ports=False) for span in config.passthrough_mmio)
 
@@ -106,7 +107,7 @@ def plan_start(
         Announce(Event.DOMAIN_BUILT),
         *plan_disks(config.disk, with_inquiries=config.diskinfo_pt, has_stubdom=has_stubdom),
         *map(PlugNic, config.nic),
-        *passed(config),
+        *passed(config, has_stubdom=has_stubdom),
         *map(PlugDevice, devices(config)),
         *device_model(config, hardware, saved),
         Announce(Event.DEVICES_READY),

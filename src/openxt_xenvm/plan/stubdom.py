@@ -5,6 +5,7 @@ Its disks and cards are the guest's own, as a PV guest would have them.  Ending 
 Source: OpenXT xenops, 2015.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from openxt_core.ids import DOM0, Domid, Uuid
@@ -13,6 +14,7 @@ from openxt_xen.xenstore import paths
 from openxt_xen.xenstore.wire import Permission
 from openxt_xenvm.config.model import DomainConfig, Nic
 from openxt_xenvm.devices.console import Console
+from openxt_xenvm.devices.pci import Pci, groups
 from openxt_xenvm.devices.vfb import Vfb
 from openxt_xenvm.devices.vkbd import Vkbd
 from openxt_xenvm.domain import build
@@ -33,6 +35,7 @@ from openxt_xenvm.plan.steps import (
     remove_model_nodes,
 )
 from openxt_xenvm.plan.stop import do_each, forget_stubdom, stop_stubdom
+from openxt_xenvm.plan.stub_pci import plan_stub_pci
 from openxt_xenvm.plan.stub_site import seen_by_stubdom
 from openxt_xenvm.site import Site
 
@@ -51,7 +54,7 @@ class StartStubdom(Step):
         disks = tuple(seen_by_stubdom(disk, site) for disk in self.config.disk if disk.path)
         own = replace(stub_config(self.config, site.created), disk=disks)
         stub = Site(site.host, self.config.stubdom, lambda _: None, lambda _: None, backends=site.backends)
-        first, *rest = steps(own, self.config.stubdom)
+        first, *rest = steps(own, self.config.stubdom, groups(self.config))
         site.remember_stubdom(self.config.stubdom)
         await first.do(stub)
         await site.host.store.write(paths.stubdomid(site.created), str(stub.created))
@@ -135,8 +138,8 @@ def _nic(nic: Nic) -> Nic:
     return replace(nic, mac=f"{int(nic.mac[:2], 16) ^ OTHER_MAC:02x}{nic.mac[2:]}")
 
 
-def steps(config: DomainConfig, uuid: Uuid) -> tuple[Step, ...]:
-    """Those of a PV domain, up to where it only has to be unpaused."""
+def steps(config: DomainConfig, uuid: Uuid, pci_groups: Iterable[Pci]) -> tuple[Step, ...]:
+    """Those of a PV domain, up to where it only has to be unpaused.  `pci_groups` are the guest's."""
     return (
         CreateDomain(build.domain_spec(config, uuid), config.flask_label),
         WriteSkeleton(config),
@@ -149,6 +152,7 @@ def steps(config: DomainConfig, uuid: Uuid) -> tuple[Step, ...]:
         PlugDevice(Console()),
         *map(PlugDisk, config.disk),
         *map(PlugNic, config.nic),
+        *(step for pci in pci_groups for step in plan_stub_pci(pci)),
         PlugDevice(Vfb()),
         PlugDevice(Vkbd(0)),
     )

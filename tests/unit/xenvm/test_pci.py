@@ -109,6 +109,18 @@ def test_a_device_is_taken_from_its_driver_and_offered_to_pciback(sys: Path) -> 
     assert folder.hardware(NIC).irq == 11
 
 
+def test_a_domain_may_switch_interrupts_or_on_older_kernels_everything(sys: Path) -> None:
+    pciback = sys / "bus/pci/drivers/pciback"
+    pciback.mkdir()
+    PciFolder(sys).allow_interrupts(NIC)
+    assert (pciback / "permissive").read_text() == str(NIC)
+    (pciback / "permissive").unlink()
+    (pciback / "allow_interrupt_control").touch()
+    PciFolder(sys).allow_interrupts(NIC)
+    assert (pciback / "allow_interrupt_control").read_text() == str(NIC)
+    assert not (pciback / "permissive").exists()
+
+
 def test_a_device_that_cannot_be_reset_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"0000:00:10\.0/reset"):
         PciFolder(tmp_path).reset(NIC)
