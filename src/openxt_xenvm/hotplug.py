@@ -9,7 +9,7 @@ for the next start changes.
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from openxt_core.errors import BadRequest, NotSupported
 from openxt_core.ids import Domid
@@ -22,15 +22,17 @@ from openxt_xenvm.config.nics import HostNet, NicClash, sanitised
 from openxt_xenvm.devices import checks
 from openxt_xenvm.devices.numbers import device_number
 from openxt_xenvm.devices.pci import group
-from openxt_xenvm.errors import DeviceError, InvalidConfig, VmBadState
+from openxt_xenvm.errors import DeviceError, DeviceTimeout, InvalidConfig, VmBadState
+from openxt_xenvm.leaving import Leaving
 from openxt_xenvm.lifecycle import Lifecycle
+from openxt_xenvm.plan.closing import Plugged
 from openxt_xenvm.plan.emulated import plan_emulated
 from openxt_xenvm.plan.passing import GrantPci, pci_in_use, plan_pci, plan_unplug_pci
-from openxt_xenvm.plan.plugging import PlugNic, plan_disks
+from openxt_xenvm.plan.plugging import PlugDisk, PlugNic, plan_disks
 from openxt_xenvm.plan.regrouping import plan_join, plan_leave
 from openxt_xenvm.plan.steps import Reversed, Step
 from openxt_xenvm.plan.stub_disc import PlugStubDisc, plan_stub_eject, plan_stub_insert
-from openxt_xenvm.plan.unplugging import AskToClose, Close, Detach, plan_unplug
+from openxt_xenvm.plan.unplugging import AskToClose, Close, Detach, plan_unplug, withdraw
 from openxt_xenvm.record import Operation
 from openxt_xenvm.state import ALIVE
 
@@ -42,6 +44,10 @@ Change = Callable[[DomainConfig], DomainConfig]
 @dataclass
 class Hotplug:
     life: Lifecycle
+    leaving: Leaving = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.leaving = Leaving(self.life, self._settle)
 
     # Disks
 
@@ -55,7 +61,8 @@ class Hotplug:
         """Raises DeviceTimeout while the guest uses it, unless `forced`."""
         disk = self._disk(virtpath)
         plan = plan_unplug("vbd", _devid(disk), Domid(disk.backend_domid), forced=forced)
-        await self._do(Operation("unplug", kind="vbd"), _devid(disk), plan, _without_disk(disk))
+        operation = Operation("unplug", kind="vbd", forced=forced)
+        await self._do(operation, _devid(disk), plan, _without_disk(disk))
 
     async def change_disc(self, virtpath: str, path: str, type_: str) -> None:
         """Another disc in a CD drive, or none.  A guest with PV drivers sees its drive go and come.
@@ -111,7 +118,8 @@ class Hotplug:
     async def remove_nic(self, id_: int, *, forced: bool) -> None:
         nic = self._nic(id_)
         plan = plan_unplug("vif", id_, Domid(nic.backend_domid), forced=forced)
-        await self._do(Operation("unplug", kind="vif"), id_, plan, _without_nic(nic))
+        operation = Operation("unplug", kind="vif", forced=forced)
+        await self._do(operation, id_, plan, _without_nic(nic))
 
     async def move_nic(self, id_: int, backend: Domid) -> None:
         """Have another domain serve it; the guest sees the card go and come."""
@@ -178,10 +186,15 @@ class Hotplug:
     # What a dead monitor left half done
 
     async def recover(self, operation: Operation) -> None:
-        """The device is gone afterwards, or what it was before it was to be replaced."""
+        """The device is gone afterwards, or what it was before it was to be replaced.
+
+        Raises DeviceTimeout while the guest uses one that shall not be torn away.
+        """
         site, config = self.life.site(), self.life.vm.active
-        disks = [disk for disk in config.disk if operation.kind == "vbd" and _devid(disk) == operation.devid]
-        nics = [nic for nic in config.nic if operation.kind == "vif" and nic.id == operation.devid]
+        if operation.name == "unplug" and not operation.forced and not _has_fellows(operation, config):
+            asking = [AskToClose(backend, operation.kind, operation.devid) for backend in site.backends]
+            await self._run(operation, asking)
+        disks, nics = self._disks(operation), self._nics(operation)
         stubs = [Reversed(PlugStubDisc(disk)) for disk in disks if operation.name == "replace"]
         gone = (*stubs, *_taking_away(operation, config, site.backends))
         await executor.run(gone, site, domain_stays=True)
@@ -195,6 +208,29 @@ class Hotplug:
             self._keep(_without_nic(nic))
         if operation.address:
             self._keep(_without_pci(read_pci_address(operation.address)))
+
+    async def adopt(self) -> None:
+        """An earlier monitor may have asked the guest for some in vain."""
+        config = self.life.vm.active
+        disks = (_plugged_disk(disk) for disk in config.disk if disk.path)
+        await self.leaving.adopt((*disks, *map(_plugged_nic, config.nic)))
+
+    async def _settle(self, operation: Operation, device: Plugged) -> None:
+        """The guest has let go what it had been asked for.  What stands below a disk still does."""
+        if operation.name == "unplug":
+            await self.recover(operation)
+            return
+        again = [step for step in self._plan(self._disks(operation)) if isinstance(step, PlugDisk)]
+        plan = (Close(*device), *again, *map(PlugNic, self._nics(operation)))
+        await executor.run(plan, self.life.site(), domain_stays=True)
+
+    def _disks(self, operation: Operation) -> list[Disk]:
+        is_one = operation.kind == "vbd"
+        return [disk for disk in self._config().disk if is_one and _devid(disk) == operation.devid]
+
+    def _nics(self, operation: Operation) -> list[Nic]:
+        is_one = operation.kind == "vif"
+        return [nic for nic in self._config().nic if is_one and nic.id == operation.devid]
 
     # How
 
@@ -236,16 +272,33 @@ class Hotplug:
 
     async def _do(self, operation: Operation, devid: int, plan: Sequence[Step], change: Change) -> None:
         """All steps, or none; then the change is kept."""
-        vm = self.life.vm
+        vm, operation = self.life.vm, replace(operation, devid=devid)
         if self._alive() is not None:
-            vm.begin(replace(operation, devid=devid))
+            vm.begin(operation)
             try:
-                await executor.run(plan, self.life.site(), domain_stays=True)
+                await self._run(operation, plan)
                 self._keep(change)
             finally:
                 vm.end()
         else:
             vm.pending = change(vm.next_config)
+
+    async def _run(self, operation: Operation, plan: Sequence[Step]) -> None:
+        """All steps, or none.  What the guest goes on using, and is no more asked for, it shall keep."""
+        devices = tuple(map(_plugged_disk, self._disks(operation)))
+        devices += tuple(map(_plugged_nic, self._nics(operation)))
+        self.leaving.forget(*devices)
+        try:
+            await executor.run(plan, self.life.site(), domain_stays=True)
+        except BaseException as error:
+            stands = operation.name == "unplug" and isinstance(error, DeviceTimeout)
+            await executor.uninterrupted(self._leave(devices, stands=stands))
+            raise
+
+    async def _leave(self, devices: Sequence[Plugged], *, stands: bool) -> None:
+        for device in devices:
+            if stands or await withdraw(self.life.site(), *device):
+                self.leaving.wait(device, is_going=stands)
 
     def _keep(self, change: Change) -> None:
         """In the domain's config, and in one that waits for the next start."""
@@ -258,6 +311,14 @@ class Hotplug:
 
 def _devid(disk: Disk) -> int:
     return device_number(disk.virtpath)
+
+
+def _plugged_disk(disk: Disk) -> Plugged:
+    return Domid(disk.backend_domid), "vbd", _devid(disk)
+
+
+def _plugged_nic(nic: Nic) -> Plugged:
+    return Domid(nic.backend_domid), "vif", nic.id or 0
 
 
 def _with_disk(disk: Disk) -> Change:
@@ -297,10 +358,16 @@ def _without_pci(address: PciAddress) -> Change:
 
 def _taking_away(operation: Operation, config: DomainConfig, backends: Iterable[Domid]) -> Sequence[Step]:
     """Whatever there is of the device."""
-    group, closing = operation.devid, [Close(b, operation.kind, operation.devid) for b in sorted(backends)]
+    closing = [Close(backend, operation.kind, operation.devid) for backend in sorted(backends)]
     if operation.address:
         address = read_pci_address(operation.address)
-        if any(device.group == group and device.address != address for device in config.pci):
-            return tuple(plan_leave(group, address))
+        if _has_fellows(operation, config):
+            return tuple(plan_leave(operation.devid, address))
         return (*closing, Reversed(GrantPci(address)))
     return (*closing, Detach(operation.devid)) if operation.kind == "vbd" else closing
+
+
+def _has_fellows(operation: Operation, config: DomainConfig) -> bool:
+    """A PCI device that shares both ends with others, which stay."""
+    others = [device for device in config.pci if str(device.address) != operation.address]
+    return bool(operation.address) and any(device.group == operation.devid for device in others)

@@ -63,6 +63,7 @@ class Monitor:
         self.saving = Saving(self.life)
         self.sleeping = Sleeping(self.life)
         self.ending = Ending(self.life, self.logs, self._read_again)
+        self.hotplug.leaving.in_turn = self._begin
         self.jobs.may_turn_back = lambda: not self.life.is_stopping
 
     # Operations
@@ -130,6 +131,7 @@ class Monitor:
         if works := [job.work for job in left if job.work is not None]:
             await asyncio.wait(works)
         self.sleeping.forget()
+        self.hotplug.leaving.forget()
         await self.life.watch.forget()
         self.vm.save()
 
@@ -213,6 +215,7 @@ class Monitor:
         if decision.then is None or decision.then.name != "died":
             await self.life.follow(domid)
             await self.sleeping.adopt(domid)
+            await self.hotplug.adopt()
 
     def _continue(self, operation: Operation) -> None:
         """What was under way goes on by itself; nobody waits for its answer any more."""

@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import OTHER, START, House, open_house
+from xenvm_house import OTHER, START, UUID, House, open_house
 
 from effort import effort
+from openxt_api.xenvm_task_list import XenvmTasksClient
 from openxt_core.errors import OpenxtError, RemoteError
-from openxt_core.ids import Domid
+from openxt_core.ids import Domid, xenvm_name, xenvm_path
 from openxt_xen.xenstore import paths
 from openxt_xenvm.devices.numbers import device_number
 
@@ -152,6 +153,151 @@ async def test_a_guest_that_keeps_its_disk_is_told_of_and_forced(house: House) -
         await house.call("disk_del", device="xvdb")
     assert "xvdb" in str(await house.call("disk_list"))
     await house.call("disk_del", device="xvdb", forced="true")
+    assert house.attached() == {}
+    assert await house.nodes() == before
+
+
+# Kept by the guest, and let go later: a paused guest answers nothing
+
+
+async def kept(house: House, *lines: str, devid: int = XVDB, **environ: str) -> Domid:
+    """A guest that goes on using a disk, and is not waited for very long."""
+    await house.monitor(house.config(*lines), **({"XENVM_UNPLUG_S": "0.1"} | environ))
+    await house.call("start")
+    (domid,) = house.domids()
+    await house.guest_is_up(domid)
+    if devid == XVDB:
+        await add_disk(house)
+    await guest_uses(house, domid, "vbd", devid)
+    await house.call("pause")
+    return domid
+
+
+async def is_unlisted(house: House) -> bool:
+    return "xvdb" not in str(await house.call("disk_list"))
+
+
+async def test_asked_again_a_guest_still_keeps_its_disk(house: House) -> None:
+    domid = await kept(house)
+    for _ in range(3):
+        with pytest.raises(RemoteError, match="the guest still uses vbd 51728"):
+            await house.call("disk_del", device="xvdb")
+    assert await house.store.read(paths.state(paths.frontend(domid, "vbd", XVDB))) == "4"
+    assert list(house.attached().values()) == [str(house.root / "extra")]
+    assert not await is_unlisted(house)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_a_disk_that_was_refused_goes_when_the_guest_lets_go(house: House, is_killed: bool) -> None:
+    """Whether or not its monitor lives that long."""
+    await kept(house)
+    with pytest.raises(RemoteError, match="the guest still uses vbd 51728"):
+        await house.call("disk_del", device="xvdb")
+    if is_killed:
+        await house.kill(house.monitors[-1])
+        house.silence()
+        await house.monitor(house.config(), XENVM_UNPLUG_S="0.1")
+        await house.hear("paused")
+    await house.call("unpause")
+    await house.until(lambda: is_unlisted(house))
+    await house.until(lambda: not house.attached())
+    await add_disk(house)  # its name is free again
+
+
+async def test_a_monitor_killed_while_it_asks_leaves_the_guest_its_disk(house: House) -> None:
+    domid = await kept(house, XENVM_UNPLUG_S="30")
+    asked = asyncio.create_task(house.call("disk_del", device="xvdb"))
+    back = paths.backend(Domid(0), "vbd", domid, XVDB)
+    await house.store.wait_until(f"{back}/online", lambda value: value == "0", 10)
+    await house.kill(house.monitors[-1])
+    await asyncio.gather(asked, return_exceptions=True)
+    house.silence()
+    await house.monitor(house.config(), XENVM_UNPLUG_S="0.1")
+    await house.hear("paused")
+    assert not await is_unlisted(house)
+    await house.call("unpause")  # in its turn: the next monitor has asked again by now
+    await house.until(lambda: is_unlisted(house))
+    assert house.attached() == {}
+
+
+async def called_off(house: House, domid: Domid) -> None:
+    """A `disk-del` that the guest has been asked for."""
+    asked = asyncio.create_task(house.call("disk_del", device="xvdb"))
+    back = paths.backend(Domid(0), "vbd", domid, XVDB)
+    await house.store.wait_until(f"{back}/online", lambda value: value == "0", 10)
+    tasks = XenvmTasksClient(house.bus, xenvm_name(UUID), xenvm_path(UUID))
+    await tasks.cancel_task((await tasks.list_tasks())[-1]["id"].value)
+    with pytest.raises(RemoteError, match="Task_cancelled"):
+        await asked
+
+
+async def test_a_removal_that_is_called_off_leaves_the_guest_its_disk(house: House) -> None:
+    domid = await kept(house, XENVM_UNPLUG_S="30")
+    before = await house.nodes()
+    await called_off(house, domid)
+    assert await house.nodes() == before
+    await house.call("unpause")
+    await house.call("disk_del", device="xvdb")
+    assert house.attached() == {}
+
+
+async def test_a_disk_comes_back_that_was_let_go_after_its_removal_was_called_off(house: House) -> None:
+    """The guest had begun to close it, as Linux does with a mounted disk."""
+    domid = await kept(house, XENVM_UNPLUG_S="30")
+    front, back = paths.frontend(domid, "vbd", XVDB), paths.backend(Domid(0), "vbd", domid, XVDB)
+    await house.store.write(paths.state(front), "5")
+    await called_off(house, domid)
+    attached = house.attached()
+    await house.store.write(paths.state(front), "6")
+    await house.store.wait_until(paths.state(back), lambda value: value == "2", 10)
+    await house.call("unpause")
+    await guest_uses(house, domid, "vbd", XVDB)
+    assert house.attached() == attached
+    assert not await is_unlisted(house)
+
+
+async def test_a_drive_keeps_its_disc_when_another_was_refused(house: House) -> None:
+    first, second = house.file("first.iso"), house.file("second.iso")
+    domid = await kept(house, f"disk = {first}:file:hdc:r:cdrom:", devid=HDC)
+    before = await house.nodes()
+    with pytest.raises(RemoteError, match="the guest still uses vbd 5632"):
+        await house.call("cd_insert_file", virtpath="hdc", physpath=str(second))
+    assert await house.nodes() == before
+    assert str(first) in str(await house.call("disk_list"))
+    await house.call("unpause")
+    await house.call("cd_insert_file", virtpath="hdc", physpath=str(second))
+    await guest_uses(house, domid, "vbd", HDC)
+    assert list(house.attached().values()) == [f"r {second}"]
+
+
+@pytest.mark.parametrize(("state", "is_asked"), [("1", False), ("3", True), ("4", True), ("5", True)])
+async def test_a_backend_that_waits_asks_a_guest_that_has_come(
+    house: House, state: str, is_asked: bool
+) -> None:
+    """One without drivers never comes, and is not waited for."""
+    await house.monitor(house.config(cmdline="sim.boot=hang"), XENVM_UNPLUG_S="0.1")
+    await house.call("start")
+    (domid,) = house.domids()
+    await add_disk(house)
+    await house.store.write(paths.state(paths.frontend(domid, "vbd", XVDB)), state)
+    await house.store.write(paths.state(paths.backend(Domid(0), "vbd", domid, XVDB)), "2")
+    if is_asked:
+        with pytest.raises(RemoteError, match="the guest still uses vbd 51728"):
+            await house.call("disk_del", device="xvdb")
+    else:
+        await house.call("disk_del", device="xvdb")
+    assert await is_unlisted(house) is not is_asked
+
+
+async def test_destroy_overtakes_an_unplug(house: House) -> None:
+    before = await house.nodes()
+    domid = await kept(house, XENVM_UNPLUG_S="3600")
+    asked = asyncio.create_task(house.call("disk_del", device="xvdb"))
+    back = paths.backend(Domid(0), "vbd", domid, XVDB)
+    await house.store.wait_until(f"{back}/online", lambda value: value == "0", 10)
+    await house.call("destroy")
+    with pytest.raises(RemoteError, match="disk-del was overtaken"):
+        await asked
     assert house.attached() == {}
     assert await house.nodes() == before
 
