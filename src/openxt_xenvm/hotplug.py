@@ -32,6 +32,7 @@ from openxt_xenvm.plan.plugging import PlugDisk, PlugNic, plan_disks
 from openxt_xenvm.plan.regrouping import plan_join, plan_leave
 from openxt_xenvm.plan.steps import Reversed, Step
 from openxt_xenvm.plan.stub_disc import PlugStubDisc, plan_stub_eject, plan_stub_insert
+from openxt_xenvm.plan.switching import SwitchNetwork, backend_of, is_bridge
 from openxt_xenvm.plan.unplugging import AskToClose, Close, Detach, plan_unplug, withdraw
 from openxt_xenvm.record import Operation
 from openxt_xenvm.state import ALIVE
@@ -132,15 +133,13 @@ class Hotplug:
     async def switch_network(self, id_: int, network: str) -> None:
         """`network`: a bridge of dom0, or an object path, which whoever connects the card understands."""
         old = self._nic(id_)
-        is_bridge = not network.startswith("/") and not old.backend_domid
-        new = replace(old, bridge=network) if is_bridge else replace(old, network=network)
+        new = replace(old, bridge=network) if is_bridge(old, network) else replace(old, network=network)
         await self._check(_replaced_nic(old, new))
         domid = self._alive()
         if domid is not None:
-            if is_bridge:
-                await self.life.host.xen(self.life.host.keeper.join_bridge, f"vif{domid}.{id_}", network)
-            back = paths.backend(Domid(old.backend_domid), "vif", domid, id_)
-            await self.life.host.store.write(f"{back}/bridge", network)
+            before = await self.life.host.store.read(f"{backend_of(domid, old)}/bridge") or ""
+            switch = SwitchNetwork(old, before, network)
+            await executor.run([switch], self.life.site(), domain_stays=True)
         self._keep(_replaced_nic(old, new))
 
     def _nic(self, id_: int) -> Nic:

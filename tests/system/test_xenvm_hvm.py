@@ -154,6 +154,43 @@ async def test_a_guest_with_drivers_for_xen_is_asked_by_them_alone(house: House)
     assert "GUEST power button" not in console(house)
 
 
+def on_bridge(house: House, bridge: str) -> list[str]:
+    return sorted(interface.name for interface in house.bridge(bridge).iterdir())
+
+
+async def test_an_emulated_card_moves_to_another_network_too(house: House) -> None:
+    house.bridge("br0")
+    house.bridge("br1")
+    domid = await started(house, "vif = bridge=br0,model=e1000")
+    both = [f"tap{domid}.0", f"vif{domid}.0"]
+    assert on_bridge(house, "br0") == both
+    await house.call("nic_network_switch", id="0", network="br1")
+    assert (on_bridge(house, "br0"), on_bridge(house, "br1")) == ([], both)
+
+
+async def test_an_emulated_card_is_on_no_network_whose_bridge_only_a_daemon_knows(house: House) -> None:
+    house.bridge("br0")
+    domid = await started(house, "vif = bridge=br0,model=e1000")
+    tap = f"tap{domid}.0"
+    await house.call("nic_network_switch", id="0", network="/wired/0/bridged")
+    assert tap not in on_bridge(house, "br0")
+    await house.call("nic_network_switch", id="0", network="br0")
+    assert tap in on_bridge(house, "br0")
+
+
+async def test_a_card_that_cannot_move_leaves_its_emulated_one_where_it_was(house: House) -> None:
+    house.bridge("br0")
+    domid = await started(house, "vif = bridge=br0,model=e1000")
+    before = await house.nodes()
+    house.bridge("br1")
+    (house.keeper.folder / "refused").write_text(f"vif{domid}.0 br1")
+    with pytest.raises(RemoteError, match=f"cannot put vif{domid}.0 on br1"):
+        await house.call("nic_network_switch", id="0", network="br1")
+    assert on_bridge(house, "br0") == [f"tap{domid}.0", f"vif{domid}.0"]
+    assert await house.nodes() == before
+    assert "br1" not in str(await house.call("nic_list"))
+
+
 async def test_firmware_finds_its_nodes(house: House) -> None:
     domid = await started(house, "acpi = true", "time-offset = 3600", "bios-string = oem-1=hello")
     home = f"/local/domain/{domid}"

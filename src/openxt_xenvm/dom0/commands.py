@@ -177,6 +177,9 @@ class CommandKeeper:
         run("ip", "link", "set", "dev", interface, "master", bridge)
         run("ip", "link", "set", "dev", interface, "up")
 
+    def leave_bridge(self, interface: str) -> None:
+        run("ip", "link", "set", "dev", interface, "nomaster")
+
 
 def _first(root: Path, patterns: Sequence[str], lacking: str) -> str:
     for pattern in patterns:

@@ -97,6 +97,9 @@ class Keeper(Protocol):
     def join_bridge(self, interface: str, bridge: str) -> None:
         """Put an interface on a bridge and up."""
 
+    def leave_bridge(self, interface: str) -> None:
+        """Take an interface off its bridge, if it is on one."""
+
 
 def open_keeper(environ: Mapping[str, str]) -> Keeper:
     """The simulated one beside a simulated hypervisor, which needs no root."""

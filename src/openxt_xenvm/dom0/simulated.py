@@ -7,6 +7,7 @@ Other monitors see the same folder, and so does who comes after a monitor that w
     busy                while it is there, nothing can be detached
     pci/ADDRESS/        a device: files `driver`, `resource` and `irq` as in sysfs, and `resets`
     bridges/NAME/       the bridge's interfaces, as empty files
+    alone/              those that were taken off their bridge
     tables/SLIC, DMI    the host's firmware tables, if a test puts some there
 """
 
@@ -71,8 +72,7 @@ class SimulatedKeeper:
         return made.device
 
     def _take(self, made: Attachment, disk: Disk) -> str:
-        refused = self.folder / "refused"  # images that a real dom0's program would not take
-        if refused.exists() and disk.path in refused.read_text().splitlines():
+        if disk.path in self._refused():
             raise DeviceError(f"cannot attach {disk.path}")
         file = self._file(made.device)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -82,6 +82,11 @@ class SimulatedKeeper:
         except FileExistsError:
             return ""
         return made.device
+
+    def _refused(self) -> Sequence[str]:
+        """What a real dom0's program would not take: an image, or an interface and its bridge."""
+        refused = self.folder / "refused"
+        return refused.read_text().splitlines() if refused.exists() else ()
 
     def detach(self, made: Attachment) -> None:
         if (self.folder / "busy").exists():
@@ -154,16 +159,31 @@ class SimulatedKeeper:
         yield from (self.folder / "bridges").glob("*")
 
     def has_interface(self, interface: str) -> bool:
-        """netback's are there as soon as it knows of them."""
-        return interface.startswith("vif")
+        """netback's are there as soon as it knows of them; others were on a bridge before."""
+        return interface.startswith("vif") or any(self._places(interface))
 
     def join_bridge(self, interface: str, bridge: str) -> None:
         place = self.folder / "bridges" / bridge
         if not place.is_dir():
             raise DeviceError(f"there is no bridge {bridge}")
-        for other in self._bridges():
-            (other / interface).unlink(missing_ok=True)
+        if f"{interface} {bridge}" in self._refused():
+            raise DeviceError(f"cannot put {interface} on {bridge}")
+        self._put(interface, place)
+
+    def leave_bridge(self, interface: str) -> None:
+        self._put(interface, self.folder / "alone")
+
+    def _put(self, interface: str, place: Path) -> None:
+        for other in self._places(interface):
+            other.unlink()
+        place.mkdir(parents=True, exist_ok=True)
         (place / interface).touch()
+
+    def _places(self, interface: str) -> Iterator[Path]:
+        """Where it is: one at most."""
+        yield from (folder / interface for folder in self._bridges() if (folder / interface).exists())
+        if (alone := self.folder / "alone" / interface).exists():
+            yield alone
 
 
 @dataclass(frozen=True)
