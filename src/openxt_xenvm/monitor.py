@@ -64,6 +64,7 @@ class Monitor:
         self.sleeping = Sleeping(self.life)
         self.ending = Ending(self.life, self.logs, self._read_again)
         self.hotplug.leaving.in_turn = self._begin
+        self.vm.moved = self.sleeping.follow
         self.jobs.may_turn_back = lambda: not self.life.is_stopping
 
     # Operations

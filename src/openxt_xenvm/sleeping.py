@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ACPI sleep of a guest: S3 keeps its memory, S4 is a shutdown after which it goes on from its own disk.
 
-Only guests with drivers for Xen can be asked.  Xen tells of the state when it is asked, not by itself.
+Only guests with drivers for Xen can be asked; those of full machines can sleep by themselves, too.  Xen tells
+of the state when it is asked, not by itself.
 """
 
 import asyncio
@@ -28,13 +29,16 @@ REFUSED = "failed to put domain into {}"
 @dataclass
 class Sleeping:
     life: Lifecycle
-    _waking: asyncio.Task[None] | None = None
+    _known: int | None = None  # the state that was told last; None: what is found first is no news
+    _noted: str | None = None  # what the node held then
+    _poll: asyncio.Task[None] | None = None
 
     async def acpi_state(self, domid: Domid) -> int:
         return await self.life.host.xen(self.life.host.hypervisor.get_hvm_param, domid, HvmParam.ACPI_S_STATE)
 
     async def s3(self, timeout_s: float) -> None:
         """Returns once the guest sleeps.  Raises TaskRefused."""
+        self._known = AWAKE if self._known is None else self._known
         domid = await self._asked("s3", "s3")
         try:
             async with asyncio.timeout(timeout_s):
@@ -46,8 +50,13 @@ class Sleeping:
             raise TaskRefused(REFUSED.format("s3")) from None
         if state != ASLEEP:
             raise TaskRefused(REFUSED.format("s3"))
-        await self._tell(domid, ASLEEP)
-        self.await_waking(domid)
+        await self._is_now(domid, ASLEEP)
+        self._look_on(domid)
+
+    async def wake(self, domid: Domid) -> None:
+        """Its waking is told even if it was asleep for a moment only."""
+        await self._is_now(domid, await self.acpi_state(domid))
+        await self.life.host.xen(self.life.host.hypervisor.set_hvm_param, domid, HvmParam.ACPI_S_STATE, AWAKE)
 
     async def s4(self, timeout_s: float) -> Fate:
         """How the domain ended; what follows is the caller's.  Raises TaskRefused."""
@@ -62,9 +71,12 @@ class Sleeping:
         return fate
 
     async def _tell(self, domid: Domid, state: int) -> None:
-        """Unless a device model has noted it in XenStore: then its note is told."""
-        noted = await self.life.host.store.read(f"{paths.domain(domid)}/{NODE}")
-        if noted != str(state):
+        """Unless a device model has noted it in XenStore: then its note is told.
+
+        An old note is none: one that tells of each sleep need not tell of each waking.
+        """
+        before, self._noted = self._noted, await self.life.host.store.read(f"{paths.domain(domid)}/{NODE}")
+        if self._noted != str(state) or self._noted == before:
             self.life.vm.tell(node_changed(NODE, str(state)))
 
     async def _asked(self, name: str, word: str) -> Domid:
@@ -79,31 +91,48 @@ class Sleeping:
             raise TaskRefused(REFUSED.format(name)) from None
         return vm.domid
 
-    def await_waking(self, domid: Domid) -> None:
-        """Tell when the guest, which sleeps, is awake again."""
-        self.forget()
-        self._waking = asyncio.create_task(self._tell_waking(domid))
+    # What a guest does by itself
 
-    async def _tell_waking(self, domid: Domid) -> None:
-        try:
-            while await self.acpi_state(domid) == ASLEEP:  # noqa: ASYNC110 - Xen has no event for it
-                await asyncio.sleep(self.life.host.settings.acpi_poll_s)
-        except Unavailable as error:
-            log.debug("domain %s is not asked any more: %s", domid, error)
-            return
-        self.life.vm.tell(node_changed(NODE, str(AWAKE)))
+    def follow(self) -> None:
+        """To be called whenever the VM's state has changed."""
+        vm = self.life.vm
+        if vm.state is VmState.CREATED:
+            self._known, self._noted = AWAKE, None
+        if vm.state is not VmState.RUNNING:
+            self.forget()
+        elif vm.domid is not None and (vm.active.kind is Kind.HVM or self._known == ASLEEP):
+            self._look_on(vm.domid)
+
+    def _look_on(self, domid: Domid) -> None:
+        if self._poll is None or self._poll.done():
+            self._poll = asyncio.create_task(self._look_again_and_again(domid))
+
+    async def _look_again_and_again(self, domid: Domid) -> None:
+        """As long as it may sleep or wake.  Costs one hypercall each time."""
+        can_sleep_by_itself = self.life.vm.active.kind is Kind.HVM
+        while can_sleep_by_itself or self._known == ASLEEP:
+            try:
+                await self._is_now(domid, await self.acpi_state(domid))
+            except Unavailable as error:
+                log.debug("domain %s is not asked: %s", domid, error)
+            await asyncio.sleep(self.life.host.settings.acpi_poll_s)
+
+    async def _is_now(self, domid: Domid, state: int) -> None:
+        before, self._known = self._known, state
+        if before not in (None, state):
+            await self._tell(domid, state)
 
     def forget(self) -> None:
-        if self._waking is not None:
-            self._waking.cancel()
-            self._waking = None
+        if self._poll is not None:
+            self._poll.cancel()
+            self._poll = None
 
     async def adopt(self, domid: Domid) -> None:
         """A guest that an earlier monitor put to sleep is awaited too."""
-        if self.life.vm.active.kind is Kind.PV:
+        if self.life.vm.active.kind is not Kind.PVH:
             return
         try:
-            if await self.acpi_state(domid) == ASLEEP:
-                self.await_waking(domid)
+            self._known = await self.acpi_state(domid)
         except XenError as error:
             log.debug("domain %s has no ACPI state: %s", domid, error)
+        self.follow()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from openxt_core.errors import UnknownMethod
-from openxt_xen.hypervisor import HvmParam, Kind
+from openxt_xen.hypervisor import Kind
 from openxt_xenvm import device_tasks
 from openxt_xenvm.config.parse import get_field, set_field
 from openxt_xenvm.config.values import read_bool, read_int
@@ -79,7 +79,7 @@ async def _trigger(monitor: Monitor, given: Arguments) -> None:
         raise TaskRefused(f"unknown trigger {given['params']!r}")
     if vm.domid is None or vm.state is not VmState.RUNNING or vm.active.kind is Kind.PV:
         raise TaskRefused("s3resume needs a running hvm domain")
-    await monitor.host.xen(monitor.host.hypervisor.set_hvm_param, vm.domid, HvmParam.ACPI_S_STATE, 0)
+    await monitor.sleeping.wake(vm.domid)
 
 
 def _domid(monitor: Monitor, _: Arguments) -> str:

@@ -59,8 +59,8 @@ def console(house: House) -> str:
     return log.read_text() if log.exists() else ""
 
 
-async def started(house: House, *lines: str) -> Domid:
-    await house.monitor(house.config(*HVM, *lines))
+async def started(house: House, *lines: str, **environ: str) -> Domid:
+    await house.monitor(house.config(*HVM, *lines), **environ)
     await house.call("start")
     await house.hear_states(*START)
     (domid,) = house.domids()
@@ -152,6 +152,50 @@ async def test_a_guest_with_drivers_for_xen_is_asked_by_them_alone(house: House)
     await house.call("halt")
     assert "GUEST shutdown poweroff" in console(house)
     assert "GUEST power button" not in console(house)
+
+
+def falls_asleep(house: House, domid: Domid) -> None:
+    """By itself; a stock QEMU notes it so, and nowhere else."""
+    house.xen.set_hvm_param(domid, HvmParam.ACPI_S_STATE, 3)
+
+
+async def test_a_guest_that_sleeps_by_itself_is_told_of_each_time(house: House) -> None:
+    domid = await started(house, XENVM_ACPI_POLL_S="0.02")
+    for _ in range(2):
+        falls_asleep(house, domid)
+        await house.hear("power-state:3")
+        await house.call("trigger", params="s3resume")
+        await house.hear("power-state:0")
+    assert house.silence() == []
+
+
+async def test_a_sleep_that_a_device_model_notes_is_told_once(house: House) -> None:
+    """The note of the sleep before is none."""
+    domid = await started(house, XENVM_ACPI_POLL_S="0.02")
+    for _ in range(2):
+        await house.store.write(f"/local/domain/{domid}/power-state", "3")
+        falls_asleep(house, domid)
+        await house.hear("power-state:3")
+        await house.call("trigger", params="s3resume")
+        await house.hear("power-state:0")
+    assert house.silence() == []
+
+
+async def test_the_next_monitor_tells_of_waking_and_of_new_sleep(house: House) -> None:
+    """The sleep itself was told by the one before."""
+    domid = await started(house, XENVM_ACPI_POLL_S="0.02")
+    falls_asleep(house, domid)
+    await house.hear("power-state:3")
+    await house.kill(house.monitors[-1])
+    house.silence()
+    await house.monitor(house.config(*HVM), XENVM_ACPI_POLL_S="0.02")
+    await house.call("pause")  # in its turn: by now it knows what it found
+    await house.call("unpause")
+    await house.hear_states("running", "paused", "running")
+    house.xen.set_hvm_param(domid, HvmParam.ACPI_S_STATE, 0)
+    await house.hear("power-state:0")
+    falls_asleep(house, domid)
+    await house.hear("power-state:3")
 
 
 def on_bridge(house: House, bridge: str) -> list[str]:
