@@ -34,7 +34,7 @@ from openxt_xenvm.plan.stub_site import stubdom_of
 from openxt_xenvm.record import Operation
 from openxt_xenvm.saving import Saving
 from openxt_xenvm.site import Host
-from openxt_xenvm.sleeping import Sleeping
+from openxt_xenvm.sleeping import REFUSED, Sleeping
 from openxt_xenvm.state import Event, may
 from openxt_xenvm.target import set_target_kib, video_kib
 from openxt_xenvm.vm import Vm
@@ -58,13 +58,14 @@ class Monitor:
     sleeping: Sleeping = field(init=False)
     ending: Ending = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _followed_up: Domid | None = None  # whose end needs no reaction any more, though it may be preserved
 
     def __post_init__(self) -> None:
         self.saving = Saving(self.life)
         self.sleeping = Sleeping(self.life)
         self.ending = Ending(self.life, self.logs, self._read_again)
-        self.hotplug.leaving.in_turn = self._begin
         self.vm.moved = self.sleeping.follow
+        self.hotplug.leaving.in_turn = self._begin
         self.jobs.may_turn_back = lambda: not self.life.is_stopping
 
     # Operations
@@ -103,7 +104,10 @@ class Monitor:
         """The domain's end is followed up here: whoever waits is told when all is done."""
         fate = await self.sleeping.s4(timeout_s)
         if self.vm.domid is not None:
+            self._followed_up = self.vm.domid
             await self._react_now(fate)
+        if fate is not Fate.HALTED:
+            raise TaskRefused(f"{REFUSED.format('s4')}: it {fate}")
 
     async def destroy(self) -> None:
         for job in self.jobs.under_way():
@@ -262,7 +266,7 @@ class Monitor:
         self._begin("died", lambda: self._react(domid, fate))
 
     async def _react(self, domid: Domid, fate: Fate) -> None:
-        if self.vm.domid != domid:
+        if self.vm.domid != domid or self._followed_up == domid:
             return
         if fate is Fate.SUSPENDED:
             await self._wake_up()

@@ -273,6 +273,19 @@ async def test_a_guest_hibernates(house: House) -> None:
     assert house.domids() == []
 
 
+@pytest.mark.parametrize(("action", "status"), [("destroy", "shutdown"), ("preserve", "running")])
+async def test_a_guest_that_crashes_instead_has_not_hibernated(
+    house: House, action: str, status: str
+) -> None:
+    await running(house, f"on_crash = {action}", cmdline="sim.shutdown=crash")
+    with pytest.raises(RemoteError, match="failed to put domain into s4: it crashed"):
+        await house.call("s4suspend", timeout="10")
+    assert await house.call("get_status") == status
+    await house.call("destroy")  # in its turn: nothing of the crash is still to be told
+    await house.hear("error:crashed", *["shutdown"] * (2 if action == "destroy" else 1))
+    assert house.silence() == []
+
+
 @pytest.mark.parametrize("task", ["s3suspend", "s4suspend"])
 @pytest.mark.parametrize("lines", [("virt-type=pv",), ()])
 async def test_a_guest_that_cannot_sleep_is_told_so(house: House, task: str, lines: tuple[str, ...]) -> None:
