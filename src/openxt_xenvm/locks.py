@@ -9,7 +9,9 @@ import errno
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,17 +20,9 @@ PAUSE_S: Final = 0.01
 """Between two tries: the kernel tells nobody when a lock is free, but for who stands still until then."""
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Blocks until it is ours: for a worker thread only."""
-    with _opened(path) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-
-
 @asynccontextmanager
 async def alone(path: Path) -> AsyncIterator[None]:
-    """As `locked`, for the event loop; who is cancelled while it waits leaves no lock behind."""
+    """For what is done in a moment; who is cancelled while it waits leaves no lock behind."""
     with _opened(path) as descriptor:
         while not _is_taken(descriptor):  # noqa: ASYNC110  (see PAUSE_S)
             await asyncio.sleep(PAUSE_S)
@@ -61,6 +55,33 @@ def _is_byte_taken(descriptor: int, number: int) -> bool:
             raise
         return False
     return True
+
+
+@asynccontextmanager
+async def in_turn(path: Path) -> AsyncIterator[None]:
+    """The same for what takes long: who waits is woken by the kernel, and sooner than who came later."""
+    with _opened(path) as descriptor:
+        if not _is_taken(descriptor):
+            await _stand_still(os.dup(descriptor))
+        yield
+
+
+async def _stand_still(own: int) -> None:
+    """In a thread that ends with the wait, or with the process.  `own` is closed by it."""
+    turn: Future[None] = Future()
+
+    def wait() -> None:
+        turn.set_running_or_notify_cancel()
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX)
+            turn.set_result(None)
+        except OSError as error:
+            turn.set_exception(error)
+        finally:
+            os.close(own)
+
+    threading.Thread(target=wait, name="lock", daemon=True).start()
+    await asyncio.wrap_future(turn)
 
 
 @contextmanager

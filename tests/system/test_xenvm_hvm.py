@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from xenvm_house import START, UUID, House, open_house
+from xenvm_house import START, UUID, House, builds_held, open_house
 
 from openxt_core.errors import RemoteError
 from openxt_core.ids import Domid
@@ -152,6 +152,22 @@ async def test_a_guest_with_drivers_for_xen_is_asked_by_them_alone(house: House)
     await house.call("halt")
     assert "GUEST shutdown poweroff" in console(house)
     assert "GUEST power button" not in console(house)
+
+
+def is_awaited(lock: Path) -> bool:
+    """Whether somebody waits for it, as the kernel sees it."""
+    waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+    return any(words[6].endswith(f":{lock.stat().st_ino}") for words in waiting)
+
+
+async def test_queries_are_answered_while_another_domain_is_built(house: House) -> None:
+    await house.monitor(house.config(*HVM))
+    with builds_held(house):
+        starting = asyncio.create_task(house.call("start"))
+        await house.until(lambda: is_awaited(house.root / "var/lock/xen-buildvm-lock"))
+        assert await house.call("get_acpi_state") == "0"
+        assert not starting.done()
+    await starting
 
 
 def falls_asleep(house: House, domid: Domid) -> None:

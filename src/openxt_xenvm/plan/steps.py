@@ -19,7 +19,7 @@ from openxt_xenvm.devices.base import Device
 from openxt_xenvm.devices.base import nodes as device_nodes
 from openxt_xenvm.domain import nodes
 from openxt_xenvm.domain.build import Limits, Processors
-from openxt_xenvm.locks import locked
+from openxt_xenvm.locks import in_turn
 from openxt_xenvm.site import Host, Site
 from openxt_xenvm.state import Event
 
@@ -166,14 +166,14 @@ class BuildImage(Step):
     image: ImageSpec
 
     async def do(self, site: Site) -> None:
-        site.rings = await site.host.xen(self._build, site)
+        async with in_turn(site.host.build_lock):
+            site.rings = await site.host.xen(self._build, site)
 
     def _build(self, site: Site) -> Rings:
         xen = site.host.hypervisor
         build = xen.build_pv if self.kind is Kind.PV else xen.build_pvh
         image = replace(self.image, store_port=site.store_port, console_port=site.console_port)
-        with locked(site.host.build_lock):
-            return build(site.created, image)
+        return build(site.created, image)
 
 
 @dataclass(frozen=True)
@@ -183,13 +183,13 @@ class BuildHvm(Step):
     image: HvmImageSpec
 
     async def do(self, site: Site) -> None:
-        site.tables = await site.host.xen(self._build, site)
+        async with in_turn(site.host.build_lock):
+            site.tables = await site.host.xen(self._build, site)
         site.rings = site.tables.rings
 
     def _build(self, site: Site) -> HvmBuilt:
         image = replace(self.image, store_port=site.store_port, console_port=site.console_port)
-        with locked(site.host.build_lock):
-            return site.host.hypervisor.build_hvm(site.created, image)
+        return site.host.hypervisor.build_hvm(site.created, image)
 
 
 @dataclass(frozen=True)
