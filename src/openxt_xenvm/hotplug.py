@@ -304,6 +304,7 @@ class Hotplug:
         vm = self.life.vm
         if vm.domid is not None:
             vm.active = change(vm.active)
+            vm.changed()
         if vm.domid is None or vm.pending is not None:
             vm.pending = change(vm.next_config)
 

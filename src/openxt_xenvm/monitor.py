@@ -31,6 +31,7 @@ from openxt_xenvm.jobs import OVERTAKEN, Job, Jobs, JobState
 from openxt_xenvm.lifecycle import Lifecycle
 from openxt_xenvm.plan.closing import attached_of
 from openxt_xenvm.plan.stub_site import stubdom_of
+from openxt_xenvm.reconnecting import Reconnecting
 from openxt_xenvm.record import Operation
 from openxt_xenvm.saving import Saving
 from openxt_xenvm.site import Host
@@ -57,6 +58,7 @@ class Monitor:
     saving: Saving = field(init=False)
     sleeping: Sleeping = field(init=False)
     ending: Ending = field(init=False)
+    reconnecting: Reconnecting = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _followed_up: Domid | None = None  # whose end needs no reaction any more, though it may be preserved
 
@@ -64,9 +66,14 @@ class Monitor:
         self.saving = Saving(self.life)
         self.sleeping = Sleeping(self.life)
         self.ending = Ending(self.life, self.logs, self._read_again)
-        self.vm.moved = self.sleeping.follow
+        self.reconnecting = Reconnecting(self.life, self._begin)
+        self.vm.changed = self._vm_changed
         self.hotplug.leaving.in_turn = self._begin
         self.jobs.may_turn_back = lambda: not self.life.is_stopping
+
+    def _vm_changed(self) -> None:
+        self.sleeping.follow()
+        self.reconnecting.follow()
 
     # Operations
 
@@ -136,6 +143,7 @@ class Monitor:
         if works := [job.work for job in left if job.work is not None]:
             await asyncio.wait(works)
         self.sleeping.forget()
+        self.reconnecting.forget()
         self.hotplug.leaving.forget()
         await self.life.watch.forget()
         self.vm.save()

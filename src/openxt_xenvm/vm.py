@@ -36,7 +36,7 @@ class Vm:
     progress: Callable[[int], None] = lambda _: None  # of what is under way, in percent
     attached: set[Attachment] = field(default_factory=set)  # below the domain's disks
     stubdom: Uuid | None = None  # of the stub domain that the domain has, or may have
-    moved: Callable[[], None] = lambda: None  # whoever else must know that the state has changed
+    changed: Callable[[], None] = lambda: None  # whoever goes by the state and by the domain's devices
 
     @property
     def next_config(self) -> DomainConfig:
@@ -50,7 +50,7 @@ class Vm:
             self.active = self.pending
         self.save()  # before it is told: who hears of it may look
         self.tell(state_is(self.state))
-        self.moved()
+        self.changed()
 
     def conclude(self, event: Event) -> None:
         """The move that ends the operation."""

@@ -384,6 +384,24 @@ async def test_a_card_of_the_network_daemon_waits_for_its_script(house: House) -
     assert await house.nodes() == before
 
 
+@pytest.mark.parametrize("is_plugged", [False, True])
+async def test_a_card_that_comes_back_is_told_to_be_connected(house: House, is_plugged: bool) -> None:
+    """As netback and its script have it when the guest has let its card go and takes it again."""
+    before = await house.nodes()
+    domid = await running(house, *([] if is_plugged else ["vif = network=/wired/0/bridged"]))
+    if is_plugged:
+        await house.call("nic_add", bridge="/wired/0/bridged")
+    back, word = paths.backend(Domid(0), "vif", domid, 0), paths.hotplug_done(domid, "vif", 0)
+    await house.call("nic_network_switch", id="0", network="/wired/1/bridged")
+    for node in (f"{back}/hotplug-status", f"{back}/bridge", word):
+        await house.store.rm(node)
+    await house.store.write(word, "online")
+    await house.store.wait_until(f"{back}/hotplug-status", lambda value: value == "connected", 10)
+    assert await house.store.read(f"{back}/bridge") == "/wired/1/bridged"
+    await house.call("destroy")
+    assert await house.nodes() == before
+
+
 async def test_a_wireless_card_has_a_frontend_of_its_own_kind(house: House) -> None:
     before = await house.nodes()
     await house.monitor(house.config("vif = bridge=br0,wireless=true"))

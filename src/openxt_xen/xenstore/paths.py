@@ -123,9 +123,14 @@ def hotplug_of(domid: Domid) -> str:
     return f"/xapi/{domid}"
 
 
+def hotplug_of_kind(domid: Domid, backend_kind: str) -> str:
+    """The same of all its devices of a kind."""
+    return f"{hotplug_of(domid)}/hotplug/{backend_kind}"
+
+
 def hotplug(domid: Domid, backend_kind: str, devid: int) -> str:
     """Private folder in which the host's scripts report."""
-    return f"/xapi/{domid}/hotplug/{backend_kind}/{devid}"
+    return f"{hotplug_of_kind(domid, backend_kind)}/{devid}"
 
 
 def hotplug_done(domid: Domid, backend_kind: str, devid: int) -> str:

@@ -20,6 +20,9 @@ from openxt_xenvm.site import Host, Site
 REFUSED = "error"
 """Instead of `online`; why is in the backend's `hotplug-error`, as with Xen's own scripts.  Ours."""
 
+CONNECTED = "connected"
+"""In a backend's `hotplug-status`: the host's side is ready."""
+
 
 def folder(device: Device, domid: Domid) -> str:
     return paths.hotplug(domid, device.backend_kind, device.devid)

@@ -199,7 +199,7 @@ async def reason(site: Site, back: str) -> str:
 
 async def tell_connected(site: Site, device: Device) -> None:
     """The word of a hotplug script: the host's side is ready."""
-    await site.host.store.write(f"{device.backend_path(site.guest)}/hotplug-status", "connected")
+    await site.host.store.write(f"{device.backend_path(site.guest)}/hotplug-status", handshake.CONNECTED)
 
 
 async def _appears(site: Site, interface: str) -> None:
