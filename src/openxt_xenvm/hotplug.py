@@ -190,7 +190,7 @@ class Hotplug:
         Raises DeviceTimeout while the guest uses one that shall not be torn away.
         """
         site, config = self.life.site(), self.life.vm.active
-        if operation.name == "unplug" and not operation.forced and not _has_fellows(operation, config):
+        if operation.name == "unplug" and operation.kind != "pci" and not operation.forced:
             asking = [AskToClose(backend, operation.kind, operation.devid) for backend in site.backends]
             await self._run(operation, asking)
         disks, nics = self._disks(operation), self._nics(operation)

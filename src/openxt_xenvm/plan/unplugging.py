@@ -66,9 +66,9 @@ class AskToClose(Step):
         return state not in UNTAKEN
 
 
-async def _frontend_states(site: Site, kind: str, devid: int, tx: int = 0) -> frozenset[str | None]:
+async def _frontend_states(site: Site, kind: str, devid: int) -> frozenset[str | None]:
     folders = (paths.frontend(site.created, word, devid) for word in FRONTENDS.get(kind, (kind,)))
-    return frozenset([await site.host.store.read(paths.state(folder), tx) for folder in folders])
+    return frozenset([await site.host.store.read(paths.state(folder)) for folder in folders])
 
 
 async def withdraw(site: Site, backend: Domid, kind: str, devid: int) -> bool:
@@ -77,13 +77,14 @@ async def withdraw(site: Site, backend: Domid, kind: str, devid: int) -> bool:
     True: it may have begun to let go.
     """
     store, back = site.host.store, paths.backend(backend, kind, site.created, devid)
+    fronts = await _frontend_states(site, kind, devid)  # a guest that writes on and on disturbs nobody
 
     async def undo(tx: int) -> bool:
         state = await store.read(paths.state(back), tx)
         if state not in (CLOSING, CLOSED):
             return False
         await store.write(f"{back}/online", "1", tx)
-        if state == CLOSING and CONNECTED in await _frontend_states(site, kind, devid, tx):
+        if state == CLOSING and CONNECTED in fronts:
             await store.write(paths.state(back), CONNECTED, tx)
         return True
 
