@@ -28,13 +28,16 @@ from openxt_xen.xenstore.wire import Op, Packet
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}}, "capabilities": []}}
 SAVED = b"simulated device state\n"
 PASSED = "xen-pci-passthrough"
+SWITCH, NUMBER, ANYTHING = (re.compile(form) for form in ("on|off", "[0-9]+", ".*"))
 PASSED_PROPERTIES = {
     "id": re.compile(r"[A-Za-z][A-Za-z0-9._-]*"),
-    "bus": re.compile(r".+"),
     "addr": re.compile(r"[01]?[0-9a-f](\.[0-7])?"),
     "hostaddr": re.compile(r"([0-9a-f]{1,4}:)?[0-9a-f]{1,2}:[01]?[0-9a-f]\.[0-7]"),
-    "permissive": re.compile(r"on|off"),
+    **dict.fromkeys(("permissive", "multifunction"), SWITCH),
+    **dict.fromkeys(("acpi-index", "rombar", "romsize"), NUMBER),
+    **dict.fromkeys(("bus", "romfile", "failover_pair_id"), ANYTHING),
 }
+"""As `-device xen-pci-passthrough,help` of Debian's QEMU 7.2 lists them."""
 
 
 @dataclass
