@@ -100,6 +100,17 @@ async def test_an_agent_is_told_all_devices_and_then_ends_them(house: House) -> 
         assert await house.nodes() == before
 
 
+async def test_an_agent_of_dom0_is_given_the_device_that_an_image_is_opened_as(house: House) -> None:
+    async with agent(house, *DEVICES):
+        await house.monitor(house.config(*HVM, f"disk = {house.file('disk.vhd')}:vhd:hda:w:disk:"))
+        await house.call("start")
+        (domid,) = house.domids()
+        infos = f"/local/domain/0/dm-agent/dms/{domid}/0/infos/disk0"
+        assert list(house.attached()) == ["images/0"]
+        assert await house.store.read(f"{infos}/file") == "/dev/nbd0"
+        assert await house.store.read(f"{infos}/format") == "raw"
+
+
 async def test_a_device_that_no_agent_has_is_named_and_nothing_is_left(house: House) -> None:
     async with agent(house, "xenmou", "xen_acpi_pm"):
         before = await house.nodes()

@@ -238,6 +238,12 @@ async def test_an_emulated_card_is_on_no_network_whose_bridge_only_a_daemon_know
     assert tap in on_bridge(house, "br0")
 
 
+async def test_an_emulated_card_of_a_daemons_network_is_on_no_bridge(house: House) -> None:
+    house.bridge("br0")
+    domid = await started(house, "vif = network=/wired/0/bridged,model=e1000")
+    assert f"tap{domid}.0" not in on_bridge(house, "br0")
+
+
 async def test_a_card_that_cannot_move_leaves_its_emulated_one_where_it_was(house: House) -> None:
     house.bridge("br0")
     domid = await started(house, "vif = bridge=br0,model=e1000")

@@ -231,7 +231,6 @@ def _hvm_mistakes(config: DomainConfig, files: Files) -> Iterator[str]:
 def not_built_yet(config: DomainConfig) -> Iterator[str]:
     """Every key that asks for a part which does not exist yet."""
     asked = {
-        "pci beside stubdom": config.kind is Kind.HVM and bool(config.pci) and config.stubdom is not None,
         "qemu-dm-path": config.wants_device_model and config.kind is Kind.PVH,
         "memory-max": config.kind is Kind.PVH and config.static_max_kib != config.memory_kib,
     }

@@ -6,7 +6,7 @@ time-out and the start.  Not whom a stub domain serves: that is the toolstack's 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
@@ -15,6 +15,7 @@ from openxt_xenvm.config.model import DomainConfig
 from openxt_xenvm.dm.agent import DEFAULT_NIC_MODEL, Agent, Around, Request, requests
 from openxt_xenvm.domain.nodes import Node, model_figures
 from openxt_xenvm.errors import DeviceModelFailed
+from openxt_xenvm.plan.device_model import opened
 from openxt_xenvm.plan.steps import Step, remove_model_nodes
 from openxt_xenvm.site import Site
 
@@ -34,7 +35,8 @@ class AskAgents(Step):
         domid = site.created
         has_stubdom = self.config.stubdom is not None
         around = Around(domid, has_stubdom, self.nic_model or DEFAULT_NIC_MODEL)
-        wanted = requests(self.config, await agents(site.host.store), around)
+        config = replace(self.config, disk=tuple(opened(disk, site) for disk in self.config.disk))
+        wanted = requests(config, await agents(site.host.store), around)
         boot = Node(f"{paths.domain(domid)}/boot_order", self.config.boot)
         await site.host.write((boot,) if has_stubdom else (*model_figures(self.config, domid), boot))
         for number, request in enumerate(wanted):

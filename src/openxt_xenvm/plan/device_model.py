@@ -44,7 +44,7 @@ class StartQemu(Step):
 
     async def do(self, site: Site) -> None:
         host, domid = site.host, site.created
-        config = replace(self.config, disk=tuple(_opened(disk, site) for disk in self.config.disk))
+        config = replace(self.config, disk=tuple(opened(disk, site) for disk in self.config.disk))
         words = qemu.command_line(config, self._place(site), qemu.boot_of(self.config, self.hardware))
         await host.write(model_figures(self.config, domid), first_remove=[paths.device_model(DOM0, domid)])
         await host.xen(_make_room, socket_of(host, site.uuid))
@@ -92,12 +92,13 @@ class StartQemu(Step):
         await site.host.write(Node(f"{domain}/{key}", value) for key, value in found.items() if value)
 
     async def _join_bridges(self, site: Site) -> None:
-        for nic in qemu.emulated_nics(self.config):
+        """A card of a daemon's network is on none: only the daemon knows its bridge."""
+        for nic in (nic for nic in qemu.emulated_nics(self.config) if nic.bridge):
             tap = qemu.tap_name(site.created, nic)
             await site.host.xen(site.host.keeper.join_bridge, tap, nic.bridge)
 
 
-def _opened(disk: Disk, site: Site) -> Disk:
+def opened(disk: Disk, site: Site) -> Disk:
     """What the guest's own drivers see of it, too; a raw file, as it is, is the same."""
     below = [made for made in site.below(device_number(disk.virtpath)) if made.layer != Layer.LOOP]
     return replace(disk, path=below[0].device) if below else disk

@@ -163,12 +163,10 @@ def test_a_domain_with_devices_of_the_machine_uses_the_iommu(lines: str) -> None
     assert not build.domain_spec(parse_config(lines).config, UUID).iommu
 
 
-def test_memory_that_comes_later_and_stub_domains_do_not_go_with_devices_of_the_machine() -> None:
+def test_memory_that_comes_later_does_not_go_with_devices_of_the_machine() -> None:
     later = parse_config(f"{FULL}\n{PASSED}\nmemory-max = 128").config
     assert any("memory-max is more than memory" in text for text in build.mistakes(later, build.Files()))
     assert list(build.mistakes(parse_config(f"{FULL}\n{PASSED}").config, build.Files())) == []
-    beside = parse_config(f"{FULL}\n{PASSED}\nstubdom = {UUID}").config
-    assert list(build.not_built_yet(beside)) == ["pci beside stubdom"]
 
 
 def test_all_mistakes_are_told_at_once() -> None:
