@@ -165,7 +165,7 @@ class SimulatedKeeper:
     def join_bridge(self, interface: str, bridge: str) -> None:
         place = self.folder / "bridges" / bridge
         if not bridge or not place.is_dir():
-            raise DeviceError(f"there is no bridge {bridge!r}")
+            raise DeviceError(f"there is no bridge {bridge}")
         if f"{interface} {bridge}" in self._refused():
             raise DeviceError(f"cannot put {interface} on {bridge}")
         self._put(interface, place)
