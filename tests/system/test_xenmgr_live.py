@@ -50,6 +50,48 @@ async def test_a_running_vm_gets_another_disc(it: Desk) -> None:
     await it.vm(path, "destroy")
 
 
+async def test_a_vm_whose_disc_was_ejected_reboots_and_starts_with_an_empty_drive(it: Desk) -> None:
+    path = await with_discs(it, "first.iso")
+    await it.set(path, "cd", "s", "")
+    old = await it.get(path, "domid")
+    await it.listens(path)
+    await it.vm(path, "reboot")
+    await it.until(lambda: _has_other_domain(it, path, old))
+    await it.until_state(path, "running")
+    assert await disc(it, path) is None
+    await it.vm(path, "destroy")
+    await it.until_state(path, "stopped")
+    await it.vm(path, "start")
+    assert await it.state(path) == "running"
+    await it.vm(path, "destroy")
+
+
+async def _has_other_domain(it: Desk, path: str, old: int) -> bool:
+    return await it.get(path, "domid") not in (old, -1)
+
+
+async def test_an_ejected_disc_does_not_keep_a_saved_vm_from_going_on(it: Desk) -> None:
+    path = await with_discs(it, "first.iso")
+    await it.set(path, "cd", "s", "")
+    file = str(it.places.storage / "saved")
+    await it.listens(path)
+    await it.vm(path, "suspend_to_file", file)
+    await it.vm(path, "resume_from_file", file)
+    assert (await it.state(path), await disc(it, path)) == ("running", None)
+    await it.vm(path, "destroy")
+
+
+async def test_a_disc_that_is_not_there_leaves_the_drive_empty(it: Desk) -> None:
+    path = await with_discs(it, "first.iso")
+    await it.vm(path, "destroy")
+    await it.until_state(path, "stopped")
+    await it.set(path, "cd", "s", "nosuch.iso")
+    await it.vm(path, "start")
+    assert (await it.state(path), await disc(it, path)) == ("running", None)
+    assert "drive hdc is empty: there is no" in it.house.log("xenmgr")
+    await it.vm(path, "destroy")
+
+
 async def test_a_disc_that_the_guest_holds_stays_and_is_not_forgotten(it: Desk) -> None:
     path = await with_discs(it, "first.iso", "second.iso")
     domid = Domid(int(await it.get(path, "domid")))

@@ -18,12 +18,12 @@ from openxt_xenmgr.properties.config import POWER_ACTIONS
 from openxt_xenmgr.properties.host import ROWS
 from openxt_xenmgr.properties.table import by_name
 from openxt_xenmgr.vm import discs
+from openxt_xenmgr.vm.model import EMPTY_DISC
 
 HOST_ROWS = by_name(ROWS)
 AC_LID = "/power-management/ac-lid-close-action"
 BATTERY_LID = "/power-management/battery-lid-close-action"
 UI_PLUGINS = "/usr/lib/xui/plugins"
-EMPTY_DISC = "null.iso"
 
 
 class HostObject(XenmgrHost):

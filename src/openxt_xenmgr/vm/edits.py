@@ -22,14 +22,12 @@ from openxt_xenmgr.properties.vm import HDX, STORED_BY_NAME
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import live
 from openxt_xenmgr.vm.devices import nic_in
-from openxt_xenmgr.vm.model import Nic, VmConfig, nics_of
+from openxt_xenmgr.vm.model import EMPTY_DISC, Nic, VmConfig, nics_of
 from openxt_xenmgr.vm.slots import swapped
 from openxt_xenmgr.vm.states import AT_REST
 from openxt_xenmgr.vm.survey import may_have_card, native_user_vms, slots_of_user_vms
 from openxt_xenmgr.vm.tree import encode, flag
 from openxt_xenmgr.world import World
-
-EMPTY_DISC = "null.iso"
 
 Setter = Callable[["Editor", Vm, Any], Awaitable[None]]
 

@@ -3,7 +3,8 @@
 devices it may have `pci_guard` decides."""
 
 import asyncio
-from pathlib import Path
+import logging
+from pathlib import Path, PurePosixPath
 
 from openxt_core.places import Places
 from openxt_xenmgr.host import facts as host
@@ -14,13 +15,15 @@ from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import backend_domids
 from openxt_xenmgr.vm.extraction import kernel_file
 from openxt_xenmgr.vm.key_folders import key_folders
-from openxt_xenmgr.vm.model import VmConfig
+from openxt_xenmgr.vm.model import CDROM, EMPTY_DISC, VmConfig
 from openxt_xenmgr.vm.ovf import SETTING as OVF_TRANSPORT
 from openxt_xenmgr.vm.ovf import iso_file
 from openxt_xenmgr.vm.pci_guard import hand_over, standing
 from openxt_xenmgr.vm.tree import flag, parse_int
 from openxt_xenmgr.vm.xenvm_config import LaunchFacts, Network, PciDevice, Vgpu
 from openxt_xenmgr.world import World
+
+log = logging.getLogger(__name__)
 
 CD_EXCLUSIVE_KEY = "/cd-exclusive"
 SMBIOS_TYPES_KEY = "/xenmgr/smbios-oem-types-pt"
@@ -69,7 +72,13 @@ async def _key_dirs(world: World, config: VmConfig) -> tuple[str, ...]:
 
 
 def _absent_disks(config: VmConfig) -> frozenset[int]:
-    return frozenset(disk.id for disk in config.disks if disk.type == "vhd" and not Path(disk.path).exists())
+    """vhd images are left out, discs leave their drives empty, as in a running VM."""
+    may_be_absent = (disk for disk in config.disks if disk.type == "vhd" or disk.devtype == CDROM)
+    absent = [disk for disk in may_be_absent if not Path(disk.path).exists()]
+    for disk in absent:
+        if disk.enabled and disk.devtype == CDROM and PurePosixPath(disk.path).name != EMPTY_DISC:
+            log.warning("VM %s: drive %s is empty: there is no %r", config.uuid, disk.device, disk.path)
+    return frozenset(disk.id for disk in absent)
 
 
 async def _vgpu(world: World, config: VmConfig) -> Vgpu | None:

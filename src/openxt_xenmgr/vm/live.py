@@ -16,7 +16,7 @@ from openxt_xenmgr.world import World
 
 
 async def change_disc(world: World, vm: Vm, drives: Sequence[Disk], path: str) -> None:
-    """In every drive; a disc that is not there empties them.  Raises what xenvm refuses."""
+    """In every drive; a disc that is not there empties them, as at a start.  Raises what xenvm refuses."""
     if vm.state in AT_REST:
         return
     monitor, disc = XenvmClient(world.bus, vm.uuid), path if Path(path).exists() else ""

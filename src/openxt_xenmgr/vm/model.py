@@ -19,6 +19,7 @@ from openxt_xenmgr.vm.tree import Tree, flag, maybe_text, numbered, parse_int, t
 
 DEFAULT_NETWORK = "/wired/0/bridged"
 CDROM = "cdrom"
+EMPTY_DISC = "null.iso"  # stands for no disc, whether or not there is such a file
 _CD_DEVICE = "hdc"  # what the original took for the CD drive, whatever its devtype
 
 LEGACY_NETWORKS = {

@@ -7,7 +7,7 @@ refused CD drive, `virt-type`).  Source: OpenXT xenmgr, 2015.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openxt_core.errors import BadRequest
 from openxt_xenmgr.properties.vm import HDX
@@ -85,7 +85,7 @@ class LaunchFacts:
     has_xengfx: bool = False
     seamless_traffic: bool = False
     key_dirs: tuple[str, ...] = ()
-    absent_disks: frozenset[int] = frozenset()  # vhd files that are not there
+    absent_disks: frozenset[int] = frozenset()  # vhd files and discs that are not there
     networks: tuple[tuple[str, Network], ...] = ()  # by object path
     backends: tuple[tuple[int, int], ...] = ()  # nic id → domain id of its backend
     pci: tuple[PciDevice, ...] = ()
@@ -140,6 +140,8 @@ def _disks(vm: VmConfig, facts: LaunchFacts) -> Iterator[str]:
     for disk in vm.disks:
         if disk.enabled and disk.id not in facts.absent_disks:
             yield _disk_line(disk, facts.key_dirs)
+        elif disk.enabled and disk.devtype == CDROM:
+            yield _disk_line(replace(disk, path="", type="file"), facts.key_dirs)  # the drive, without a disc
 
 
 def _disk_line(disk: Disk, key_dirs: tuple[str, ...]) -> str:

@@ -139,12 +139,15 @@ def _media(disk: Disk) -> str:
 
 
 def _drive(disk: Disk, has_stubdom: bool) -> dict[str, str]:
-    """A stub domain sees the disk as its own.  Raises DeviceModelFailed for a name that is not IDE's."""
+    """A stub domain sees the disk as its own, and none in an empty drive.
+
+    Raises DeviceModelFailed for a name that is not IDE's.
+    """
     match = _IDE.match(disk.virtpath)
     if match is None:
         raise DeviceModelFailed(f"disk {disk.virtpath}: dm-agents know only disks hda to hdt")
     return {
-        "file": f"/dev/xvd{match[1]}" if has_stubdom else disk.path,
+        "file": f"/dev/xvd{match[1]}" if has_stubdom and disk.path else disk.path,
         "media": _media(disk),
         "format": "file" if disk.type == "file" else "raw",
         "index": str(ord(match[1]) - ord("a")),

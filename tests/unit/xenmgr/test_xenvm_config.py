@@ -125,18 +125,20 @@ def test_graphics_of_a_gpu_vm_follow_surfman(vgpu: Vgpu | None, expected: list[s
     assert [line.removeprefix("extra-hvm=") for line in lines if line.startswith("extra-hvm")] == expected
 
 
-def test_disabled_and_absent_disks_are_left_out_and_keys_go_with_vhds_only() -> None:
+def test_disabled_and_absent_disks_are_left_out_but_drives_stay_and_keys_go_with_vhds_only() -> None:
     disks = {
         "0": {"path": "/a.vhd", "type": "vhd", "device": "hda"},
         "1": {"path": "/b.vhd", "type": "vhd", "device": "hdb", "enable": "false"},
         "2": {"path": "/c.vhd", "type": "vhd", "device": "hdd"},
         "3": {"path": "/d.iso", "type": "file", "mode": "r", "device": "xvda", "devtype": "cdrom"},
+        "4": {"path": "/e.iso", "type": "file", "mode": "r", "device": "hdc", "devtype": "cdrom"},
     }
-    known = LaunchFacts("/k", key_dirs=("/keys", "/more"), absent_disks=frozenset({2}))
+    known = LaunchFacts("/k", key_dirs=("/keys", "/more"), absent_disks=frozenset({2, 4}))
     lines = config_lines(VmConfig.of(VM, {"config": {"disk": disks}}), known)
     assert [line for line in lines if line.startswith("disk=")] == [
         "disk=/a.vhd:vhd:hda:w:disk:::key-dir=/keys,/more",
         "disk=/d.iso:file:xvda:r:cdrom::",
+        "disk=:file:hdc:r:cdrom::",
     ]
 
 
