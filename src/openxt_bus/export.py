@@ -6,6 +6,7 @@ each call, so a thousand VMs cost no objects.  Introspectable and Peer are on ev
 every object, ObjectManager on `/` when asked for.  Talks to no bus: `connection` brings the calls.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -14,7 +15,14 @@ from typing import Any, Protocol, TypeAlias
 
 from openxt_bus import introspect, properties
 from openxt_bus.routes import Exists, Key, Node, Place, locate
-from openxt_core.errors import InvalidArgs, UnknownInterface, UnknownMethod, UnknownObject
+from openxt_core.errors import (
+    BadRequest,
+    InvalidArgs,
+    Refused,
+    UnknownInterface,
+    UnknownMethod,
+    UnknownObject,
+)
 from openxt_core.signature import Variant
 from openxt_core.spec import Call, Emitter, Interface, Method, Service, Value, attribute
 
@@ -207,7 +215,13 @@ class ObjectTree:
         return runs
 
     async def _managed_objects(self, call: Call, body: Sequence[Value]) -> dict[str, Value]:
-        return {path: await self.properties_of(path, call.sender) for path in self.paths() if path != "/"}
+        """Those that refuse are left out: most are gone since they were listed."""
+        found: dict[str, Value] = {}
+        for path in self.paths():
+            with contextlib.suppress(BadRequest, Refused):
+                if path != "/":
+                    found[path] = await self.properties_of(path, call.sender)
+        return found
 
     def paths(self) -> Iterator[str]:
         """Paths of all objects that exist and can be listed, parents first."""

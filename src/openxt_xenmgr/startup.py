@@ -234,9 +234,14 @@ async def find_vms(world: World, work: Work, recovery: Recovery) -> None:
     stored = await world.db.dump("/vm")
     for name, tree in (stored if isinstance(stored, dict) else {}).items():
         try:
-            learn_lists(world.registry.add(parse_uuid(name)), tree)
+            uuid = parse_uuid(name)
         except BadRequest as error:
             log.error("/vm/%s is set aside: %s", name, error)
+            continue
+        if isinstance(tree, dict):
+            learn_lists(world.registry.add(uuid), tree)
+        else:
+            log.error("/vm/%s is set aside: what is stored there is no VM; `db-rm` takes it away", name)
     await work.life.monitors.follow()
     names = await names_on(world.bus)
     recorded = frozenset(await world.nodes.known_uuids())

@@ -19,12 +19,11 @@ from bus_house import (
 )
 
 from openxt_bus.connection import Match, Signal
-from openxt_bus.export import properties_changed
+from openxt_bus.export import Face, properties_changed
 from openxt_bus.loglimit import BURST
-from openxt_core.errors import (
-    RemoteError,
-)
+from openxt_core.errors import NoSuchDisk, OpenxtError, RemoteError, Unavailable, UnknownObject
 from openxt_core.signature import Variant
+from openxt_core.spec import Call, Service
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy")
 
@@ -245,6 +244,27 @@ async def test_the_object_manager_gives_every_object_with_all_properties(house: 
     assert set(objects) == {"/vm/a", "/vm/a/disk/0", "/vm/b", "/vm/b/disk/0"}
     assert objects["/vm/a"][VM.name]["memory"] == Variant("i", 512)
     assert objects["/vm/b/disk/0"] == {DISK.name: {"size": Variant("t", 2**40)}}
+
+
+@pytest.mark.parametrize("refusal", [UnknownObject("/vm/a"), NoSuchDisk()])
+async def test_an_object_that_is_gone_by_the_time_it_is_asked_hides_no_other(
+    house: House, refusal: OpenxtError
+) -> None:
+    def make(call: Call) -> Service:
+        raise refusal
+
+    house.tree.route("/vm/a", Face(VM, make))
+    (objects,) = await house.call("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
+    assert set(objects) == {"/vm/b", "/vm/b/disk/0"}
+
+
+async def test_what_cannot_be_had_now_is_an_error_and_no_empty_list(house: House) -> None:
+    def make(call: Call) -> Service:
+        raise Unavailable("nobody answers")
+
+    house.tree.route("/vm/{vm}", Face(VM, make), exists=lambda key: key[0] in house.vms)
+    _, text = await house.error("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
+    assert text == "nobody answers"
 
 
 async def test_objects_that_come_and_go_are_announced(house: House) -> None:

@@ -119,6 +119,44 @@ async def test_a_vm_that_left_the_database_behind_our_back_is_no_object_any_more
     assert await it.get(path, "memory") == 1024
 
 
+async def test_a_vm_that_goes_while_others_are_asked_is_passed_over(it: Desk) -> None:
+    path = await it.root("create_vm")
+    await it.db("rm", f"/vm/{it.uuid(path)}")
+    everything = it.call("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
+    one = it.name_of_error(it.get(path, "state"))
+    objects, name = await asyncio.gather(everything, one)
+    assert UIVM in objects
+    assert path not in objects
+    assert name == "org.freedesktop.DBus.Error.UnknownObject"
+
+
+@pytest.mark.parametrize("other", ['"hello"', "5", "[]", "null", "true"])
+async def test_what_is_stored_in_place_of_a_vm_hides_no_other_and_can_be_deleted(
+    it: Desk, other: str
+) -> None:
+    await it.db("inject", f"/vm/{SOME_UUID}", other)
+    path = f"/vm/{SOME_UUID.replace('-', '_')}"
+    objects = await it.call("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
+    assert UIVM in objects
+    assert path not in objects
+    assert sorted(await it.root("list_vms")) == [UIVM, NDVM]
+    assert "there is no VM" in await it.fails(it.root("find_vm_by_uuid", SOME_UUID))
+    await it.call("/", f"{XENMGR}.unrestricted", "unrestricted_delete_vm", "s", SOME_UUID)
+    assert SOME_UUID not in await it.db("list", "/vm")
+    assert await it.root("create_vm_with_template_and_uuid", "new-vm", SOME_UUID) == path
+
+
+async def test_a_vm_that_something_else_is_written_over_comes_back_with_its_tree(it: Desk) -> None:
+    path = await it.root("create_vm")
+    tree = await it.db("dump", f"/vm/{it.uuid(path)}")
+    await it.db("inject", f"/vm/{it.uuid(path)}", '"hello"')
+    assert await it.name_of_error(it.get(path, "state")) == "org.freedesktop.DBus.Error.UnknownObject"
+    assert path not in await it.root("list_vms")
+    await it.db("inject", f"/vm/{it.uuid(path)}", tree)
+    assert path in await it.root("list_vms")
+    assert await it.state(path) == "stopped"
+
+
 async def test_the_tenth_user_vm_finds_no_slot(it: Desk) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(it.root("create_vm")) for _ in range(9)]

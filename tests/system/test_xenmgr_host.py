@@ -13,6 +13,7 @@ from xenmgr_house import UNRESTRICTED, XENMGR, Desk, desk, refused
 from openxt_api.xenmgr import XENMGR_CONFIG, XENMGR_CONFIG_UI
 from openxt_api.xenmgr_host import XENMGR_HOST, XENMGR_INSTALLER, XENMGR_POWERSETTINGS
 from openxt_core.errors import RemoteError
+from openxt_core.ids import DBD_NAME
 
 NDVM = "/vm/00000000_0000_0000_0000_000000000002"
 UIVM = "/vm/00000000_0000_0000_0000_000000000001"
@@ -43,6 +44,22 @@ async def test_a_broken_template_is_set_aside_and_the_others_work(it: Desk) -> N
     assert "bad" in await it.root("list_templates")
     assert "JSON object" in await it.fails(it.root("create_vm_with_template", "bad"))
     assert await it.root("create_vm") in await it.root("list_vms")
+
+
+async def test_files_that_hold_no_vm_are_set_aside_and_the_others_work(it: Desk) -> None:
+    contents = ("", "5", "[]", '"x"', "null")
+    uuids = [f"12345678-1234-1234-1234-00000000000{number}" for number in range(len(contents))]
+    await it.call("/", f"{XENMGR}.unrestricted", "unrestricted_create_vm")
+    await it.house.bus.call(DBD_NAME, "/", f"{DBD_NAME}.admin", "sync")
+    for uuid, content in zip(uuids, contents, strict=True):
+        it.places.at(f"/config/vms/{uuid}.db").write_text(content)
+    it.house.supervisor.kill("dbd")
+    await it.restart()
+    assert {UIVM, NDVM} < set(await it.root("list_vms"))
+    assert not {f"/vm/{uuid.replace('-', '_')}" for uuid in uuids} & set(await it.root("list_vms"))
+    objects = await it.call("/", "org.freedesktop.DBus.ObjectManager", "GetManagedObjects")
+    assert {UIVM, NDVM} < set(objects)
+    assert "is set aside: what is stored there is no VM" in it.house.log("xenmgr")
 
 
 async def test_policy_forbids_creating_and_deleting_but_not_unrestricted(it: Desk) -> None:

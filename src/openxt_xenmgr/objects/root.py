@@ -17,7 +17,7 @@ from openxt_api.xenmgr import (
     XenmgrUnrestricted,
 )
 from openxt_core.errors import ActionSuppressedByPolicy, BadRequest, NotSupported, Refused
-from openxt_core.ids import parse_uuid, vm_path
+from openxt_core.ids import Uuid, parse_uuid, vm_path
 from openxt_core.spec import Call, Value
 from openxt_xenmgr.host import images
 from openxt_xenmgr.objects.settings import all_settings, get_setting, set_setting
@@ -42,9 +42,19 @@ UI_ROWS = by_name(ui.ROWS)
 async def known_vm(work: Work, uuid_text: str) -> Vm:
     """A VM of the database.  Raises BadRequest for another."""
     uuid = parse_uuid(uuid_text)
-    if not await work.world.db.exists(f"/vm/{uuid}"):
+    vm = await _vm_at(work, uuid) if await work.world.db.exists(f"/vm/{uuid}") else None
+    if vm is None:
         raise BadRequest(f"there is no VM {uuid}")
-    return work.world.registry.add(uuid)
+    return vm
+
+
+async def _vm_at(work: Work, uuid: Uuid) -> Vm | None:
+    """The VM of a listed entry of the database; None where something else is stored than a VM's tree."""
+    vm = work.world.registry.find(uuid)
+    if vm is not None and not vm.is_missing:
+        return vm
+    tree = await work.world.db.dump(f"/vm/{uuid}")
+    return work.world.registry.add(uuid) if isinstance(tree, dict) else None
 
 
 class RootObject(Xenmgr):
@@ -55,9 +65,10 @@ class RootObject(Xenmgr):
         self._work = work
 
     async def list_vms(self) -> list[str]:
-        """In database order; a VM that came there by itself becomes known."""
+        """In database order; a VM that came there by itself becomes known, and what is no VM is left out."""
         names = await self._work.world.db.list("/vm")
-        return [self._work.world.registry.add(parse_uuid(name)).path for name in names if _is_uuid(name)]
+        found = [await _vm_at(self._work, Uuid(name)) for name in names if _is_uuid(name)]
+        return [vm.path for vm in found if vm is not None]
 
     async def list_domids(self) -> list[int]:
         return [int(vm.domid) for vm in self._work.world.registry if vm.domid is not None]
@@ -131,7 +142,11 @@ class UnrestrictedObject(XenmgrUnrestricted):
         return (await self._work.creator.create(Wanted(template, json))).path
 
     async def unrestricted_delete_vm(self, uuid: str) -> None:
-        await self._work.remover.remove(await known_vm(self._work, uuid))
+        """Also what is stored in place of a VM, and is none."""
+        found = parse_uuid(uuid)
+        if not await self._work.world.db.exists(f"/vm/{found}"):
+            raise BadRequest(f"there is no VM {found}")
+        await self._work.remover.remove(self._work.world.registry.add(found))
 
 
 class PolicyObject(Policy):

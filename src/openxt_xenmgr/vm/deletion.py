@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from openxt_core.errors import CannotRemoveRunning, OpenxtError
+from openxt_core.errors import CannotRemoveRunning, OpenxtError, UnknownObject
 from openxt_core.ids import parse_uuid
 from openxt_core.places import Places
 from openxt_xenmgr.host.images import real_path
@@ -43,7 +43,7 @@ class Remover:
         if await self.life.surviving(vm, self.life.is_running):
             raise CannotRemoveRunning
         async with vm.operation:
-            config = await self.world.store.config(vm)
+            config = await self._stored(vm)
             if await self.life.is_running(vm):
                 raise CannotRemoveRunning
             if config["run-pre-delete"]:
@@ -58,6 +58,15 @@ class Remover:
                 raise
             await self._forget(vm)
         log.info("VM %s deleted", vm.uuid)
+
+    async def _stored(self, vm: Vm) -> VmConfig:
+        """Without any setting where something else is stored than a VM's tree.  Raises UnknownObject."""
+        try:
+            return await self.world.store.config(vm)
+        except UnknownObject:
+            if not await self.world.db.exists(vm.db):
+                raise
+            return VmConfig.of(vm.uuid, {})
 
     async def finish(self) -> None:
         """Carry deletions to their end that a xenmgr which died has begun."""

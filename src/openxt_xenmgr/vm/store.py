@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from openxt_bus.message import Marshalled
-from openxt_core.errors import BadRequest, Unavailable
+from openxt_core.errors import Unavailable, UnknownObject
 from openxt_core.spec import Value
 from openxt_xenmgr.announce import Announcer
 from openxt_xenmgr.links.dbd import MAX_ATTEMPTS, DbClient, Operation, Outcome, decode, pause, replacing_list
@@ -52,7 +52,7 @@ class Dump:
 
 
 class VmStore:
-    """Raises BadRequest for a VM that is not in the database."""
+    """Raises UnknownObject for a VM that is not in the database, or has something else in its place there."""
 
     def __init__(self, db: DbClient, announcer: Announcer) -> None:
         self.db = db
@@ -83,7 +83,7 @@ class VmStore:
         tree = decode(text)
         vm.is_missing = not isinstance(tree, dict)
         if vm.is_missing:
-            raise BadRequest(f"VM {vm.uuid} is not in the database")
+            raise UnknownObject(f"VM {vm.uuid} is not in the database")
         learn_lists(vm, tree)
         told = None if known is None else known.told or known.config
         return self._keep(vm, Dump(text, VmConfig.of(vm.uuid, tree), told=told))
@@ -108,7 +108,7 @@ class VmStore:
         """
         try:
             return await self.config(vm)
-        except BadRequest:
+        except UnknownObject:
             return VmConfig.of(vm.uuid, {})
 
     async def config_at_revision(self, vm: Vm) -> tuple[VmConfig, int]:
