@@ -100,10 +100,15 @@ async def _work(args: argparse.Namespace, layout: Layout, supervisor: Supervisor
 async def _run(args: argparse.Namespace) -> int:
     layout = Layout(_root(args.dir), simulated=not args.xen)
     try:
-        lay_out(layout, args.share)
+        mark = lay_out(layout, args.share)
     except OSError as error:
         print(f"openxt-house: {error}", file=sys.stderr)
         return 1
+    with mark:
+        return await _live(args, layout)
+
+
+async def _live(args: argparse.Namespace, layout: Layout) -> int:
     supervisor = Supervisor(layout.environ(), layout.root, args.start_timeout)
     work = asyncio.create_task(_work(args, layout, supervisor))
     loop = asyncio.get_running_loop()

@@ -4,9 +4,12 @@
 Starts nothing; `supervisor` does.
 """
 
+import errno
+import fcntl
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from openxt_core.places import Places
 
@@ -100,12 +103,23 @@ class Layout:
         return found
 
 
-def lay_out(layout: Layout, share: Path) -> None:
+def lay_out(layout: Layout, share: Path) -> IO[str]:
     """Make the folder anew: what an earlier run left in it is removed.
 
-    `share` is the project's folder with templates, rules and the default database.
+    `share` is the project's folder with templates, rules and the default database.  Until the file that is
+    returned is closed, nobody else can lay out the folder.  Raises OSError.
     """
-    _clear(layout.root)
+    mark = _taken(layout.root)
+    try:
+        _clear(layout.root)
+        _fill(layout, share)
+    except BaseException:
+        mark.close()
+        raise
+    return mark
+
+
+def _fill(layout: Layout, share: Path) -> None:
     for folder in _FOLDERS:
         layout.places.at(folder).mkdir(parents=True, exist_ok=True)
     layout.places.at("/var/run/v4v").chmod(0o700)
@@ -117,12 +131,32 @@ def lay_out(layout: Layout, share: Path) -> None:
 
 
 _MARK = "openxt-house"
+_MARK_TEXT = "Folder of a private OpenXT host; removed and made anew at each run.\n"
+
+
+def _taken(root: Path) -> IO[str]:
+    """The locked mark of a folder of ours; others are refused, so that a mistyped --dir does no harm."""
+    if root.exists() and any(root.iterdir()) and not (root / _MARK).exists():
+        raise FileExistsError(f"{root} exists and is not a run folder of ours; choose another with --dir")
+    root.mkdir(parents=True, exist_ok=True)
+    mark = (root / _MARK).open("a")
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        mark.close()
+        if error.errno != errno.EWOULDBLOCK:
+            raise
+        raise BlockingIOError(
+            f"another openxt-house has its host in {root}; end it, or choose another folder with --dir"
+        ) from None
+    return mark
 
 
 def _clear(root: Path) -> None:
-    """Empty the folder, but only one of ours: the mark keeps a mistyped --dir from harm."""
-    if root.exists() and any(root.iterdir()) and not (root / _MARK).exists():
-        raise FileExistsError(f"{root} exists and is not a run folder of ours; choose another with --dir")
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir(parents=True)
-    (root / _MARK).write_text("Folder of a private OpenXT host; removed and made anew at each run.\n")
+    """All but the mark, which is locked."""
+    for entry in root.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != _MARK:
+            entry.unlink()
+    (root / _MARK).write_text(_MARK_TEXT)

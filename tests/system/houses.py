@@ -43,9 +43,9 @@ async def house(programs: Collection[str] = ALL, *, simulated: bool = True) -> A
 
     Not simulated: the host is the emulated dom0, with its own bus and XenStore.
     """
-    with tempfile.TemporaryDirectory(prefix="house") as folder:
+    with tempfile.TemporaryDirectory(prefix="house") as folder, contextlib.ExitStack() as stack:
         layout = Layout(Path(folder) / "r", simulated)
-        lay_out(layout, PROJECT)
+        stack.enter_context(lay_out(layout, PROJECT))
         supervisor = Supervisor(layout.environ(), layout.root, 30.0 if simulated else 120.0)
         _open.append(layout)
         try:

@@ -75,6 +75,24 @@ def test_a_kept_host_tells_how_to_reach_it_and_ends_at_one_signal(folder: Path, 
     assert processes_of(folder) == []
 
 
+def test_a_folder_whose_host_is_up_is_refused_and_keeps_its_host(folder: Path) -> None:
+    first = start(folder, "--keep")
+    try:
+        assert first.stdout is not None
+        assert any(line == "ready\n" for line in first.stdout)
+        second = start(folder)
+        output, _ = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert "another openxt-house has its host in" in output
+        assert Path(f"{folder}/config").is_dir()
+        assert len(processes_of(folder)) >= 5
+    finally:
+        first.send_signal(signal.SIGTERM)
+        first.communicate(timeout=30)
+    third, _ = start(folder).communicate(timeout=60)
+    assert "vm_deleted" in third
+
+
 async def test_the_programs_of_a_host_wait_until_its_bus_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
