@@ -155,4 +155,6 @@ def write_config(path: Path, lines: Sequence[str]) -> None:
             file.write(content)
         fresh.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
         raise IoError(f"IO error: {path}: {error.strerror}") from error

@@ -3,15 +3,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from openxt_core.errors import IoError
 from openxt_core.ids import Uuid
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.tasks import Background
-from openxt_xenmgr.vm.monitor import Monitors
+from openxt_xenmgr.vm.monitor import Monitors, write_config
 from openxt_xenmgr.vm.queue import EventQueue
 
 MONITOR = ":1.7"
@@ -53,3 +55,10 @@ async def test_all_who_ask_at_once_whether_it_is_there_hear_the_same(background:
     bus.may_answer.set()
     assert await asyncio.gather(*asking) == [True, True, True]
     assert len(bus.changed) == 1
+
+
+def test_a_configuration_that_cannot_be_put_in_place_leaves_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()  # which no file can replace
+    with pytest.raises(IoError):
+        write_config(tmp_path / "config", ["memory=64"])
+    assert [path.name for path in tmp_path.iterdir()] == ["config"]
