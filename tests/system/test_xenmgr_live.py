@@ -10,6 +10,7 @@ from openxt_core.ids import Domid
 from openxt_xen.xenstore import paths
 
 HDC = 5632
+TOO_LONG = "x" * 300
 NETWORK = "/wired/0/bridged"
 
 
@@ -89,6 +90,20 @@ async def test_a_disc_that_is_not_there_leaves_the_drive_empty(it: Desk) -> None
     await it.vm(path, "start")
     assert (await it.state(path), await disc(it, path)) == ("running", None)
     assert "drive hdc is empty: there is no" in it.house.log("xenmgr")
+    await it.vm(path, "destroy")
+
+
+async def test_names_that_no_file_system_takes_name_nothing(it: Desk) -> None:
+    path = await with_discs(it, "first.iso")
+    await it.set(path, "cd", "s", f"{TOO_LONG}.iso")
+    assert (await disc(it, path), await it.get(path, "cd")) == (None, f"{TOO_LONG}.iso")
+    await it.vm(path, "destroy")
+    await it.until_state(path, "stopped")
+    await it.db("inject", f"/vm/{it.uuid(path)}/config/disk/1", f'{{"path": "/{TOO_LONG}", "device": "hdb"}}')
+    for name in ("crypto-key-dirs", "start-from-suspend-image"):
+        await it.set(path, name, "s", f"/{TOO_LONG}")
+    await it.vm(path, "start")
+    assert await it.state(path) == "running"
     await it.vm(path, "destroy")
 
 

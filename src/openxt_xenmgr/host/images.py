@@ -34,6 +34,14 @@ def real_path(places: Places, path: str) -> Path:
     return given
 
 
+def is_there(path: Path) -> bool:
+    """False as well for a name that no file system takes: `exists` raises when one is too long."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 async def create(places: Places, size_mb: int) -> Path:
     """A new empty image that grows.  Leaves nothing when it fails."""
     if not 1 <= size_mb <= MAX_MB:

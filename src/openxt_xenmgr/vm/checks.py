@@ -6,7 +6,7 @@ from collections.abc import Collection
 from openxt_core.errors import IoError, OpenxtError
 from openxt_core.ids import Uuid
 from openxt_xenmgr.host import programs
-from openxt_xenmgr.host.images import real_path
+from openxt_xenmgr.host.images import is_there, real_path
 from openxt_xenmgr.links.nodes import HOST_STATE
 from openxt_xenmgr.properties.config import setting
 from openxt_xenmgr.properties.vm import HDX
@@ -53,7 +53,7 @@ def _disk_obstacles(world: World, config: VmConfig) -> list[OpenxtError]:
         {FIRST_DISK} if config["measured"] else set()
     )
     paths = [real_path(world.places, disk.path) for disk in config.disks if disk.id in read]
-    return [IoError(f"IO error: {path}: there is no such disk image") for path in paths if not path.exists()]
+    return [IoError(f"IO error: {path}: there is no such disk image") for path in paths if not is_there(path)]
 
 
 def _missing_needed(world: World, config: VmConfig) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where the keys of encrypted disks are kept and looked for."""
 
-from openxt_xenmgr.host.images import real_path
+from openxt_xenmgr.host.images import is_there, real_path
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.world import World
 
@@ -19,7 +19,7 @@ async def key_folders(world: World, config: VmConfig) -> tuple[str, ...]:
     user = [f"/config/sec/s-{config['crypto-user']}"] if config["crypto-user"] else []
     every = (*user, *_split(config["crypto-key-dirs"]), *await platform_key_folders(world))
     real = [real_path(world.places, folder) for folder in every]
-    return tuple(str(folder) for folder in real if folder.is_dir())
+    return tuple(str(folder) for folder in real if is_there(folder) and folder.is_dir())
 
 
 def _split(text: str) -> list[str]:

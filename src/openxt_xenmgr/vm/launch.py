@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from openxt_core.places import Places
 from openxt_xenmgr.host import facts as host
 from openxt_xenmgr.host.drives import cd_drives
+from openxt_xenmgr.host.images import is_there
 from openxt_xenmgr.host.pci import inventory
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
@@ -74,7 +75,7 @@ async def _key_dirs(world: World, config: VmConfig) -> tuple[str, ...]:
 def _absent_disks(config: VmConfig) -> frozenset[int]:
     """vhd images are left out, discs leave their drives empty, as in a running VM."""
     may_be_absent = (disk for disk in config.disks if disk.type == "vhd" or disk.devtype == CDROM)
-    absent = [disk for disk in may_be_absent if not Path(disk.path).exists()]
+    absent = [disk for disk in may_be_absent if not is_there(Path(disk.path))]
     for disk in absent:
         if disk.enabled and disk.devtype == CDROM and PurePosixPath(disk.path).name != EMPTY_DISC:
             log.warning("VM %s: drive %s is empty: there is no %r", config.uuid, disk.device, disk.path)

@@ -8,6 +8,7 @@ alone.
 from collections.abc import Sequence
 from pathlib import Path
 
+from openxt_xenmgr.host.images import is_there
 from openxt_xenmgr.links.xenvm import XenvmClient
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.model import Disk
@@ -19,7 +20,7 @@ async def change_disc(world: World, vm: Vm, drives: Sequence[Disk], path: str) -
     """In every drive; a disc that is not there empties them, as at a start.  Raises what xenvm refuses."""
     if vm.state in AT_REST:
         return
-    monitor, disc = XenvmClient(world.bus, vm.uuid), path if Path(path).exists() else ""
+    monitor, disc = XenvmClient(world.bus, vm.uuid), path if is_there(Path(path)) else ""
     for drive in drives:
         await monitor.insert_disc(drive.device, disc)
 

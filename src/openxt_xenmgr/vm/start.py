@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from openxt_core.errors import AlreadyCreated, DiskSumDoesNotMatch, NotEnoughMemory, OpenxtError, Unavailable
+from openxt_xenmgr.host.images import is_there
 from openxt_xenmgr.links.nodes import WRITABLE, sentinel_node
 from openxt_xenmgr.links.xenvm import DESTROY_TIMEOUT_S, START_TIMEOUT_S, MonitorGone, XenvmClient
 from openxt_xenmgr.properties.table import Change
@@ -147,7 +148,7 @@ class Starter:
     async def _bootstrap(self, xenvm: XenvmClient, config: VmConfig) -> None:
         """Have the domain built, and left paused."""
         image = config["start-from-suspend-image"]
-        if image and Path(image).exists():
+        if image and is_there(Path(image)):
             await xenvm.restore_paused(image)
         else:
             await xenvm.start_paused()

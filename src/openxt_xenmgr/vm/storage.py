@@ -30,15 +30,15 @@ async def image_of(world: World, vm: Vm, disk: int) -> Path:
 async def make_key(world: World, vm: Vm, disk: int, bits: int, folder: str) -> None:
     """An empty `folder` is the host's first, which is made if need be.  Raises what images.make_key does."""
     image = await image_of(world, vm, disk)
-    if not image.is_file():
+    if not (images.is_there(image) and image.is_file()):
         raise IoError(f"IO error: {image}: there is no such file")
     if folder:
         at = images.real_path(world.places, folder)
     else:
         at = images.real_path(world.places, (await platform_key_folders(world))[0])
-        with contextlib.suppress(FileExistsError, FileNotFoundError):  # one level is made, no more
+        with contextlib.suppress(OSError):  # one level is made, no more
             at.mkdir(mode=0o700)
-    if not at.is_dir():
+    if not (images.is_there(at) and at.is_dir()):
         raise BadRequest(f"{at} is no folder for keys")
     async with vm.operation:
         await images.make_key(image, bits, at)
@@ -48,7 +48,7 @@ async def mount(world: World, vm: Vm, disk: int, folder: str, *, readonly: bool)
     """Mount an image in dom0.  Undone if anything fails."""
     image, xs, node = await image_of(world, vm, disk), world.nodes.xs, mount_node(vm, disk)
     at = images.real_path(world.places, folder)
-    if not folder.startswith("/") or not at.is_dir():
+    if not folder.startswith("/") or not images.is_there(at) or not at.is_dir():
         raise BadRequest(f"dirpath cannot be {folder[:60]!r}: the full path of a folder is expected")
     async with vm.operation:
         if await xs.read(f"{node}/dev"):
