@@ -95,7 +95,9 @@ def _row(revision: int, changes: Sequence[Past]) -> Row:
 
 
 def _nothing(path: Path, revision: int, wanted: Sequence[Past]) -> str:
-    which = f"revision {revision}" if revision else "no revision that is remembered"
+    here = f"at or below {paths.text(path)}"
     if wanted:
         return f"revision {wanted[0].revision} changed all of {paths.text(wanted[0].path)}: undo it there"
-    return f"{which} changed something at or below {paths.text(path)}"
+    if revision:
+        return f"revision {revision} is not remembered, or changed nothing {here}"
+    return f"no revision that is remembered changed something {here}"

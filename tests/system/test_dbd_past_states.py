@@ -89,6 +89,18 @@ async def test_an_undo_over_a_later_change_is_refused(here: House) -> None:
     assert await db.read("/vm/x/name") == "three"
 
 
+async def test_an_undo_says_why_there_is_nothing_to_undo(here: House) -> None:
+    db = DbClient(here.bus, DBD_NAME)
+    await db.write("/vm/x/name", "one")
+    for words, expected in (
+        (("/vm/x", "999999"), "revision 999999 is not remembered, or changed nothing at or below /vm/x"),
+        (("/vm/y",), "no revision that is remembered changed something at or below /vm/y"),
+    ):
+        status, _, err = await run(here, "db-undo", *words)
+        assert status == 2
+        assert expected in err
+
+
 async def test_a_watcher_sees_each_change_of_its_part(here: House) -> None:
     process = await asyncio.create_subprocess_exec(
         *(PROGRAMS / "db-watch", "--json", "-n", "2", "/vm/x"),
