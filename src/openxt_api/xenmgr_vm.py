@@ -807,12 +807,12 @@ class XenmgrVmClient(Client):
         await self.set_property("sound", value)
 
     async def get_display(self) -> str:
-        """Where the screen goes: a text that begins with vnc for VNC, none or anything else for the display of the host."""
+        """Where the screen goes: vnc, or vnc: and options, for VNC; none, sdl, intel or nothing for the display of the host."""
         reply: str = await self.get_property("display")
         return reply
 
     async def set_display(self, value: str) -> None:
-        """Where the screen goes: a text that begins with vnc for VNC, none or anything else for the display of the host."""
+        """Where the screen goes: vnc, or vnc: and options, for VNC; none, sdl, intel or nothing for the display of the host."""
         await self.set_property("display", value)
 
     async def get_boot(self) -> str:

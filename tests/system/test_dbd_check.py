@@ -62,7 +62,10 @@ async def test_vms_with_wrong_types_everywhere_stop_nobody() -> None:
 
         status, text = await checked(opened)
         assert status == 1
-        assert f'{BAD_UUIDS[2]}/config/memory is "nonsense", expected a number of 0 or more (MiB)\n' in text
+        assert (
+            f'{BAD_UUIDS[2]}/config/memory is "nonsense", expected a number from 0 to 16777216 (MiB)\n'
+            in text
+        )
 
         listed = await it.root("list_vms")
         for uuid in BAD_UUIDS[:5]:

@@ -13,7 +13,16 @@ from openxt_xenmgr.objects.vm import found_vm
 from openxt_xenmgr.objects.work import Work
 from openxt_xenmgr.properties import disk as disk_rows
 from openxt_xenmgr.properties import nic as nic_rows
-from openxt_xenmgr.properties.table import Change, Live, Row, by_name, changes_for, needed_row, value_in
+from openxt_xenmgr.properties.table import (
+    Change,
+    Live,
+    Row,
+    by_name,
+    changes_for,
+    has_line_break,
+    needed_row,
+    value_in,
+)
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import devices, storage
 from openxt_xenmgr.vm.devices import DiskEntry, NicEntry
@@ -95,7 +104,7 @@ class DiskObject(Vmdisk):
         await self._attach(phy_path, "phy")
 
     async def _attach(self, path: str, type: str) -> None:
-        if ":" in path or "\n" in path or not path:
+        if ":" in path or has_line_break(path) or not path:
             raise BadRequest(f"not a path for a disk: {path[:60]!r} (no ':' is allowed in it)")
         await devices.attach(self._work.world, self._vm, self._id, path, type)
 

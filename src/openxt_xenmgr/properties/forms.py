@@ -22,6 +22,14 @@ VM_TYPE = Form(r"[A-Za-z0-9][A-Za-z0-9_-]*", "'svm', or the tag of a service VM:
 GPU = Form(rf"|hdx|{_PCI_ADDRESS}", "nothing, 'hdx' or a PCI address dddd:bb:ss.f")
 BOOT_ORDER = Form(r"[acdn]*", "letters of drives: a, c, d, n")
 SPAN = Form(rf"|\s*{_NATURAL}\s*-\s*{_NATURAL}\s*", "FIRST-LAST, both included, or nothing")
+_LEAF = r"(0[xX][0-9a-fA-F]{1,8}|[0-9]{1,10})"
+_MASK = r" *e[abcd]x *= *[01xsk]{32} *"
+_CHANGES = rf" *({_LEAF}(\+{_LEAF})?:{_MASK}(,{_MASK})*)?"
+CPUID = Form(rf"{_CHANGES}(;{_CHANGES})*",
+             "LEAF[+SUBLEAF]:REG=MASK[,REG=MASK]… with ';' between, masks of 32: 0, 1, x, s, k")  # fmt: skip
+_VNC = r"(port=[0-9]{1,5}|keymap=[A-Za-z0-9_-]+|use-port-unused(=(1|y|yes|true|0|n|no|false))?)?"
+DISPLAY = Form(rf"|none(:.*)?|(sdl|intel)(:.*)?|vnc(:{_VNC}(,{_VNC})*)?",
+               "none, sdl, intel, vnc, or vnc: with port=N, keymap=NAME, use-port-unused")  # fmt: skip
 STORE_NODE = Form(r"|[A-Za-z0-9_@-][A-Za-z0-9_@:/-]*[A-Za-z0-9_@:-]|[A-Za-z0-9_@-]",
                   "a node of XenStore, relative to the domain's")  # fmt: skip
 USER = Form(r"[^/\s]*", "a user's name without '/' and blanks")

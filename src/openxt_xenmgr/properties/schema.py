@@ -44,11 +44,16 @@ def leaf(row: Stored) -> Schema:
             return BOOLEAN
         case "i":
             return _number(row.least, row.most, row.unit)
+    text = TEXT if row.most is None else _text_up_to(row.most)
     if row.form is not None:
-        return {**TEXT, "description": row.form.says, "pattern": f"^({row.form.pattern})$"}
+        return {**text, "description": row.form.says, "pattern": f"^({row.form.pattern})$"}
     if not row.words:
-        return TEXT
+        return text
     return {"description": f"one of {', '.join(map(repr, row.words))}", "enum": list(row.words)}
+
+
+def _text_up_to(most: int) -> Schema:
+    return {**TEXT, "description": f"a text of {most} characters at most", "maxLength": most}
 
 
 def _number(least: int | None, most: int | None = None, unit: str = "") -> Schema:
@@ -58,15 +63,24 @@ def _number(least: int | None, most: int | None = None, unit: str = "") -> Schem
     schema = {
         "description": f"{wording} ({unit})" if unit else wording,
         "type": ["integer", "string"],
-        "pattern": NUMBERS[least] if most is None else _one_of(range(least or 0, most + 1)),
+        "pattern": NUMBERS[least] if most is None else _between(least or 0, most),
     }
     limits = {"minimum": least, "maximum": most}
     return {**schema, **{name: limit for name, limit in limits.items() if limit is not None}}
 
 
-def _one_of(numbers: Iterable[int]) -> str:
-    """Pattern of the texts of a few numbers."""
-    return rf"^\s*0*({'|'.join(map(str, numbers))})\s*$"
+def _between(least: int, most: int) -> str:
+    """Pattern of the texts of numbers from 0 or 1 on; hexadecimal ones are held to the number of digits."""
+    digits = str(most)
+    smaller = [
+        rf"{digits[:at]}[0-{int(digit) - 1}][0-9]{{{len(digits) - at - 1}}}"
+        for at, digit in enumerate(digits)
+        if digit != "0"
+    ]
+    shorter = [rf"[0-9]{{1,{len(digits) - 1}}}"] if len(digits) > 1 else []
+    hexadecimal = rf"0[xX]0*[0-9a-fA-F]{{1,{len(f'{most:x}')}}}"
+    not_zero = r"(?!(0[xX])?0+\s*$)" if least else ""
+    return rf"^\s*{not_zero}(0*({'|'.join((*shorter, *smaller, digits))})|{hexadecimal})\s*$"
 
 
 def nested(leaves: Iterable[tuple[str, Schema]]) -> Schema:

@@ -62,7 +62,7 @@ class Stored:
     words: tuple[str, ...] = ()  # what a text may be; empty: anything
     form: Form | None = None  # what a text must look like
     least: int | None = None  # what a number must be at least
-    most: int | None = None  # … and at most
+    most: int | None = None  # … and at most; of a text: its characters
     unset: Callable[[Any], bool] = _never  # the values that remove the key
     inverted: bool = False  # the key means the opposite; the default is no key at all
     stripped: bool = False
@@ -148,10 +148,19 @@ def _decoded(row: Stored, text: str | None) -> Value | None:
 
 
 def _is_none_of(row: Stored, text: str) -> bool:
-    """Whether a text is neither one of the row's words, nor has its form."""
-    if row.words and text not in row.words:
+    """Whether a text is neither one of the row's words, nor has its form, or is too long."""
+    if (row.words and text not in row.words) or _is_too_long(row, text):
         return True
     return row.form is not None and not re.fullmatch(row.form.pattern, text)
+
+
+def _is_too_long(row: Stored, text: str) -> bool:
+    return row.most is not None and len(text) > row.most
+
+
+def has_line_break(text: str) -> bool:
+    """What would end its line in xenvm's file."""
+    return "\n" in text or "\r" in text
 
 
 def changes_for(row: Stored | Joined, value: Value) -> tuple[Change, ...]:
@@ -160,7 +169,7 @@ def changes_for(row: Stored | Joined, value: Value) -> tuple[Change, ...]:
     Raises BadRequest naming the property, the value and what is allowed.
     """
     if isinstance(row, Joined):
-        if "\n" in value:
+        if has_line_break(str(value)):
             raise BadRequest(f"{row.name} cannot be {value[:60]!r}: it cannot hold a line break")
         stripped = tuple(part.strip() for part in str(value).split(";") if part.strip())
         return (Change(row.key, stripped),)
@@ -191,10 +200,12 @@ def complaint(row: Stored, value: Value) -> str:
 
 
 def _text_complaint(row: Stored, value: str) -> str:
+    if _is_too_long(row, value):
+        return f"{row.most} characters at most are allowed"
     if _is_none_of(row, value):
         allowed = ", ".join(map(repr, row.words))
         return f"expected is {row.form.says}" if row.form is not None else f"allowed are {allowed}"
-    return "it cannot hold a line break" if "\n" in value else ""
+    return "it cannot hold a line break" if has_line_break(value) else ""
 
 
 def _range(row: Stored) -> str:

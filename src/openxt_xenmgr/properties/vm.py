@@ -20,6 +20,9 @@ USER_VM = "svm"
 USER_VM_WORDS = frozenset({"svm", "pvm"})
 S_MODES = ("pv", "ignore", "restart", "snapshot")
 HDX = "hdx"
+MAX_VCPUS = 512  # of a PV domain, which may have the most
+MAX_MEMORY_MIB = 16 * 1024 * 1024  # what Xen can give one domain
+MAX_NODE_TEXT = 512  # characters of what stands in XenStore, where a message holds 4096 bytes
 
 
 def _native(tree: Tree) -> bool:
@@ -52,14 +55,17 @@ def _shutdown_priority(tree: Tree) -> int:
 
 IDENTITY = (
     #      name                   key                      default
-    Stored("type",                "type",                  USER_VM, shown=_type, form=forms.VM_TYPE),
-    Stored("name",                "name",                  stripped=True, effect=Effect.NAME),
+    Stored("type",                "type",                  USER_VM, shown=_type, form=forms.VM_TYPE,
+           most=MAX_NODE_TEXT),
+    Stored("name",                "name",                  stripped=True, effect=Effect.NAME,
+           most=MAX_NODE_TEXT),
     Stored("description",         "description"),
-    Stored("image-path",          "image_path",            stripped=True, effect=Effect.SWITCHER),
+    Stored("image-path",          "image_path",            stripped=True, effect=Effect.SWITCHER,
+           most=MAX_NODE_TEXT),
     Stored("os",                  "os",                    "unknown",
            words=("linux", "windows", "windows8", "unknown")),
     Stored("slot",                "slot",                  0, least=-1),
-    Stored("seamless-id",         "seamless-id"),
+    Stored("seamless-id",         "seamless-id",           most=MAX_NODE_TEXT),
     Stored("hidden-in-switcher",  "hidden",                False, effect=Effect.SWITCHER),
     Stored("hidden-in-ui",        "hidden-in-ui",          False),
     Stored("show-switcher",       "show-switcher",         True, shown=_not_native),
@@ -87,7 +93,8 @@ POWER = (
     Stored("s3-mode",                  "s3-mode",                   "pv", words=S_MODES),
     Stored("s4-mode",                  "s4-mode",                   "pv", words=S_MODES),
     Stored("preserve-on-reboot",       "preserve-on-reboot",        False),
-    Stored("boot-sentinel",            "boot-sentinel",             unset=is_empty, form=forms.STORE_NODE),
+    Stored("boot-sentinel",            "boot-sentinel",             unset=is_empty, form=forms.STORE_NODE,
+           most=MAX_NODE_TEXT),
     Stored("run-post-create",          "run-post-create",           unset=is_empty),
     Stored("run-pre-delete",           "run-pre-delete",            unset=is_empty),
     Stored("run-pre-boot",             "run-pre-boot",              unset=is_empty),
@@ -100,12 +107,12 @@ POWER = (
 )  # fmt: skip
 
 PLATFORM = (
-    Stored("memory",              "config/memory",            0, least=0, unit="MiB"),
+    Stored("memory",              "config/memory",            0, least=0, most=MAX_MEMORY_MIB, unit="MiB"),
     Stored("memory-min",          "config/memory-min",        _memory, kind="i", unset=is_not_positive,
-           unit="MiB"),
+           least=0, most=MAX_MEMORY_MIB, unit="MiB"),
     Stored("memory-static-max",   "config/memory-static-max", _memory, kind="i", unset=is_not_positive,
-           unit="MiB"),
-    Stored("vcpus",               "config/vcpus",             1, least=1),
+           least=0, most=MAX_MEMORY_MIB, unit="MiB"),
+    Stored("vcpus",               "config/vcpus",             1, least=1, most=MAX_VCPUS),
     Stored("cores-per-socket",    "config/cores-per-socket",  0, least=0),
     Stored("hvm",                 "config/hvm",               False),
     Stored("pae",                 "config/pae",               False),
@@ -116,7 +123,7 @@ PLATFORM = (
     Stored("hpet",                "config/hpet",              True),
     Stored("timer-mode",          "config/timer-mode",        1, least=0, most=3),
     Stored("nestedhvm",           "config/nestedhvm",         False),
-    Stored("cpuid",               "cpuid"),
+    Stored("cpuid",               "cpuid",                    form=forms.CPUID),
     Stored("xci-cpuid-signature", "xci-cpuid-signature",      False),
     Stored("acpi-pt",             "config/acpi-pt",           False),
     Stored("smbios-pt",           "config/smbios-pt",         False),
@@ -141,7 +148,7 @@ PLATFORM = (
 
 DEVICES = (
     Stored("gpu",                    "gpu",                       shown=_gpu, form=forms.GPU),
-    Stored("display",                "config/display"),
+    Stored("display",                "config/display",            form=forms.DISPLAY),
     Stored("videoram",               "config/videoram",           0, least=0, unit="MiB"),
     Stored("restrict-display-depth", "restrict-display-depth",    False),
     Stored("restrict-display-res",   "restrict-display-res",      False),
@@ -179,7 +186,7 @@ NETWORK_AND_POLICY = (
 )  # fmt: skip
 
 UNRESTRICTED_ONLY = (
-    Stored("stubdom-memory",  "config/stubdom-memory",  128, least=1, unit="MiB"),
+    Stored("stubdom-memory",  "config/stubdom-memory",  128, least=1, most=MAX_MEMORY_MIB, unit="MiB"),
     Stored("stubdom-cmdline", "config/stubdom-cmdline"),
 )  # fmt: skip
 

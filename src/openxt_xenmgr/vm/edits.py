@@ -17,7 +17,15 @@ from openxt_core.errors import (
 )
 from openxt_core.spec import Value
 from openxt_xenmgr.properties.nic import NETWORK_ROW
-from openxt_xenmgr.properties.table import Change, Effect, Joined, Stored, changes_for, check_allowed
+from openxt_xenmgr.properties.table import (
+    Change,
+    Effect,
+    Joined,
+    Stored,
+    changes_for,
+    check_allowed,
+    has_line_break,
+)
 from openxt_xenmgr.properties.vm import HDX, STORED_BY_NAME
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm import live
@@ -134,7 +142,7 @@ def cd_of(config: VmConfig) -> str:
 
 async def set_cd(world: World, vm: Vm, name: str) -> None:
     """Put a disc of the ISO folder into every CD drive."""
-    if "/" in name or "\n" in name or name.startswith("."):
+    if "/" in name or has_line_break(name) or name.startswith("."):
         raise BadRequest(f"cd cannot be {name[:60]!r}: not the name of a disc in the folder of discs")
     config = await world.store.config(vm)
     drives = [disk for disk in config.disks if disk.is_cd]

@@ -12,7 +12,7 @@ from member_rows import Barred, Kept, Row, Seen, Told, View, same
 
 from openxt_core.ids import DOM0_UUID
 
-LINE = ("a\nb",)
+LINE = ("a\nb", "a\rb")
 
 CONFIG_TABLE: Mapping[str, Row] = {
     "iso-path":                 Kept("xenmgr/isos", "/storage/isos", "/isos", ("", "isos", *LINE)),

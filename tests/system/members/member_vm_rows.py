@@ -7,7 +7,7 @@ from unittest.mock import ANY
 from member_rows import Kept, Row, Seen, Told, View, same
 
 WRAPPER = "/opt/xensource/libexec/qemu-dm-wrapper"
-LINE = ("a\nb",)  # a line break, which would end its line in xenvm's file
+LINE = ("a\nb", "a\rb")  # a line break, which would end its line in xenvm's file
 
 _IDENTITY: Mapping[str, Row] = {
     #                         key                  default, then a valid value, then what is refused
@@ -16,7 +16,8 @@ _IDENTITY: Mapping[str, Row] = {
     "acpi-state":           same(5),
     "domid":                same(-1),
     "type":                 Kept("type", "svm", "syncvm", ("", "a b", *LINE)),
-    "name":                 Kept("name", "members", " a name ", LINE, stored="a name", shown="a name"),
+    "name":                 Kept("name", "members", " a name ", ("x" * 513, *LINE),
+                                 stored="a name", shown="a name"),
     "description":          Kept("description", "", "a text; of any = kind", LINE),
     "image-path":           Kept("image_path", "", "icons/x.png", LINE),
     "os":                   Kept("os", "unknown", "windows8", ("", "beos")),
@@ -66,11 +67,11 @@ _POWER: Mapping[str, Row] = {
 }  # fmt: skip
 
 _PLATFORM: Mapping[str, Row] = {
-    "memory":               Kept("config/memory", 0, 512, (-1,)),
+    "memory":               Kept("config/memory", 0, 512, (-1, 2**31 - 1)),
     "memory-min":           Kept("config/memory-min", 0, 256),
     "memory-static-max":    Kept("config/memory-static-max", 0, 1024),
     "memory-target":        same(0),
-    "vcpus":                Kept("config/vcpus", 1, 4, (0, -1)),
+    "vcpus":                Kept("config/vcpus", 1, 4, (0, -1, 513)),
     "cores-per-socket":     Kept("config/cores-per-socket", 0, 2, (-1,)),
     "hvm":                  Kept("config/hvm", False, True),
     "pae":                  Kept("config/pae", False, True),
@@ -81,7 +82,7 @@ _PLATFORM: Mapping[str, Row] = {
     "hpet":                 Kept("config/hpet", True, False),
     "timer-mode":           Kept("config/timer-mode", 1, 2, (-1, 4)),
     "nestedhvm":            Kept("config/nestedhvm", False, True),
-    "cpuid":                Kept("cpuid", "", "1:ecx=0x1", LINE),
+    "cpuid":                Kept("cpuid", "", f"1:ecx={'x' * 32}", ("a", "1:ecx=0x1", *LINE)),
     "xci-cpuid-signature":  Kept("xci-cpuid-signature", False, True),
     "acpi-pt":              Kept("config/acpi-pt", False, True),
     "smbios-pt":            Kept("config/smbios-pt", False, True),
@@ -110,7 +111,7 @@ _PLATFORM: Mapping[str, Row] = {
 
 _DEVICES: Mapping[str, Row] = {
     "gpu":                      Kept("gpu", "", "0000:01:00.0", ("best", "0000:01:00.8", "01:00.0", *LINE)),
-    "display":                  Kept("config/display", "", "vnc", LINE),
+    "display":                  Kept("config/display", "", "vnc", ("\x01", *LINE)),
     "videoram":                 Kept("config/videoram", 0, 32, (-1,)),
     "restrict-display-depth":   Kept("restrict-display-depth", False, True),
     "restrict-display-res":     Kept("restrict-display-res", False, True),

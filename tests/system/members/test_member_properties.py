@@ -214,7 +214,7 @@ async def test_values_that_cannot_be_are_refused_by_name_and_change_nothing(case
     for value in case.row.refused:
         text = await scene.it.fails(scene.set(case, value))
         assert case.name in text
-        assert repr(str(value)) in text
+        assert repr(str(value)[:60]) in text
     assert await scene.it.db("dump", "/") == before
     assert scene.it.changed_properties(case.interface.name) == {}
 

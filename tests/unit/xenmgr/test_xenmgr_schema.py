@@ -2,6 +2,7 @@
 """The database schema and the property rows mean the same."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,23 @@ def test_what_the_schema_refuses_the_row_reads_as_its_default(prefix: str, row: 
     tree = with_leaf({}, f"{prefix}{row.key}", text)
     if errors(tree) and row.least is None:
         assert value_in(row, with_leaf({}, row.key, text)) == value_in(row, {})
+
+
+@pytest.mark.parametrize("key", ["vcpus", "memory", "timer-mode"])
+@pytest.mark.parametrize("show", [str, hex, "{:08}".format])
+def test_numbers_fit_the_schema_up_to_their_limit(key: str, show: Callable[[int], str]) -> None:
+    row = next(row for row in STORED if isinstance(row, Stored) and row.name == key)
+    assert row.least is not None
+    assert row.most is not None
+    sample = {
+        row.least,
+        row.least + 1,
+        row.most - 1,
+        row.most,
+        *(10**n for n in range(8)),
+        *(9 * 10**n for n in range(8)),
+    }
+    for number in sorted(number for number in sample if row.least <= number <= row.most):
+        assert errors(with_leaf({}, row.key, show(number))) == [], number
+    for number in (row.least - 1, 20 * row.most):
+        assert errors(with_leaf({}, row.key, show(number))) != [], number

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from openxt_core.errors import BadRequest
 from openxt_xenmgr.properties import config, ui
-from openxt_xenmgr.properties.table import Change, Stored, changes_for, value_in
+from openxt_xenmgr.properties.table import Change, Stored, changes_for, has_line_break, value_in
 from openxt_xenmgr.properties.vm import STORED, STORED_BY_NAME
 
+MASK = f"1+2:eax={'x' * 32}, ecx={'0' * 32}"
 CONFIG = {row.name: row for row in config.ROWS}
 UI = {row.name: row for row in ui.ROWS}
 
@@ -68,6 +69,12 @@ def test_unreadable_text_counts_as_absent(name: str) -> None:
         ("policy-print-screen", True, Change("policies/print-screen-disallowed", None)),
         ("policy-print-screen", False, Change("policies/print-screen-disallowed", "true")),
         ("hvm", False, Change("config/hvm", "false")),
+        ("vcpus", 512, Change("config/vcpus", "512")),
+        ("name", "x" * 512, Change("name", "x" * 512)),
+        ("cpuid", MASK, Change("cpuid", MASK)),
+        ("cpuid", f"{MASK}; ;{MASK}", Change("cpuid", f"{MASK}; ;{MASK}")),
+        ("cpuid", "", Change("cpuid", "")),
+        ("display", "vnc:port=1,use-port-unused", Change("config/display", "vnc:port=1,use-port-unused")),
     ],
 )
 def test_what_writing_changes(name: str, value: Any, change: Change) -> None:
@@ -79,8 +86,22 @@ def test_what_writing_changes(name: str, value: Any, change: Change) -> None:
     [
         ("os", "beos", "'linux'"),
         ("s3-mode", "nap", "'restart'"),
-        ("memory", -1, "0 or more"),
-        ("vcpus", 0, "1 or more"),
+        ("memory", -1, "0 to 16777216"),
+        ("memory", 2**31 - 1, "0 to 16777216"),
+        ("memory-min", 2**31 - 1, "0 to 16777216"),
+        ("memory-static-max", 2**31 - 1, "0 to 16777216"),
+        ("vcpus", 0, "1 to 512"),
+        ("vcpus", 1000, "1 to 512"),
+        ("cpuid", "a", "LEAF"),
+        ("cpuid", f"1:eax={'x' * 31}", "LEAF"),
+        ("display", "\x01", "vnc"),
+        ("display", "vnc:colour=1", "vnc"),
+        ("name", "x" * 5000, "512 characters"),
+        ("image-path", "x" * 5000, "512 characters"),
+        ("seamless-id", "x" * 5000, "512 characters"),
+        ("boot-sentinel", "x" * 5000, "512 characters"),
+        ("cmd-line", "a\rb", "line break"),
+        ("extra-xenvm", "a\rb", "line break"),
         ("timer-mode", 4, "0 to 3"),
         ("boot", "cdx", "letters of drives"),
         ("gpu", "best", "'hdx'"),
@@ -124,8 +145,11 @@ def allowed_values(row: Stored) -> st.SearchStrategy[Any]:
     if row.type == "i":
         return st.integers(min_value=least, max_value=most)
     if row.form is not None:
-        return st.from_regex(row.form.pattern, fullmatch=True).filter(lambda text: "\n" not in text)
-    return st.sampled_from(row.words) if row.words else st.text(st.characters(exclude_characters="\n"))
+        found = st.from_regex(row.form.pattern, fullmatch=True)
+        return found.filter(lambda text: not has_line_break(text) and len(text) <= most)
+    if row.words:
+        return st.sampled_from(row.words)
+    return st.text(st.characters(exclude_characters="\n\r"), max_size=row.most)
 
 
 @given(st.sampled_from([row for row in STORED if isinstance(row, Stored) and row.local()]), st.data())

@@ -15,6 +15,7 @@ from openxt_xenmgr.vm.xenvm_config import LaunchFacts, Network, PciDevice, Vgpu,
 
 ROOT = Path(__file__).parents[3]
 NDVM = Uuid("00000000-0000-0000-0000-000000000002")
+MASK = "x" * 31 + "0"
 VM = Uuid("11111111-2222-3333-4444-555555555555")
 
 
@@ -93,7 +94,8 @@ def test_pvh_has_a_kernel_line_and_hvm_has_none() -> None:
         ({"config": {"extra-xenvm": {"0": "debug=true"}}}, ("debug=true",), ""),
         ({"config": {"hpet": "false", "nestedhvm": "true"}}, ("hpet=0", "nested=true"), "hpet=1"),
         ({"config": {"memory": "512", "memory-static-max": "1024"}}, ("memory=512", "memory-max=1024"), ""),
-        ({"cpuid": "1:eax=1; ;2:ebx=0"}, ("cpuid=1:eax=1", "cpuid=2:ebx=0"), ""),
+        ({"cpuid": f"1:eax={MASK}; ;2:ebx={MASK}"}, (f"cpuid=1:eax={MASK}", f"cpuid=2:ebx={MASK}"), ""),
+        ({"cpuid": "1:eax=1"}, (), "cpuid=1:eax=1"),
         ({"time-offset": "3600"}, ("time-offset=3600",), ""),
         ({"name": "x"}, (), "name=x"),
     ],

@@ -105,7 +105,7 @@ XenClient.DBus.XenmgrVmClient = function (service_name, object_path) {
     ["cpuid", "s", "readwrite", "Changes to what the guest learns from CPUID, separated by semicolons. Default empty."],
     ["xci-cpuid-signature", "b", "readwrite", "Whether CPUID shows a signature other than Xen's, so that the guest's stock drivers for Xen stay away. Default false."],
     ["sound", "s", "readwrite", "Emulated sound card such as ac97. Default empty: none."],
-    ["display", "s", "readwrite", "Where the screen goes: a text that begins with vnc for VNC, none or anything else for the display of the host. Default empty."],
+    ["display", "s", "readwrite", "Where the screen goes: vnc, or vnc: and options, for VNC; none, sdl, intel or nothing for the display of the host. Default empty."],
     ["boot", "s", "readwrite", "Order of boot devices as letters: c disk, d CD, n network. Default empty."],
     ["cmd-line", "s", "readwrite", "Command line of the guest's kernel. Default empty."],
     ["kernel-extract", "s", "readwrite", "Where on the VM's disk its kernel is taken from, as [disk[,partition]:]/path. Default empty: it is not."],
