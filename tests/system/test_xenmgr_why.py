@@ -97,3 +97,26 @@ async def test_it_tells_what_changed_since_the_last_start(it: Desk) -> None:
         ("config/memory", '"64"', '"80"'),
         ("description", '"Linux (Debian, Ubuntu)"', '"mine"'),
     ]
+
+
+async def test_who_needs_a_vm_that_cannot_start_hears_which_it_is(it: Desk) -> None:
+    """Its monitor finds a disk missing: that this is not the caller's own disk must be said."""
+    path = await it.create(nic={"0": {"backend-name": "net"}})
+    absent = str(it.places.storage / "absent.img")
+    backend = await it.create(disk={"1": {"path": absent, "type": "file", "device": "xvda"}})
+    await it.set(backend, "name", "s", "net")
+    text = await it.fails(it.vm(path, "start"))
+    assert text.startswith(f"199:it needs VM net ({it.uuid(backend)}), which cannot start: ")
+    assert absent in text
+    assert (await it.state(path), await it.state(backend)) == ("stopped", "stopped")
+
+
+@pytest.mark.parametrize("kind", ["pv", "pvh"])
+async def test_a_guest_without_a_kernel_is_told_that_none_is_set(it: Desk, kind: str) -> None:
+    path = await it.create(**{"virt-type": kind, "kernel": ""})
+    (reason,) = await why(it, path, "why_not_start")
+    assert "no kernel is set" in reason
+    assert await it.fails(it.vm(path, "start")) == reason
+    kernel = it.places.at(f"/tmp/kernel-{it.uuid(path)}")
+    kernel.write_text("put there by somebody else")
+    assert await why(it, path, "why_not_start") == []

@@ -2,6 +2,7 @@
 """Find out what `preflight` needs to know of a VM and its surroundings.  Asks and reads; decides nothing."""
 
 from collections.abc import Collection
+from pathlib import Path
 
 from openxt_core.errors import IoError, OpenxtError
 from openxt_core.ids import Uuid
@@ -12,7 +13,7 @@ from openxt_xenmgr.properties.config import setting
 from openxt_xenmgr.properties.vm import HDX
 from openxt_xenmgr.registry import Vm
 from openxt_xenmgr.vm.backends import missing_backends
-from openxt_xenmgr.vm.extraction import extraction_obstacles, sources
+from openxt_xenmgr.vm.extraction import extraction_obstacles, kernel_file, sources
 from openxt_xenmgr.vm.firewall import SETTING as FIREWALL
 from openxt_xenmgr.vm.firewall import unreadable_rules
 from openxt_xenmgr.vm.graph import NEEDED_KEY
@@ -38,6 +39,7 @@ async def situation(world: World, vm: Vm, config: VmConfig, expected: Collection
         running=await _rivals(world, vm) if _has_rivals(config) else (),
         max_vgpus=None if mode is None else mode.max_vgpus,
         has_vtd=not is_hdx or VTD_ENABLED in await programs.output_of("hvm-info"),
+        has_kernel=_has_kernel(world, config),
         devices=await obstacles(world, vm, config),
         broken_v4v_rules=unreadable_rules(config) if await setting(world, FIREWALL) else (),
         disks=_disk_obstacles(world, config) + transport_obstacles(config),
@@ -54,6 +56,14 @@ def _disk_obstacles(world: World, config: VmConfig) -> list[OpenxtError]:
     )
     paths = [real_path(world.places, disk.path) for disk in config.disks if disk.id in read]
     return [IoError(f"IO error: {path}: there is no such disk image") for path in paths if not is_there(path)]
+
+
+def _has_kernel(world: World, config: VmConfig) -> bool:
+    """Whether anything says what to boot.  A saved guest brings its kernel with it."""
+    if config.is_hvm or config["kernel"] or config["kernel-extract"]:
+        return True
+    image = config["start-from-suspend-image"]
+    return is_there(kernel_file(world.places, config.uuid)) or bool(image and is_there(Path(image)))
 
 
 def _missing_needed(world: World, config: VmConfig) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from openxt_xenmgr.vm.launch import gather_facts
 from openxt_xenmgr.vm.limited_hooks import run_hard
 from openxt_xenmgr.vm.model import VmConfig
 from openxt_xenmgr.vm.monitor import Monitors
-from openxt_xenmgr.vm.preflight import Situation, need_none, reasons
+from openxt_xenmgr.vm.preflight import Situation, need_none, of_needed, reasons
 from openxt_xenmgr.vm.queue import EventQueue
 from openxt_xenmgr.vm.start import Starter
 from openxt_xenmgr.vm.states import ACPI_S3, AT_REST, STARTING, State
@@ -97,10 +97,17 @@ class Lifecycle:
         for other in needed:
             if not await self.is_running(other):
                 log.info("VM %s needs VM %s: starting it", config.uuid, other.uuid)
-                await self.start(other)
+                await self._start_for_others(other)
         still = [other.uuid for other in needed if not await self.is_running(other)]
         if still:
             need_none(reasons(config, Situation(not_running=still)))
+
+    async def _start_for_others(self, vm: Vm) -> None:
+        """An error names the VM: those who hear it have asked for another one."""
+        try:
+            await self.start(vm)
+        except OpenxtError as error:
+            raise of_needed(await self.world.store.config_or_none_set(vm), error) from error
 
     async def why_not_start(self, vm: Vm) -> list[str]:
         """What would make a start fail now, with what would make those fail that it needs."""
@@ -121,7 +128,7 @@ class Lifecycle:
     async def _why_not_needed(self, vm: Vm, expected: frozenset[Uuid]) -> list[str]:
         config = await self.world.store.config(vm)
         found = reasons(config, await situation(self.world, vm, config, expected))
-        return [f"it needs VM {config.name} ({vm.uuid}), which cannot start: {why.text}" for why in found]
+        return [of_needed(config, why).text for why in found]
 
     async def _start_if_stopped(self, vm: Vm) -> None:
         async with vm.operation:

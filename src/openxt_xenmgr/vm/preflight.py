@@ -13,6 +13,7 @@ from openxt_core.errors import (
     OemFeaturesRunning,
     OpenxtError,
     Refused,
+    RemoteError,
     RuleParseError,
 )
 from openxt_xenmgr.properties.vm import HDX
@@ -32,7 +33,7 @@ class Situation:
     running: Sequence[VmConfig] = ()  # the other VMs that run, if the configuration makes them rivals
     max_vgpus: int | None = None  # how many VMs can have the graphics card; None: nobody says
     has_vtd: bool = True
-    has_suspend_image: bool = False
+    has_kernel: bool = True
     devices: Sequence[OpenxtError] = ()  # what its PCI devices have against it
     broken_v4v_rules: Sequence[str] = ()  # that cannot be read, while the v4v firewall is on
     disks: Sequence[
@@ -47,6 +48,8 @@ def reasons(config: VmConfig, now: Situation) -> list[OpenxtError]:
         found.append(BadRequest("config/notify must be 'dbus', or nobody hears of what the VM does"))
     if config["memory"] <= 0:
         found.append(BadRequest(f"config/memory is {config['memory']} MiB: no VM can start with that"))
+    if not now.has_kernel:
+        found.append(BadRequest("no kernel is set: a guest that is not hvm needs kernel, or kernel-extract"))
     if now.host_state != IDLE:
         found.append(Refused(f"the host is {now.host_state}: no VM starts"))
     if now.missing_needed:
@@ -82,3 +85,9 @@ def need_none(found: Sequence[OpenxtError]) -> None:
         raise type(found[0])(f"{found[0]}; also: {others}")
     if found:
         raise found[0]
+
+
+def of_needed(config: VmConfig, error: OpenxtError) -> OpenxtError:
+    """What keeps a VM that is needed from starting, for whoever needs it: the same error, naming the VM."""
+    text = f"it needs VM {config.name} ({config.uuid}), which cannot start: {error}"
+    return RemoteError(error.name, text) if isinstance(error, RemoteError) else type(error)(text)
