@@ -158,6 +158,17 @@ def test_the_keeper_is_that_of_the_hypervisor() -> None:
     assert open_keeper({}) == CommandKeeper()
 
 
+def test_the_simulated_keeper_reads_only_the_head_of_a_kernel(tmp_path: Path) -> None:
+    keeper, script = SimulatedKeeper(tmp_path), tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    endless = tmp_path / "endless"
+    with endless.open("wb") as file:
+        file.truncate(1 << 42)  # more than any memory
+    assert keeper.kernel_problem(str(endless)) == ""
+    assert "not a kernel" in keeper.kernel_problem(str(script))
+    assert "cannot read" in keeper.kernel_problem(str(tmp_path / "absent"))
+
+
 def test_a_disk_is_what_its_type_says(tmp_path: Path) -> None:
     keeper, image = CommandKeeper(), tmp_path / "image"
     image.touch()
