@@ -29,8 +29,10 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         "openxt-house", description="A whole host in one folder, with all daemons."
     )
-    made.add_argument("--dir", type=Path, default=Path("run"), help="folder of the host; made anew")
-    made.add_argument("--share", type=Path, default=Path(), help="project folder: templates/ rules/ etc/")
+    made.add_argument("--dir", type=Path, default=Path("run"), help="folder of the host; made anew (./run)")
+    made.add_argument(
+        "--share", type=Path, default=Path(), help="project folder: templates/ rules/ etc/ (the current one)"
+    )
     made.add_argument("--keep", action="store_true", help="stay up until Ctrl-C or SIGTERM; show no life")
     made.add_argument("--xen", action="store_true", help="real Xen: use the system's bus and xenstored")
     made.add_argument("--kinds", default="pvh", help="kinds of guests to show, comma separated (pv,pvh)")

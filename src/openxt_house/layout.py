@@ -109,6 +109,8 @@ def lay_out(layout: Layout, share: Path) -> IO[str]:
     `share` is the project's folder with templates, rules and the default database.  Until the file that is
     returned is closed, nobody else can lay out the folder.  Raises OSError.
     """
+    if not (share / "templates").is_dir():
+        raise FileNotFoundError(f"{share.absolute()} is not the project's folder; name that with --share")
     mark = _taken(layout.root)
     try:
         _clear(layout.root)

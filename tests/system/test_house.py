@@ -93,6 +93,14 @@ def test_a_folder_whose_host_is_up_is_refused_and_keeps_its_host(folder: Path) -
     assert "vm_deleted" in third
 
 
+def test_outside_the_projects_folder_it_says_what_to_name_and_makes_nothing(folder: Path) -> None:
+    argv = (sys.executable, "-m", "openxt_house")
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"openxt-house: {folder} is not the project's folder; name that with --share" in done.stderr
+    assert list(folder.iterdir()) == []
+
+
 async def test_the_programs_of_a_host_wait_until_its_bus_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
