@@ -9,12 +9,14 @@ OpenXT used it in 2015.
 """
 
 import contextlib
+import ctypes
 import os
+import signal
 import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,7 @@ READER_PACKAGE = "Debian's qemu-system-common"
 READY_TIMEOUT_S = 30.0
 POLL_S = 0.005
 SECTOR = 512
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # As blkid calls them.  Others are refused: each is code of dom0's kernel that a guest's bytes would reach.
 FILE_SYSTEMS = ("ext2", "ext3", "ext4", "squashfs", "xfs", "btrfs", "erofs", "iso9660", "vfat")
@@ -106,7 +109,6 @@ def _exported(image: Image) -> Iterator[str]:
         file.touch()
         driver = QEMU_DRIVERS[image.type]
         command = (
-            *_dying_with_us(),
             needed(READER, READER_PACKAGE),
             *("--blockdev", f"driver=file,node-name=file,read-only=on,filename={_escaped(image.path)}"),
             *("--blockdev", f"driver={driver},node-name=disk,read-only=on,file=file"),
@@ -114,7 +116,12 @@ def _exported(image: Image) -> Iterator[str]:
             *("--pidfile", str(ready)),
         )
         server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_dying_with(os.getpid()),  # safe: the inspector has one thread
         )
         try:
             _wait_until_served(server, ready, image)
@@ -135,8 +142,19 @@ def _escaped(path: str) -> str:
     return path.replace(",", ",,")
 
 
-def _dying_with_us() -> tuple[str, ...]:
-    return needed("setpriv", "Debian's util-linux"), "--pdeathsig", "KILL"
+def _dying_with(parent: int) -> Callable[[], None]:
+    """For a child before it becomes a program: it is killed when `parent` ends.
+
+    If that is dead already, it ends at once: setpriv(1) does not look at that, and its program would live on.
+    """
+    libc = ctypes.CDLL(None)
+
+    def prepare() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
 
 
 def _wait_until_served(server: "subprocess.Popen[str]", ready: Path, image: Image) -> None:
