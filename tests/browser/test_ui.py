@@ -193,6 +193,8 @@ async def test_what_speaks_against_a_vm_is_told_before_anything_is_made(ui: Ui) 
 async def test_why_a_vm_cannot_start_stands_above_it(ui: Ui) -> None:
     page = await ui.page()
     path = await create(page, "hindered")
+    await expect(page.locator("#why")).to_contain_text("no kernel is set")
+    await ui.db_write(f"/vm/{uuid_of(path)}/config/kernel", await ui.kernel())
     await expect(page.locator("#why")).to_be_hidden()
     await ui.db_write(f"/vm/{uuid_of(path)}/config/notify", "nobody")
     await expect(page.locator("#why")).to_contain_text("config/notify must be 'dbus'")
