@@ -160,7 +160,7 @@ PAGES = (
         of_parser(options.parser()),
         files=(
             ("/var/run/xenvm/UUID.json", "What the next monitor must know of a running domain."),
-            ("/var/run/xenvm/monitors.lock", "In it each monitor holds one byte: one monitor a virtual machine."),
+            ("/var/run/xenvm.lock", "In it each monitor holds one byte: one monitor a virtual machine."),
             ("/var/run/xenvm/vm-UUID", "The UNIX socket, with `--monitor-json true`."),
             ("/var/log/xenvm/crash-UUID-TIME.txt", "What was known when a guest crashed."),
             ("/tmp/xenvm-debug-UUID", "Every step, if the config file says `debug`; its `output` names another file."),

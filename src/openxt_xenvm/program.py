@@ -177,7 +177,7 @@ class _Process:
     async def _take(self, uuid: Uuid) -> None:
         """There is one monitor a VM, also where no bus says so.  One that just ended may not be gone yet."""
         try:
-            self.lock = await take_byte(self.places.run / "xenvm/monitors.lock", uuid, LOCK_WAIT_S)
+            self.lock = await take_byte(self.places.run / "xenvm.lock", uuid, LOCK_WAIT_S)
         except TimeoutError:
             raise NameTaken(f"another xenvm monitors {uuid}") from None
 

@@ -24,11 +24,6 @@ def vm(uuid: Uuid) -> str:
     return f"{VMS}/{uuid}"
 
 
-def vss(uuid: Uuid) -> str:
-    """Legacy folder, owned by the guest."""
-    return f"/vss/{uuid}"
-
-
 def vm_link(domid: Domid) -> str:
     """Holds the path of the domain's `/vm/UUID`."""
     return f"{domain(domid)}/vm"

@@ -76,12 +76,8 @@ class SimulatedKeeper:
             raise DeviceError(f"cannot attach {disk.path}")
         file = self._file(made.device)
         file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with file.open("x") as opened:
-                opened.write(made.source if disk.writable else f"r {made.source}")
-        except FileExistsError:
-            return ""
-        return made.device
+        text = made.source if disk.writable else f"r {made.source}"
+        return made.device if _make_whole(file, text) else ""
 
     def _refused(self) -> Sequence[str]:
         """What a real dom0's program would not take: an image, or an interface and its bridge."""
@@ -217,3 +213,16 @@ class SimulatedPci:
 
     def _file(self, address: PciAddress, name: str) -> Path:
         return self.folder / str(address) / name
+
+
+def _make_whole(file: Path, text: str) -> bool:
+    """As the kernel makes a device: with all it is, or not at all.  False: somebody else has made it."""
+    draft = file.parent.parent / f"draft-{os.getpid()}"
+    draft.write_text(text)
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    return True
