@@ -44,5 +44,6 @@ async def test_a_pv_guest_is_made_started_and_ended_from_the_browser() -> None:
         await expect(page.get_by_text("There is no VM yet.")).to_be_visible()
         out = await ui.end()
     consoles = "".join(file.read_text(errors="replace") for file in (out / "console").glob("*"))
-    assert "reboot: Power down" in consoles  # the guest's own kernel says so
+    # The guest's own kernel says so, in the one way or the other, as its programs were up already or not.
+    assert "reboot: Power down" in consoles or "reboot: System halted" in consoles
     assert len((out / "domains").read_text().splitlines()) == 2  # the heading and dom0
