@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A dbd of one's own, for the tests that are about dbd alone; and a stand-in for viptables."""
+"""A dbd of one's own for tests of dbd alone, a house for those of monitors, and a stand-in for viptables."""
 
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Generator, Iterator
+import tempfile
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from dbd_host import DEFAULT_DATABASE, Host, end
 from houses import last_words
 from viptables import Viptables
+from xenvm_house import House, open_house
 
 
 @pytest.hookimpl(wrapper=True)
@@ -43,6 +45,14 @@ def start(host: Host) -> Iterator[Callable[[], subprocess.Popen[str]]]:
             return process
 
         yield start
+
+
+@pytest.fixture
+async def house(bus_address: str) -> AsyncIterator[House]:
+    """Without any monitor yet."""
+    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
+        async with open_house(Path(folder), bus_address) as opened:
+            yield opened
 
 
 @pytest.fixture

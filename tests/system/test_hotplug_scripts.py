@@ -4,13 +4,11 @@
 import asyncio
 import os
 import subprocess
-import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from peers import peer
-from xenvm_house import OTHER, START, House, open_house
+from xenvm_house import OTHER, START, House
 
 from openxt_api.network_slave import NETWORKSLAVE
 from openxt_core.errors import RemoteError
@@ -20,13 +18,6 @@ from openxt_xen.xenstore.wire import Permission
 
 SCRIPTS = Path(__file__).parents[2] / "scripts/udev"
 NETWORK = "/wired/0/bridged"
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 @pytest.fixture

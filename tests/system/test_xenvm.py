@@ -3,25 +3,16 @@
 
 import asyncio
 import os
-import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import START, UUID, House, open_house
+from xenvm_house import START, UUID, House
 
 from openxt_core.errors import RemoteError
 
 IGNORES = "sim.shutdown=ignore"
 NOTELESS = Path(__file__).with_name("noteless_xenvm.py")
 MORE_THAN_ANY_MEMORY = 1 << 43
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 @pytest.fixture(params=["pvh", "pv"])

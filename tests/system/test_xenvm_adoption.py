@@ -4,12 +4,10 @@
 import asyncio
 import json
 import random
-import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import OTHER, START, UUID, House, builds_held, open_house
+from xenvm_house import OTHER, START, UUID, House, builds_held
 
 from effort import effort
 from openxt_core.errors import OpenxtError
@@ -17,13 +15,6 @@ from openxt_xen.hypervisor import DomainSpec, Kind
 
 DYING = Path(__file__).parent / "dying_xenvm.py"
 IGNORES = "sim.shutdown=ignore"
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 async def next_monitor(house: House, *lines: str) -> None:

@@ -2,13 +2,10 @@
 """Cards that another domain serves, which has not booted yet, never does, or ends, on the simulated host."""
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from xenvm_house import OTHER, START, UUID, House, open_house
+from xenvm_house import OTHER, START, UUID, House
 
 from openxt_core.errors import RemoteError
 from openxt_core.ids import Domid
@@ -23,13 +20,6 @@ from openxt_xenvm.site import Host, Site
 
 DOM0_WAIT_S = "0.2"  # what a backend of dom0 has; one of another domain has more
 NETWORK, MAC = "/wired/0/bridged", "00:16:3e:00:00:01"
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 @dataclass

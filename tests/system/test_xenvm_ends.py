@@ -5,34 +5,16 @@ import asyncio
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import START, UUID, House, builds_held, open_house
+from xenvm_house import START, UUID, House, builds_held
 
 from openxt_api.xenvm_task_list import XenvmTasksClient
 from openxt_core.errors import RemoteError
-from openxt_core.ids import Domid, xenvm_name, xenvm_path
+from openxt_core.ids import xenvm_name, xenvm_path
 
 STARTS_UP = "startup = start"
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
-
-
-async def running(house: House, *lines: str, cmdline: str = "", **environ: str) -> Domid:
-    await house.monitor(house.config(*lines, cmdline=cmdline), **environ)
-    await house.call("start")
-    await house.hear(*START)
-    (domid,) = house.domids()
-    await house.guest_is_up(domid)
-    return domid
 
 
 # The process
@@ -128,7 +110,7 @@ async def test_what_adoption_starts_is_not_started_twice(house: House) -> None:
 
 
 async def test_a_forced_halt_after_one_that_was_called_off(house: House) -> None:
-    await running(house, cmdline="sim.shutdown=hang")
+    await house.running(cmdline="sim.shutdown=hang")
     halting = asyncio.create_task(house.call("halt"))
     await house.hear("shutdowning")
     jobs = await tasks_of(house).list_tasks()
@@ -145,7 +127,7 @@ async def test_a_disk_that_cannot_be_detached_is_tried_again_with_the_next_start
     house: House, task: str
 ) -> None:
     disk = f"disk = {house.file('disk')}:file:xvda:w:disk:"
-    await running(house, disk)
+    await house.running(disk)
     busy = house.keeper.folder / "busy"
     busy.touch()
     with pytest.raises(RemoteError, match="is busy"):
@@ -159,7 +141,7 @@ async def test_a_disk_that_cannot_be_detached_is_tried_again_with_the_next_start
 
 
 async def test_a_vm_that_cannot_be_noted_is_not_started_but_ended(house: House) -> None:
-    await running(house)
+    await house.running()
     draft = house.record().with_suffix(".new")
     draft.mkdir()
     await house.call("destroy")

@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from xenvm_house import OTHER, START, UUID, House, open_house
+from xenvm_house import OTHER, START, UUID, House
 
 from openxt_core.errors import RemoteError
 from openxt_core.ids import xenvm_name, xenvm_path
@@ -24,13 +23,6 @@ from openxt_core.signature import Variant
 from openxt_xenvm.tasks import TASKS
 
 NAME = xenvm_name(UUID)
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 async def program(house: House, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:

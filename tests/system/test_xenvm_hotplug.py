@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import OTHER, START, UUID, House, open_house
+from xenvm_house import OTHER, UUID, House, open_house
 
 from effort import effort
 from openxt_api.xenvm_task_list import XenvmTasksClient
@@ -31,16 +31,6 @@ async def house(bus_address: str) -> AsyncIterator[House]:
             yield opened
 
 
-async def running(house: House, *lines: str) -> Domid:
-    """A guest whose drivers are up."""
-    await house.monitor(house.config(*lines))
-    await house.call("start")
-    await house.hear(*START)
-    (domid,) = house.domids()
-    await house.guest_is_up(domid)
-    return domid
-
-
 async def guest_uses(house: House, domid: Domid, kind: str, devid: int) -> None:
     state = paths.state(paths.backend(Domid(0), kind, domid, devid))
     await house.store.wait_until(state, lambda value: value == "4", 10)
@@ -60,7 +50,7 @@ async def add_disk(house: House, **changes: str) -> None:
 @pytest.mark.parametrize("type_", ["file", "aio", "phy", "qcow", "vhd"])
 @pytest.mark.parametrize("forced", ["false", "true"])
 async def test_a_disk_comes_and_goes_and_leaves_nothing(house: House, type_: str, forced: str) -> None:
-    domid = await running(house)
+    domid = await house.running()
     before, idle = await house.nodes(), house.attached()
     await add_disk(house, type=type_)
     await guest_uses(house, domid, "vbd", XVDB)
@@ -73,7 +63,7 @@ async def test_a_disk_comes_and_goes_and_leaves_nothing(house: House, type_: str
 
 @pytest.mark.parametrize("forced", ["false", "true"])
 async def test_a_card_comes_and_goes_and_leaves_nothing(house: House, forced: str) -> None:
-    domid = await running(house, "vif = bridge=br0")
+    domid = await house.running("vif = bridge=br0")
     before = await house.nodes()
     await house.call("nic_add", bridge="br1")
     await guest_uses(house, domid, "vif", 1)
@@ -85,7 +75,7 @@ async def test_a_card_comes_and_goes_and_leaves_nothing(house: House, forced: st
 
 async def test_what_was_plugged_goes_with_the_domain(house: House) -> None:
     before = await house.nodes()
-    domid = await running(house)
+    domid = await house.running()
     await add_disk(house, type="qcow")
     await house.call("nic_add", bridge="br1")
     await guest_uses(house, domid, "vbd", XVDB)
@@ -126,7 +116,7 @@ async def test_what_cannot_be_is_told_and_changes_nothing(
     house: House, task: str, given: dict[str, str], texts: list[str]
 ) -> None:
     disk = f"disk = {house.file('disk')}:file:xvda:w:disk:"
-    await running(house, disk, "vif = bridge=br0,mac=00:16:3e:01:02:03")
+    await house.running(disk, "vif = bridge=br0,mac=00:16:3e:01:02:03")
     before, attached = await house.nodes(), house.attached()
     call = add_disk(house, **given) if task == "disk_add" else house.call(task, **given)
     with pytest.raises(RemoteError) as caught:
@@ -303,7 +293,7 @@ async def test_destroy_overtakes_an_unplug(house: House) -> None:
 
 
 async def test_a_guest_that_lies_in_its_nodes_loses_its_disk_all_the_same(house: House) -> None:
-    domid = await running(house)
+    domid = await house.running()
     before = await house.nodes()
     await add_disk(house)
     await guest_uses(house, domid, "vbd", XVDB)
@@ -321,7 +311,7 @@ async def test_a_guest_that_lies_in_its_nodes_loses_its_disk_all_the_same(house:
 
 async def test_discs_are_changed_and_ejected(house: House) -> None:
     first, second = house.file("first.iso"), house.file("second.iso")
-    domid = await running(house, f"disk = {first}:file:hdc:r:cdrom:")
+    domid = await house.running(f"disk = {first}:file:hdc:r:cdrom:")
     await guest_uses(house, domid, "vbd", HDC)
     params = f"{paths.backend(Domid(0), 'vbd', domid, HDC)}/params"
     await house.call("cd_insert_file", virtpath="hdc", physpath=str(second))
@@ -339,14 +329,14 @@ async def test_discs_are_changed_and_ejected(house: House) -> None:
 
 
 async def test_an_empty_drive_starts_without_a_disc(house: House) -> None:
-    await running(house, "disk = :file:hdc:r:cdrom:")
+    await house.running("disk = :file:hdc:r:cdrom:")
     assert house.attached() == {}
     await house.call("cd_insert_file", virtpath="hdc", physpath=str(house.file("late.iso")))
     assert list(house.attached().values()) == [f"r {house.root / 'late.iso'}"]
 
 
 async def test_a_locked_tray_stays_closed(house: House) -> None:
-    domid = await running(house, f"disk = {house.file('cd')}:file:hdc:r:cdrom:")
+    domid = await house.running(f"disk = {house.file('cd')}:file:hdc:r:cdrom:")
     await house.store.write(f"{paths.backend(Domid(0), 'vbd', domid, HDC)}/locked", "true")
     before = await house.nodes()
     with pytest.raises(RemoteError, match="the guest has locked the tray of hdc"):
@@ -358,7 +348,7 @@ async def test_a_locked_tray_stays_closed(house: House) -> None:
 
 
 async def test_a_card_moves_to_another_bridge(house: House) -> None:
-    domid = await running(house, "vif = bridge=br0")
+    domid = await house.running("vif = bridge=br0")
     await house.call("nic_network_switch", id="0", network="br1")
     assert (house.bridge("br1") / f"vif{domid}.0").exists()
     assert not (house.bridge("br0") / f"vif{domid}.0").exists()
@@ -366,7 +356,7 @@ async def test_a_card_moves_to_another_bridge(house: House) -> None:
 
 
 async def test_a_network_of_the_daemon_is_named_where_it_looks(house: House) -> None:
-    domid = await running(house, "vif = bridge=br0")
+    domid = await house.running("vif = bridge=br0")
     await house.call("nic_network_switch", id="0", network="/wired/0/bridged")
     bridge = f"{paths.backend(Domid(0), 'vif', domid, 0)}/bridge"
     assert await house.store.read(bridge) == "/wired/0/bridged"
@@ -375,7 +365,7 @@ async def test_a_network_of_the_daemon_is_named_where_it_looks(house: House) -> 
 
 async def test_a_card_of_the_network_daemon_waits_for_its_script(house: House) -> None:
     before = await house.nodes()
-    domid = await running(house, "vif = network=/wired/0/bridged")
+    domid = await house.running("vif = network=/wired/0/bridged")
     back = paths.backend(Domid(0), "vif", domid, 0)
     assert await house.store.read(f"{back}/bridge") == "/wired/0/bridged"
     assert await house.store.read(f"{back}/hotplug-status") == "connected"
@@ -388,7 +378,7 @@ async def test_a_card_of_the_network_daemon_waits_for_its_script(house: House) -
 async def test_a_card_that_comes_back_is_told_to_be_connected(house: House, is_plugged: bool) -> None:
     """As netback and its script have it when the guest has let its card go and takes it again."""
     before = await house.nodes()
-    domid = await running(house, *([] if is_plugged else ["vif = network=/wired/0/bridged"]))
+    domid = await house.running(*([] if is_plugged else ["vif = network=/wired/0/bridged"]))
     if is_plugged:
         await house.call("nic_add", bridge="/wired/0/bridged")
     back, word = paths.backend(Domid(0), "vif", domid, 0), paths.hotplug_done(domid, "vif", 0)
@@ -419,7 +409,7 @@ async def test_a_wireless_card_has_a_frontend_of_its_own_kind(house: House) -> N
 
 async def test_the_next_monitor_knows_what_was_plugged(house: House) -> None:
     before = await house.nodes()
-    domid = await running(house)
+    domid = await house.running()
     (first,) = house.monitors
     await add_disk(house)
     await house.call("nic_add", bridge="br1")
@@ -497,7 +487,7 @@ async def test_what_xenops_gave_a_guest_goes_with_it(house: House) -> None:
     before = await house.nodes()
     server = await driver(house)
     with_server = await house.nodes()
-    domid = await running(house)
+    domid = await house.running()
     disk = ("-mode", "w", "-phystype", "file", "-physpath", house.file("disk"), "-virtpath", "xvdb")
     card = ("-devid", 1, "-mac", MAC, "-netty", "/wired/0", "-backend-domid", server)
     await xenops(house, "add_vbd", "-domid", domid, *disk)

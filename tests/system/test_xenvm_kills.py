@@ -6,13 +6,11 @@ Usually at some boundaries of each, with `make proof` at all of them.
 
 import asyncio
 import itertools
-import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from xenvm_house import UUID, House, open_house
+from xenvm_house import UUID, House
 
 from effort import effort
 from openxt_api.xenvm_task_list import XenvmTasksClient
@@ -22,13 +20,6 @@ from openxt_core.ids import xenvm_name, xenvm_path
 DYING = str(Path(__file__).with_name("dying_xenvm.py"))
 EVERY = effort(9, 1)
 MOST = 200
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from xenvm_house import UUID, House, open_house
+from xenvm_house import UUID, House
 
 from effort import effort
 from openxt_core.errors import RemoteError
@@ -32,13 +31,6 @@ MERGING_FAST = {"pages_to_scan": "50000", "sleep_millisecs": "20"}
 GROWTH_KIB = effort(256, 64)  # of a monitor's memory, in the second half of its lives
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(effort(300, 1800))]
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import OTHER, START, UUID, House, open_house
+from xenvm_house import OTHER, UUID, House, open_house
 
 from effort import effort
 from openxt_core.errors import OpenxtError, RemoteError
@@ -25,13 +25,6 @@ GRANTED = [("frames", 0xFEBC0, 32), ("interrupts", 11, 1), ("ports", 0xC000, 64)
 
 
 @pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
-
-
-@pytest.fixture
 async def with_iommu(bus_address: str) -> AsyncIterator[House]:
     with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
         async with open_house(Path(folder), bus_address, "--iommu") as opened:
@@ -40,12 +33,7 @@ async def with_iommu(bus_address: str) -> AsyncIterator[House]:
 
 
 async def running(house: House, *lines: str) -> Domid:
-    await house.monitor(house.config("virt-type = pv", *lines))
-    await house.call("start")
-    await house.hear(*START)
-    (domid,) = house.domids()
-    await house.guest_is_up(domid)
-    return domid
+    return await house.running("virt-type = pv", *lines)
 
 
 async def uses(house: House, domid: Domid, devid: int) -> None:

@@ -3,12 +3,10 @@
 
 import asyncio
 import re
-import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from xenvm_house import OTHER, START, UUID, House, open_house
+from xenvm_house import OTHER, START, UUID, House
 
 from openxt_core.errors import RemoteError
 from openxt_core.ids import Domid
@@ -17,13 +15,6 @@ from openxt_xenvm.saved.header import BLOCK
 
 TICKS = "sim.ticks_s=0.02"
 RESTORE = ["restoring", *START]
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 async def running(house: House, *lines: str, cmdline: str = TICKS, **environ: str) -> Domid:

@@ -3,13 +3,11 @@
 
 import asyncio
 import errno
-import tempfile
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from xenvm_house import START, UUID, House, builds_held, open_house
+from xenvm_house import START, UUID, House, builds_held
 
 from openxt_core.errors import RemoteError, Unavailable
 from openxt_core.ids import Uuid
@@ -21,13 +19,6 @@ from openxt_xenvm.domain.hardware import Hardware
 from openxt_xenvm.plan.start import plan_start
 from openxt_xenvm.plan.steps import Step
 from openxt_xenvm.site import Host, Site
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,14 @@
 """com.citrix.xenclient.xenvm.tasks: what a monitor does can be seen, called off and given a deadline."""
 
 import asyncio
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from xenvm_house import START, UUID, House, builds_held, open_house
+from xenvm_house import START, UUID, House, builds_held
 
 from openxt_api.xenvm_task_list import XENVM_TASKS, XenvmTasksClient
 from openxt_bus.connection import Match, Signal
 from openxt_core.errors import RemoteError
 from openxt_core.ids import xenvm_name, xenvm_path
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 def client(house: House) -> XenvmTasksClient:

@@ -6,15 +6,13 @@
 
 import contextlib
 import errno
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from bus_monitor import Message, monitored
-from xenvm_house import START, UUID, House, open_house
+from xenvm_house import START, UUID, House
 
 from openxt_core.errors import RemoteError
 from openxt_core.ids import Domid, xenvm_path
@@ -24,13 +22,6 @@ Deed = Callable[[House, Domid], Awaitable[Any]]
 RULE = "type='signal',interface='xenvm.signal.notify',member='notify'"
 CODES = {"vm:state": 0xF000, "error": 2, "power-state": 0x2000, "ping": 0, "dbus-rpc-up": 0}
 RESTORE = ["restoring", *START]
-
-
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
 
 
 def task(name: str, **given: str) -> Deed:

@@ -3,37 +3,17 @@
 
 import errno
 import signal
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from xenvm_house import START, House, open_house
+from xenvm_house import START, House
 
-from openxt_core.ids import Domid
 from openxt_xen.hypervisor import ShutdownReason
 from openxt_xenvm.notify import MAX_VALUE
 
 
-@pytest.fixture
-async def house(bus_address: str) -> AsyncIterator[House]:
-    with tempfile.TemporaryDirectory(prefix="xenvm") as folder:
-        async with open_house(Path(folder), bus_address) as opened:
-            yield opened
-
-
-async def running(house: House, *lines: str) -> Domid:
-    await house.monitor(house.config(*lines))
-    await house.call("start")
-    await house.hear(*START)
-    (domid,) = house.domids()
-    await house.guest_is_up(domid)
-    return domid
-
-
 @pytest.mark.parametrize("value", ["\0", "3\nxenvm[1]: ERROR a line", "x" * 3000, "\x1b[2J"])
 async def test_whatever_is_in_a_watched_node_the_guests_end_is_told(house: House, value: str) -> None:
-    domid = await running(house)
+    domid = await house.running()
     await house.store.write(f"/local/domain/{domid}/power-state", value)
     notice = await house.heard.get()
     assert notice.isprintable()
@@ -43,7 +23,7 @@ async def test_whatever_is_in_a_watched_node_the_guests_end_is_told(house: House
 
 
 async def test_a_look_that_fails_is_taken_again(house: House) -> None:
-    domid = await running(house)
+    domid = await house.running()
     house.xen.fail_next("info", errno.ENOMEM)
     house.xen.shutdown(domid, ShutdownReason.POWEROFF)
     await house.hear("shutdown")
@@ -56,7 +36,7 @@ async def test_a_look_that_fails_is_taken_again(house: House) -> None:
 async def test_a_domain_that_ended_and_was_left_may_still_vanish(
     house: House, reason: ShutdownReason, heard: list[str]
 ) -> None:
-    domid = await running(house, "on_crash = preserve")
+    domid = await house.running("on_crash = preserve")
     house.xen.shutdown(domid, reason)
     await house.hear(*heard)
     await house.until(lambda: house.call("get_status"))  # the news of its end is dealt with
@@ -68,7 +48,7 @@ async def test_a_domain_that_ended_and_was_left_may_still_vanish(
 
 async def test_a_start_of_a_vm_whose_domain_has_just_vanished(house: House) -> None:
     """The monitor finds the start and the news waiting, in whatever order."""
-    domid = await running(house)
+    domid = await house.running()
     (monitor,) = house.monitors
     monitor.send_signal(signal.SIGSTOP)
     house.xen.destroy_domain(domid)

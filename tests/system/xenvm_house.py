@@ -78,6 +78,15 @@ class House:
         await self.hear("ping", "dbus-rpc-up")
         return monitor
 
+    async def running(self, *lines: str, cmdline: str = "", **environ: str) -> Domid:
+        """A guest whose drivers are up, with its monitor; all states of its start were heard."""
+        await self.monitor(self.config(*lines, cmdline=cmdline), **environ)
+        await self.call("start")
+        await self.hear(*START)
+        (domid,) = self.domids()
+        await self.guest_is_up(domid)
+        return domid
+
     async def call(self, task: str, uuid: Uuid = UUID, **given: str) -> str | None:
         name = xenvm_name(uuid)
         arguments = {key.replace("_", "-"): value for key, value in given.items()}
