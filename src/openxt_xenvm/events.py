@@ -105,7 +105,7 @@ class DomainWatch:
             except OpenxtError as error:
                 log.warning("domain %s: looking again in %.0f s: %s", domid, RETRY_S, error)
                 todo.add(node)
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_S)  # whatever failed tells nobody when it works again
             if node is not None:
                 todo.rest(node, NODE_PAUSE_S)
 

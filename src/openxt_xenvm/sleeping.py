@@ -115,7 +115,7 @@ class Sleeping:
                 await self._is_now(domid, await self.acpi_state(domid))
             except Unavailable as error:
                 log.debug("domain %s is not asked: %s", domid, error)
-            await asyncio.sleep(self.life.host.settings.acpi_poll_s)
+            await asyncio.sleep(self.life.host.settings.acpi_poll_s)  # Xen has no event for it
 
     async def _is_now(self, domid: Domid, state: int) -> None:
         before, self._known = self._known, state

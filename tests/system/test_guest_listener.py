@@ -4,7 +4,6 @@
 import contextlib
 import re
 import resource
-import shutil
 import socket
 import subprocess
 import time
@@ -20,8 +19,6 @@ LISTENS = "00010000"  # among the flags of a socket.  Source: Linux, include/lin
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    if shutil.which("cc") is None or not Path("/usr/include/libxenvchan.h").exists():
-        pytest.skip("`make guest` needs gcc and libxen-dev")
     folder = tmp_path_factory.mktemp("guest")
     subprocess.run([str(SOURCES / "build.sh"), str(folder)], check=True)
     return str(folder / "openxt-v4v")
